@@ -1,0 +1,1 @@
+//! ARP: answering, probing, announcing and resolving, without sockets or clock.

@@ -1,0 +1,1 @@
+//! Who may announce a plane's addresses, without sockets, clock or API.

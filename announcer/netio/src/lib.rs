@@ -1,0 +1,1 @@
+//! Packet sockets, netlink and the clock: the only crate with unsafe code.

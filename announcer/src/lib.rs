@@ -1,0 +1,1 @@
+//! Holds the addresses of one network plane on one node.

@@ -1,0 +1,1 @@
+//! The custom resources of Foghorn and the contract its programs share.

@@ -1,0 +1,1 @@
+//! Planes to DaemonSets, Services to claims, claims to Service status.
