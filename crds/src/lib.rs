@@ -1,1 +1,45 @@
-//! The custom resources of Foghorn and the contract its programs share.
+//! The custom resources of Foghorn, and the contract that its operator and its announcers share.
+//!
+//! - [`NetworkPlane`]: a network on which Services get addresses, served by announcers of its own.
+//! - [`AddressClaim`]: what one Service asks of one plane, and all that came of it.
+//! - [`PlaneConfig`]: what an announcer needs to know of its plane; the operator writes it, announcers read it.
+//! - [`contract`]: names, labels, annotations and finalizers.
+//! - [`policy`]: which addresses no Service may have, whoever gave them.
+
+#![allow(clippy::duplicated_attributes, reason = "printer columns of one kind have attributes in common")]
+#![allow(unreachable_pub, reason = "deriving a validated schema puts a copy of the type inside a function")]
+
+pub mod claim;
+pub mod conditions;
+pub mod config;
+pub mod contract;
+pub mod plane;
+pub mod policy;
+
+pub use claim::{
+    AddressClaim, AddressClaimSpec, AddressClaimStatus, AddressFamily, AddressSource, ClaimIdentity,
+    ClaimLease, ClaimPort, ClaimState, ServiceReference,
+};
+pub use config::{PlaneConfig, RefusedNetwork};
+pub use plane::{
+    AllowedNamespaces, AnnounceSpec, DhcpSpec, InterfaceSelector, LeaseSpec, Limits, NetworkPlane,
+    NetworkPlaneSpec, NetworkPlaneStatus, PlanePorts, ProbeMode,
+};
+pub use policy::Refusal;
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::{CustomResourceExt, ResourceExt};
+
+/// The two definitions as they are installed, marked with the version of their schema.
+#[must_use]
+pub fn definitions() -> Vec<CustomResourceDefinition> {
+    [NetworkPlane::crd(), AddressClaim::crd()]
+        .into_iter()
+        .map(|mut definition| {
+            definition
+                .annotations_mut()
+                .insert(contract::SCHEMA_VERSION_ANNOTATION.to_owned(), contract::SCHEMA_VERSION.to_string());
+            definition
+        })
+        .collect()
+}

@@ -1,0 +1,101 @@
+//! Conditions: their types, their reasons, and how one is changed.
+
+use k8s_openapi::{
+    apimachinery::pkg::apis::meta::v1::{Condition, Time},
+    jiff::Timestamp,
+};
+
+/// `Ready`, on planes and claims: all is well.
+pub const READY: &str = "Ready";
+/// On a plane: its spec is valid and conflicts with no other plane.
+pub const ACCEPTED: &str = "Accepted";
+/// On a plane: as many announcers run as are wanted.
+pub const ANNOUNCERS_READY: &str = "AnnouncersReady";
+/// On a plane: every announcer has found its interface in working order.
+pub const INTERFACES_READY: &str = "InterfacesReady";
+
+/// Reasons of conditions: one word for each cause, the same in conditions, events, logs and docs.
+pub mod reasons {
+    /// The address is held and announced.
+    pub const ANNOUNCED: &str = "Announced";
+    /// An address is being asked for, nothing went wrong so far.
+    pub const ACQUIRING: &str = "Acquiring";
+    /// No DHCP server answered.
+    pub const NO_DHCP_ANSWER: &str = "NoDHCPAnswer";
+    /// The DHCP server refused what was asked.
+    pub const DHCP_NAK: &str = "DHCPNak";
+    /// Another host uses the address.
+    pub const ADDRESS_CONFLICT: &str = "AddressConflict";
+    /// The address is one that no Service may have.
+    pub const ADDRESS_REFUSED: &str = "AddressRefused";
+    /// The lease ran out before a server extended it.
+    pub const LEASE_EXPIRED: &str = "LeaseExpired";
+    /// The address is given back.
+    pub const RELEASED: &str = "Released";
+    /// The node has no interface that the plane's selector matches.
+    pub const INTERFACE_NOT_FOUND: &str = "InterfaceNotFound";
+    /// More than one interface of the node matches the plane's selector.
+    pub const INTERFACE_AMBIGUOUS: &str = "InterfaceAmbiguous";
+    /// The interface has no IPv4 address of the node.
+    pub const INTERFACE_WITHOUT_ADDRESS: &str = "InterfaceWithoutAddress";
+    /// The interface is down or its cable is out.
+    pub const INTERFACE_DOWN: &str = "InterfaceDown";
+    /// The interface is in working order.
+    pub const INTERFACE_READY: &str = "InterfaceReady";
+}
+
+/// A new condition. `message` is for people; `generation` is that of the spec it speaks of.
+#[must_use]
+pub fn condition(
+    type_: &str,
+    status: bool,
+    reason: &str,
+    message: impl Into<String>,
+    generation: Option<i64>,
+    now: Timestamp,
+) -> Condition {
+    Condition {
+        type_: type_.to_owned(),
+        status: if status { "True" } else { "False" }.to_owned(),
+        reason: reason.to_owned(),
+        message: message.into(),
+        observed_generation: generation,
+        last_transition_time: Time(now),
+    }
+}
+
+/// Puts `new` among `conditions`. The time of the last transition stays where the status did not change.
+pub fn set(conditions: &mut Vec<Condition>, mut new: Condition) {
+    match conditions.iter_mut().find(|c| c.type_ == new.type_) {
+        Some(old) => {
+            if old.status == new.status {
+                new.last_transition_time = old.last_transition_time.clone();
+            }
+            *old = new;
+        }
+        None => conditions.push(new),
+    }
+}
+
+/// The condition of that type.
+#[must_use]
+pub fn get<'a>(conditions: &'a [Condition], type_: &str) -> Option<&'a Condition> {
+    conditions.iter().find(|c| c.type_ == type_)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_transition_time_moves_only_with_the_status() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let mut conditions = vec![condition(READY, false, reasons::ACQUIRING, "asking", Some(1), at(1))];
+        set(&mut conditions, condition(READY, false, reasons::NO_DHCP_ANSWER, "no answer", Some(2), at(2)));
+        assert_eq!(conditions[0].last_transition_time.0, at(1));
+        assert_eq!(conditions[0].reason, reasons::NO_DHCP_ANSWER);
+        set(&mut conditions, condition(READY, true, reasons::ANNOUNCED, "", Some(2), at(3)));
+        assert_eq!(conditions[0].last_transition_time.0, at(3));
+        assert_eq!(conditions.len(), 1);
+    }
+}

@@ -1,0 +1,87 @@
+//! What an announcer needs to know of its plane.
+//!
+//! An announcer has rights in its plane's namespace only, so it cannot read the cluster-scoped `NetworkPlane`. The
+//! operator projects it, with what it knows of the cluster, into a ConfigMap of that namespace.
+
+use std::collections::BTreeMap;
+
+use ipnet::Ipv4Net;
+use k8s_openapi::api::core::v1::ConfigMap;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::{
+    contract,
+    plane::{AnnounceSpec, DhcpSpec, InterfaceSelector, LeaseSpec},
+};
+
+/// The configuration of one plane's announcers.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct PlaneConfig {
+    /// The plane's name.
+    pub plane: String,
+    /// UID of the namespace `kube-system`: tells this cluster from others on the same network.
+    pub cluster_id: String,
+    /// The name of the plane's Lease.
+    pub lease_name: String,
+    /// The plane's `spec.lease`.
+    pub lease: LeaseSpec,
+    /// The plane's `spec.interface`.
+    pub interface: InterfaceSelector,
+    /// The plane's `spec.dhcp`.
+    pub dhcp: DhcpSpec,
+    /// The plane's `spec.announce`.
+    pub announce: AnnounceSpec,
+    /// The plane's `spec.allowedSubnets`; empty allows every address.
+    pub allowed_subnets: Vec<Ipv4Net>,
+    /// Networks of the cluster itself, of which no Service may have an address.
+    pub refused_networks: Vec<RefusedNetwork>,
+}
+
+/// A network of the cluster itself, and whose it is.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[serde(rename_all = "camelCase")]
+pub struct RefusedNetwork {
+    /// The network; /32 for a single address.
+    pub network: Ipv4Net,
+    /// Whose it is, in words: `node w1`, `the Pods of node w1`, `the cluster's Services`.
+    pub what: String,
+}
+
+/// Why a ConfigMap is not a plane's configuration.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// The key is not there.
+    #[error("ConfigMap {0} has no key {key}: the operator has not written it yet", key = contract::PLANE_CONFIG_KEY)]
+    Missing(String),
+    /// The value cannot be read.
+    #[error("ConfigMap {name}, key {key}: {source}; are operator and announcer of the same release?", key = contract::PLANE_CONFIG_KEY)]
+    Unreadable {
+        /// The ConfigMap's name.
+        name: String,
+        /// What is wrong with the value.
+        source: serde_json::Error,
+    },
+}
+
+impl PlaneConfig {
+    /// The data of the ConfigMap that carries this configuration.
+    ///
+    /// # Errors
+    /// If the value cannot be written as JSON.
+    pub fn to_data(&self) -> Result<BTreeMap<String, String>, serde_json::Error> {
+        Ok(BTreeMap::from([(contract::PLANE_CONFIG_KEY.to_owned(), serde_json::to_string_pretty(self)?)]))
+    }
+
+    /// Reads the configuration out of its ConfigMap.
+    ///
+    /// # Errors
+    /// [`ConfigError`], which says what is wrong with the ConfigMap.
+    pub fn from_config_map(map: &ConfigMap) -> Result<Self, ConfigError> {
+        let name = || map.metadata.name.clone().unwrap_or_default();
+        let text = map.data.as_ref().and_then(|data| data.get(contract::PLANE_CONFIG_KEY));
+        let text = text.ok_or_else(|| ConfigError::Missing(name()))?;
+        serde_json::from_str(text).map_err(|source| ConfigError::Unreadable { name: name(), source })
+    }
+}

@@ -1,0 +1,73 @@
+//! Names that the operator, the announcers, the chart and users rely on.
+
+use crate::AddressFamily;
+
+/// API group of the resources.
+pub const GROUP: &str = "foghorn.dev";
+/// API version of the resources.
+pub const VERSION: &str = "v1alpha1";
+
+/// Raised with each change of the schemas; the operator brings newer definitions in and never older ones.
+pub const SCHEMA_VERSION: u32 = 1;
+/// On a definition: the [`SCHEMA_VERSION`] of the program that installed it.
+pub const SCHEMA_VERSION_ANNOTATION: &str = "foghorn.dev/schema-version";
+
+/// Finalizer on a Service: its address is withdrawn and released before it goes.
+pub const SERVICE_FINALIZER: &str = "foghorn.dev/address";
+/// Finalizer on an `AddressClaim`: its lease is released before it goes.
+pub const CLAIM_FINALIZER: &str = "foghorn.dev/lease";
+/// Finalizer on a `NetworkPlane`: its claims are ended before its announcers go.
+pub const PLANE_FINALIZER: &str = "foghorn.dev/plane";
+
+/// Label on all that belongs to a plane; the value is the plane's name.
+pub const PLANE_LABEL: &str = "foghorn.dev/plane";
+/// Label on a claim: the namespace of its Service.
+pub const SERVICE_NAMESPACE_LABEL: &str = "foghorn.dev/service-namespace";
+/// Label on a claim: the name of its Service.
+pub const SERVICE_NAME_LABEL: &str = "foghorn.dev/service-name";
+
+/// Annotation on a Service: the addresses it asks for, a list; `0.0.0.0` is any address from DHCPv4.
+pub const ADDRESSES_ANNOTATION: &str = "foghorn.dev/addresses";
+/// What users of kube-vip write instead of [`ADDRESSES_ANNOTATION`].
+pub const KUBE_VIP_ADDRESSES_ANNOTATION: &str = "kube-vip.io/loadbalancerIPs";
+
+/// Condition on a Service: whether it has its address, and if not, why.
+pub const SERVICE_CONDITION: &str = "foghorn.dev/AddressReady";
+/// Condition on an announcer's Pod: whether its node has the plane's interface in working order.
+pub const INTERFACE_CONDITION: &str = "foghorn.dev/InterfaceReady";
+
+/// Name of the ConfigMap in a plane's namespace that holds the [`PlaneConfig`](crate::PlaneConfig).
+pub const PLANE_CONFIG_MAP: &str = "plane";
+/// Key of that ConfigMap: the configuration as JSON.
+pub const PLANE_CONFIG_KEY: &str = "plane.json";
+/// Name of the Secret in a plane's namespace that holds the announcers' heartbeat keys.
+pub const HEARTBEAT_SECRET: &str = "heartbeat";
+/// Name of the DaemonSet, the ServiceAccount and the RoleBinding in a plane's namespace.
+pub const ANNOUNCER_NAME: &str = "announcer";
+
+/// The longest name of a plane, in octets: names of its children stay below their own limits.
+pub const PLANE_NAME_MAX: usize = 40;
+/// The name that no plane can have: `foghorn-system` is where the operator lives.
+pub const PLANE_NAME_RESERVED: &str = "system";
+
+/// The namespace of all that belongs to a plane.
+#[must_use]
+pub fn plane_namespace(plane: &str) -> String {
+    format!("foghorn-{plane}")
+}
+
+/// The name of the plane's Lease, where its spec names none.
+#[must_use]
+pub fn default_lease_name(plane: &str) -> String {
+    format!("foghorn-{plane}")
+}
+
+/// The name of the claim of one Service and address family. Names of namespaces and Services have no dots
+/// (RFC 1123 labels), so different Services have different claims.
+#[must_use]
+pub fn claim_name(service_namespace: &str, service_name: &str, family: AddressFamily) -> String {
+    let family = match family {
+        AddressFamily::IPv4 => "ipv4",
+    };
+    format!("{service_namespace}.{service_name}.{family}")
+}

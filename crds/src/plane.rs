@@ -1,0 +1,311 @@
+//! `NetworkPlane`: a network on which Services get addresses.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use k8s_openapi::{
+    api::core::v1::{ResourceRequirements, Toleration},
+    apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector},
+};
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::contract;
+
+/// A network on which Services of one `loadBalancerClass` get addresses.
+///
+/// The operator runs announcers for it, one on each chosen node, in the namespace `foghorn-<name>`.
+#[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[kube(
+    group = "foghorn.dev",
+    version = "v1alpha1",
+    kind = "NetworkPlane",
+    plural = "networkplanes",
+    shortname = "plane",
+    shortname = "planes",
+    status = "NetworkPlaneStatus",
+    doc = "A network on which Services of one loadBalancerClass get addresses.",
+    derive = "PartialEq",
+    selectable = ".spec.loadBalancerClass",
+    validation = "self.metadata.name.matches('^[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?$')",
+    validation = "self.metadata.name != 'system'",
+    printcolumn(name = "Class", type_ = "string", json_path = ".spec.loadBalancerClass"),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status"
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].reason"
+    ),
+    printcolumn(name = "Nodes", type_ = "string", json_path = ".status.nodes"),
+    printcolumn(name = "Addresses", type_ = "string", json_path = ".status.addresses"),
+    printcolumn(name = "Holder", type_ = "string", json_path = ".status.holder"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = (
+    "(has(self.lease) && has(self.lease.name) ? self.lease.name : '') == (has(oldSelf.lease) && has(oldSelf.lease.name) ? oldSelf.lease.name : '')",
+    "lease.name is immutable: with two Leases a plane would have two owners"
+))]
+pub struct NetworkPlaneSpec {
+    /// The `spec.loadBalancerClass` of the Services that this plane serves, for example `foghorn.dev/public-prod`.
+    /// No other plane may have the same; it cannot be changed.
+    #[x_kube(validation = ("self == oldSelf", "loadBalancerClass is immutable"))]
+    #[schemars(
+        length(min = 1, max = 253),
+        regex(pattern = r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$")
+    )]
+    pub load_balancer_class: String,
+
+    /// Whether this plane also serves Services that name no class. At most one plane can.
+    #[serde(default)]
+    pub default: bool,
+
+    /// The one network interface of each node that is on this plane's network.
+    pub interface: InterfaceSelector,
+
+    /// Labels of the nodes on which announcers run; all Linux nodes if empty.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub node_selector: BTreeMap<String, String>,
+
+    /// Tolerations of the announcers' Pods.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tolerations: Vec<Toleration>,
+
+    /// Priority class of the announcers' Pods; `system-node-critical` if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority_class_name: Option<String>,
+
+    /// Resources of the announcers' containers; a request of 10m CPU and 24Mi memory and no CPU limit if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<ResourceRequirements>,
+
+    /// How addresses are asked of the network's DHCP server.
+    #[serde(default)]
+    pub dhcp: DhcpSpec,
+
+    /// How addresses are made known on the network.
+    #[serde(default)]
+    pub announce: AnnounceSpec,
+
+    /// The Lease by which one node becomes the owner of the plane's addresses.
+    #[serde(default)]
+    #[x_kube(validation = (
+        "self.durationSeconds > self.renewDeadlineSeconds && self.renewDeadlineSeconds > self.retryPeriodSeconds",
+        "durationSeconds must be greater than renewDeadlineSeconds, and that greater than retryPeriodSeconds"
+    ))]
+    pub lease: LeaseSpec,
+
+    /// The namespaces whose Services may have an address of this plane; all of them if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allowed_namespaces: Option<AllowedNamespaces>,
+
+    /// How many addresses may be in use.
+    #[serde(default)]
+    pub limits: Limits,
+
+    /// The networks, in CIDR form, that an address must be in, whoever gave it; any network if empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(max = 43)))]
+    pub allowed_subnets: Vec<String>,
+}
+
+/// Chooses one interface of each node, in exactly one of four ways. Interfaces that are part of a bond, a bridge or a
+/// VRF are passed over; more than one match, or none, is an error that the plane's conditions name.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = (
+    "[has(self.name), has(self.regex), has(self.canReach), has(self.subnet)].filter(x, x).size() == 1",
+    "exactly one of name, regex, canReach and subnet must be given"
+))]
+pub struct InterfaceSelector {
+    /// The interface's name, for example `eth1`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 15))]
+    pub name: Option<String>,
+    /// A regular expression that must match the interface's whole name, for example `enp[0-9]+s0`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256))]
+    pub regex: Option<String>,
+    /// An address; the interface by which the node would send to it is chosen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub can_reach: Option<std::net::Ipv4Addr>,
+    /// A network in CIDR form; the interface with an address in it is chosen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 18), regex(pattern = r"^[0-9.]+/[0-9]{1,2}$"))]
+    pub subnet: Option<String>,
+}
+
+/// How addresses are asked of the network's DHCP server.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase", default)]
+pub struct DhcpSpec {
+    /// Whether the server is told a host name for each Service (option 12): `<service>-<namespace>`.
+    pub send_hostname: bool,
+    /// Whether the server is asked to broadcast its answers, for networks that do not carry an answer to a hardware
+    /// address they have not seen.
+    pub broadcast: bool,
+    /// How many Services may be in an exchange for their first address at once.
+    #[schemars(range(min = 1, max = 1000))]
+    pub max_in_flight: u32,
+}
+
+impl Default for DhcpSpec {
+    fn default() -> Self {
+        Self { send_hostname: true, broadcast: false, max_in_flight: 20 }
+    }
+}
+
+/// How addresses are made known on the network.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase", default)]
+pub struct AnnounceSpec {
+    /// How a new address is checked for another user before it is announced for the first time.
+    pub probe: ProbeMode,
+    /// Seconds between repeated gratuitous ARPs of an address in use; 0 for none.
+    #[schemars(range(max = 86400))]
+    pub refresh_seconds: u32,
+    /// The most gratuitous ARPs that a node sends in a second for this plane: switches with ARP inspection shut ports
+    /// that send more than they allow.
+    #[schemars(range(min = 1, max = 10000))]
+    pub max_per_second: u32,
+}
+
+impl Default for AnnounceSpec {
+    fn default() -> Self {
+        Self { probe: ProbeMode::Fast, refresh_seconds: 60, max_per_second: 200 }
+    }
+}
+
+/// How a new address is checked for another user.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ProbeMode {
+    /// Three ARP probes, 100 ms apart, and 200 ms to wait for an answer.
+    #[default]
+    Fast,
+    /// Not at all.
+    Off,
+}
+
+/// The Lease by which one node becomes the owner of the plane's addresses.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase", default)]
+pub struct LeaseSpec {
+    /// The Lease's name; `foghorn-<plane>` if not given. No other plane may have the same; it cannot be changed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    pub name: Option<String>,
+    /// Seconds after its last renewal at which others may take the Lease over.
+    #[schemars(range(min = 3, max = 300))]
+    pub duration_seconds: u32,
+    /// Seconds after its last renewal at which the holder falls silent by itself.
+    #[schemars(range(min = 2, max = 299))]
+    pub renew_deadline_seconds: u32,
+    /// Seconds between renewals.
+    #[schemars(range(min = 1, max = 298))]
+    pub retry_period_seconds: u32,
+}
+
+impl LeaseSpec {
+    /// [`duration_seconds`](Self::duration_seconds) as a duration.
+    #[must_use]
+    pub fn duration(&self) -> Duration {
+        Duration::from_secs(self.duration_seconds.into())
+    }
+
+    /// [`renew_deadline_seconds`](Self::renew_deadline_seconds) as a duration.
+    #[must_use]
+    pub fn renew_deadline(&self) -> Duration {
+        Duration::from_secs(self.renew_deadline_seconds.into())
+    }
+
+    /// [`retry_period_seconds`](Self::retry_period_seconds) as a duration.
+    #[must_use]
+    pub fn retry_period(&self) -> Duration {
+        Duration::from_secs(self.retry_period_seconds.into())
+    }
+}
+
+impl Default for LeaseSpec {
+    fn default() -> Self {
+        Self { name: None, duration_seconds: 5, renew_deadline_seconds: 3, retry_period_seconds: 1 }
+    }
+}
+
+/// The namespaces whose Services may have an address of a plane: those named and those selected.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase", default)]
+pub struct AllowedNamespaces {
+    /// Namespaces by name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<String>,
+    /// Namespaces by label. An empty selector selects every namespace, none selects no further one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub selector: Option<LabelSelector>,
+}
+
+/// How many addresses may be in use; without limit where not given.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Limits {
+    /// Addresses of the whole plane.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub addresses: Option<u32>,
+    /// Addresses of the Services of one namespace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub addresses_per_namespace: Option<u32>,
+}
+
+/// What came of a plane.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct NetworkPlaneStatus {
+    /// The generation of the spec that this status speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// The namespace of the plane's announcers and claims.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// The name of the plane's Lease in that namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease_name: Option<String>,
+    /// Ports of the announcers on the nodes' own network. No two planes have the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ports: Option<PlanePorts>,
+    /// Announcers that are ready and announcers that are wanted, as `2/3`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nodes: Option<String>,
+    /// Claims with an address and all claims, as `9/10`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub addresses: Option<String>,
+    /// The node that owns the plane's addresses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holder: Option<String>,
+    /// `Ready`, `Accepted` (the spec is valid and conflicts with no other plane), `AnnouncersReady` and
+    /// `InterfacesReady`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    pub conditions: Vec<Condition>,
+}
+
+/// Ports of a plane's announcers on the nodes' own network.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct PlanePorts {
+    /// `/metrics`, on all of the node's addresses.
+    pub metrics: u16,
+    /// `/healthz` and `/readyz`, on the loopback address.
+    pub probes: u16,
+}
+
+impl NetworkPlane {
+    /// The name of the plane's Lease: the spec's, or the default.
+    #[must_use]
+    pub fn lease_name(&self) -> String {
+        let plane = self.metadata.name.as_deref().unwrap_or_default();
+        self.spec.lease.name.clone().unwrap_or_else(|| contract::default_lease_name(plane))
+    }
+}
