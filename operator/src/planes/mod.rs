@@ -1,0 +1,1 @@
+//! A `NetworkPlane` becomes a namespace with announcers.
