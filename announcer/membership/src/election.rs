@@ -50,7 +50,7 @@ pub enum Output {
         /// To be given back with the answer.
         call: u64,
     },
-    /// Write the Lease, in one attempt. A call that is still under way is abandoned.
+    /// Write the Lease. To repeat an attempt is harmless: its precondition is met at most once. A call that is still under way is abandoned.
     Write {
         /// To be given back with the answer.
         call: u64,

@@ -1,0 +1,214 @@
+//! The way to the API server.
+
+use std::{
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use ::http::{HeaderValue, Method, Request, Response, Uri, header};
+use futures::future::BoxFuture;
+use jiff::{Timestamp, fmt::rfc2822};
+use kube::{
+    Client, Config,
+    client::{Body, ClientBuilder},
+};
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family},
+    registry::Registry,
+};
+use tower::{Layer, Service};
+
+use crate::{api_clock::ApiClock, clock::Clock};
+
+/// Longer than a lost SYN and its repetitions take on a good network.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Why there is no way to the API server.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Neither the service account of a pod nor a kubeconfig.
+    #[error("no way to the API server is known: run in a pod with a service account, or set KUBECONFIG: {0}")]
+    Config(#[source] kube::config::InferConfigError),
+    /// A product name that HTTP does not allow.
+    #[error("the user agent {0:?} has characters that an HTTP header cannot carry")]
+    UserAgent(String),
+    /// The configuration cannot be used.
+    #[error("the way to the API server cannot be used; check certificates and token: {0}")]
+    Build(#[source] kube::Error),
+}
+
+/// A client by the pod's service account, or by the kubeconfig outside of a pod. What it does is counted in
+/// `foghorn_api_requests_total`, and its answers set `api_clock`.
+///
+/// Connecting takes at most 5 s. Answers are waited for without limit, since watches are answers too: who cannot wait
+/// sets a limit of its own.
+///
+/// # Errors
+/// If there is no configuration, or an unusable one.
+pub async fn connect(
+    user_agent: &str,
+    registry: &mut Registry,
+    clock: Clock,
+    api_clock: ApiClock,
+) -> Result<Client, ClientError> {
+    let mut config = Config::infer().await.map_err(ClientError::Config)?;
+    config.connect_timeout = Some(CONNECT_TIMEOUT);
+    let agent =
+        HeaderValue::from_str(user_agent).map_err(|_| ClientError::UserAgent(user_agent.to_owned()))?;
+    config.headers.push((header::USER_AGENT, agent));
+    let builder = ClientBuilder::try_from(config).map_err(ClientError::Build)?;
+    Ok(builder.with_layer(&Observed::new(registry, clock, api_clock)).build())
+}
+
+/// The labels of `foghorn_api_requests_total`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    verb: &'static str,
+    resource: String,
+    code: String,
+}
+
+/// A layer that counts the requests to the API server and measures its clock.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    requests: Family<RequestLabels, Counter>,
+    clock: Clock,
+    api_clock: ApiClock,
+}
+
+impl Observed {
+    /// The layer, with its counter in `registry`.
+    pub fn new(registry: &mut Registry, clock: Clock, api_clock: ApiClock) -> Self {
+        let requests = Family::default();
+        registry.register("foghorn_api_requests", "Requests to the API server", requests.clone());
+        Self { requests, clock, api_clock }
+    }
+
+    fn count(&self, verb: &'static str, resource: String, code: String) {
+        self.requests.get_or_create(&RequestLabels { verb, resource, code }).inc();
+    }
+}
+
+impl<S> Layer<S> for Observed {
+    type Service = ObservedService<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        ObservedService { inner, observed: self.clone() }
+    }
+}
+
+/// See [`Observed`].
+#[derive(Clone, Debug)]
+pub struct ObservedService<S> {
+    inner: S,
+    observed: Observed,
+}
+
+impl<S, B> Service<Request<Body>> for ObservedService<S>
+where
+    S: Service<Request<Body>, Response = Response<B>>,
+    S::Future: Send + 'static,
+{
+    type Response = Response<B>;
+    type Error = S::Error;
+    type Future = BoxFuture<'static, Result<Self::Response, Self::Error>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let (verb, resource) = target(request.method(), request.uri());
+        let observed = self.observed.clone();
+        let sent = (observed.clock)();
+        let answer = self.inner.call(request);
+        Box::pin(async move {
+            let answer = answer.await;
+            match &answer {
+                Ok(answer) => {
+                    observed.count(verb, resource, answer.status().as_str().to_owned());
+                    if let Some(date) = date(answer) {
+                        observed.api_clock.observe(sent, (observed.clock)(), date);
+                    }
+                }
+                Err(_) => observed.count(verb, resource, "none".to_owned()),
+            }
+            answer
+        })
+    }
+}
+
+fn date<B>(answer: &Response<B>) -> Option<Timestamp> {
+    let text = answer.headers().get(header::DATE)?.to_str().ok()?;
+    rfc2822::DateTimeParser::new().parse_timestamp(text).ok()
+}
+
+/// The verb of RBAC and the resource, with its subresource, of a request: `/api/v1/...` or `/apis/<group>/<version>/...`.
+fn target(method: &Method, uri: &Uri) -> (&'static str, String) {
+    let mut path = uri.path().split('/').filter(|part| !part.is_empty());
+    let prefix = match path.next() {
+        Some("api") => 1,
+        Some("apis") => 2,
+        Some(_) | None => return (verb(method, true, false), "none".to_owned()),
+    };
+    let mut path: Vec<_> = path.skip(prefix).collect();
+    if let ["namespaces", _, _, ..] = path.as_slice() {
+        path.drain(..2);
+    }
+    let watch = uri
+        .query()
+        .is_some_and(|query| query.split('&').any(|pair| pair == "watch=true" || pair == "watch=1"));
+    match path.as_slice() {
+        [] => (verb(method, true, false), "none".to_owned()),
+        [resource] => (verb(method, false, watch), (*resource).to_owned()),
+        [resource, _] => (verb(method, true, watch), (*resource).to_owned()),
+        [resource, _, subresource, ..] => (verb(method, true, watch), format!("{resource}/{subresource}")),
+    }
+}
+
+fn verb(method: &Method, named: bool, watch: bool) -> &'static str {
+    match method.as_str() {
+        "GET" if watch => "watch",
+        "GET" if named => "get",
+        "GET" => "list",
+        "POST" => "create",
+        "PUT" => "update",
+        "PATCH" => "patch",
+        "DELETE" if named => "delete",
+        "DELETE" => "deletecollection",
+        _ => "other",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_named_as_in_rbac() {
+        for (method, uri, expected) in [
+            (Method::GET, "/api/v1/services?limit=500", ("list", "services")),
+            (Method::GET, "/api/v1/services?watch=true&timeoutSeconds=9", ("watch", "services")),
+            (Method::GET, "/api/v1/namespaces/web", ("get", "namespaces")),
+            (Method::POST, "/api/v1/namespaces", ("create", "namespaces")),
+            (
+                Method::PATCH,
+                "/api/v1/namespaces/web/services/a/status?force=true",
+                ("patch", "services/status"),
+            ),
+            (Method::PUT, "/apis/coordination.k8s.io/v1/namespaces/n/leases/l", ("update", "leases")),
+            (Method::DELETE, "/apis/foghorn.dev/v1alpha1/networkplanes/p", ("delete", "networkplanes")),
+            (Method::GET, "/version", ("get", "none")),
+        ] {
+            let (verb, resource) = target(&method, &uri.parse().unwrap());
+            assert_eq!((verb, resource.as_str()), expected, "{uri}");
+        }
+    }
+
+    #[test]
+    fn the_date_of_an_answer_is_read() {
+        let answer = Response::builder().header("Date", "Thu, 01 Jan 2026 00:00:00 GMT").body(()).unwrap();
+        assert_eq!(date(&answer), Some("2026-01-01T00:00:00Z".parse().unwrap()));
+    }
+}
