@@ -1,0 +1,417 @@
+//! The client: inputs, timers and what it sends. How it takes replies is in `replies.rs`.
+
+use std::{collections::VecDeque, mem, net::Ipv4Addr, time::Duration};
+
+use foghorn_clock::Instant;
+use rand::{Rng, rngs::StdRng};
+
+use crate::{
+    ClientConfig, Counters, Destination, Input, Lease, LostReason, MessageKind, Output, Problem, State,
+    Transmit, Verdict,
+    backoff::Backoff,
+    message::{self, Form, Header},
+    phase::{Exchange, Phase, Remembered},
+};
+
+/// A DHCPv4 client for one address (RFC 2131).
+///
+/// The address may be used from [`Output::Bound`] to [`Output::Lost`] or [`Output::Released`]. To stop without a
+/// release (fail-over, shutdown), drop the client.
+#[derive(Debug)]
+pub struct Client {
+    pub(crate) config: ClientConfig,
+    pub(crate) rng: StdRng,
+    pub(crate) phase: Phase,
+    pub(crate) outputs: VecDeque<Output>,
+    pub(crate) counters: Counters,
+    pub(crate) problem: Option<Problem>,
+    /// Option 50 of the next DISCOVER.
+    pub(crate) wish: Option<Ipv4Addr>,
+    /// The broadcast flag that is in favour now.
+    broadcast: bool,
+    pub(crate) after_nak: Backoff,
+    /// After an address that is in use elsewhere, or refused here.
+    after_bad_address: Backoff,
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+/// Silence that is worth telling.
+const SILENCE: Duration = Duration::from_secs(2);
+/// REQUESTs for one offer (RFC 2131 section 3.1.5).
+const REQUESTS_SELECTING: u32 = 4;
+/// REQUESTs that confirm a remembered address.
+const REQUESTS_REBOOTING: u32 = 3;
+/// DISCOVERs without answer after which the other value of the broadcast flag is tried in turn.
+const DISCOVERS_ONE_WAY: u32 = 2;
+
+impl Client {
+    /// A client that does nothing before its first input. `rng` should be seeded differently for each client.
+    #[must_use]
+    pub fn new(config: ClientConfig, rng: StdRng) -> Self {
+        Self {
+            rng,
+            phase: Phase::Idle,
+            outputs: VecDeque::new(),
+            counters: Counters::default(),
+            problem: None,
+            wish: config.requested_address,
+            broadcast: config.broadcast,
+            after_nak: Backoff::new(SECOND, MINUTE),
+            // RFC 5227: at least 10 s, and 60 s when conflicts go on.
+            after_bad_address: Backoff::new(10 * SECOND, MINUTE),
+            config,
+        }
+    }
+
+    /// Tells what happened at `now`. Inputs that mean nothing in the present state are ignored.
+    pub fn handle_input(&mut self, now: Instant, input: Input<'_>) {
+        self.expire(now);
+        let phase = mem::replace(&mut self.phase, Phase::Idle);
+        let phase = match input {
+            Input::Start => self.start(now, phase),
+            Input::Resume(lease) => self.resume(now, phase, lease.ordered()),
+            Input::Confirm(address) => self.confirm(now, phase, address),
+            Input::Reply(reply) => self.take_reply(now, phase, reply),
+            Input::Checked(verdict) => self.checked(now, phase, verdict),
+            Input::Conflict => self.conflict(now, phase),
+            Input::Release => self.release(phase),
+            Input::LinkUp => self.link_up(now, phase),
+        };
+        self.phase = self.due(now, phase);
+    }
+
+    /// Does what is due at `now`, however late the call comes: an expired lease is lost before anything else.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.expire(now);
+        let phase = mem::replace(&mut self.phase, Phase::Idle);
+        self.phase = self.due(now, phase);
+    }
+
+    /// When to call [`handle_timeout`](Self::handle_timeout), and why.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+        let expiry = self.phase.lease().map(|lease| (lease.expires_at, "lease expires"));
+        self.phase.timer().into_iter().chain(expiry).min().filter(|&(at, _)| at < Instant::NEVER)
+    }
+
+    /// The next thing to do. Drain it after each call.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// The present state.
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.phase.state()
+    }
+
+    /// The lease that is in use, or being checked.
+    #[must_use]
+    pub fn lease(&self) -> Option<&Lease> {
+        self.phase.lease()
+    }
+
+    /// Whether replies are expected: what the interface must receive for this client matters only then.
+    #[must_use]
+    pub fn exchange_in_flight(&self) -> bool {
+        self.phase.exchange().is_some()
+    }
+
+    /// What this client has sent and received.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// What is wrong, if anything is.
+    #[must_use]
+    pub fn problem(&self, now: Instant) -> Option<Problem> {
+        let silent = self.phase.exchange().filter(|exchange| now - exchange.started >= SILENCE);
+        let (Some(exchange), None) = (silent, self.fault()) else { return self.problem.clone() };
+        let (server, kind) = match &self.phase {
+            Phase::Requesting { server_id, .. } => (Some(*server_id), MessageKind::Request),
+            Phase::Renewing { lease, .. } => (Some(lease.server_id), MessageKind::Request),
+            Phase::Rebinding { .. } | Phase::Rebooting { .. } => (None, MessageKind::Request),
+            Phase::Idle
+            | Phase::Init { .. }
+            | Phase::Selecting(_)
+            | Phase::Checking(_)
+            | Phase::Bound(_)
+            | Phase::InitReboot { .. }
+            | Phase::Released => (None, MessageKind::Discover),
+        };
+        Some(Problem::NoAnswer { server, silence: now - exchange.started, sent: exchange.sent, kind })
+    }
+
+    /// A problem that says more than silence does, in the exchange that is silent.
+    fn fault(&self) -> Option<&Problem> {
+        self.problem.as_ref().filter(|p| matches!(p, Problem::Unusable { .. } | Problem::Encoding { .. }))
+    }
+
+    fn start(&mut self, now: Instant, phase: Phase) -> Phase {
+        if phase.is_running() { phase } else { self.init(now, Duration::ZERO) }
+    }
+
+    fn resume(&mut self, now: Instant, phase: Phase, lease: Lease) -> Phase {
+        if phase.is_running() {
+            return phase;
+        }
+        if lease.expires_at <= now {
+            self.wish = Some(lease.address);
+            return self.init(now, Duration::ZERO);
+        }
+        self.outputs.push_back(Output::Bound(lease.clone()));
+        self.init_reboot(now, Remembered::InUse(lease))
+    }
+
+    fn confirm(&mut self, now: Instant, phase: Phase, address: Ipv4Addr) -> Phase {
+        if phase.is_running() { phase } else { self.init_reboot(now, Remembered::Unconfirmed(address)) }
+    }
+
+    fn checked(&mut self, now: Instant, phase: Phase, verdict: Verdict) -> Phase {
+        let Phase::Checking(lease) = phase else { return phase };
+        let Lease { address, server_id: server, .. } = lease;
+        match verdict {
+            Verdict::Clear => {
+                self.all_is_well();
+                self.after_bad_address.reset();
+                self.outputs.push_back(Output::Bound(lease.clone()));
+                return Phase::Bound(lease);
+            }
+            Verdict::Conflict => {
+                self.problem = Some(Problem::Conflict { address, server });
+                self.send_alone(Form::Decline { address, server_id: server }, Destination::Broadcast);
+            }
+            Verdict::Refused => {
+                self.problem = Some(Problem::Refused { address, server });
+                self.send_alone(Form::Release { address, server_id: server }, Destination::Server(server));
+            }
+        }
+        self.wish = None;
+        let wait = self.after_bad_address.take();
+        self.init(now, wait)
+    }
+
+    /// An address in use is never declined: the server would hold it back from everybody (RFC 5227 section 2.4).
+    fn conflict(&mut self, now: Instant, phase: Phase) -> Phase {
+        let lease = match (&phase, phase.lease()) {
+            (Phase::Checking(_), _) | (_, None) => return phase,
+            (_, Some(lease)) => lease,
+        };
+        self.lose(lease.address, LostReason::Conflict);
+        self.wish = None;
+        let wait = self.after_bad_address.take();
+        self.init(now, wait)
+    }
+
+    fn release(&mut self, phase: Phase) -> Phase {
+        // The ACK to a REQUEST that was sent may be on its way: the server has the lease then.
+        let held = match (&phase, phase.lease()) {
+            (Phase::Released, _) => return phase,
+            (Phase::Requesting { address, server_id, .. }, _) => Some((*address, *server_id)),
+            (_, lease) => lease.map(|lease| (lease.address, lease.server_id)),
+        };
+        if let Some((address, server_id)) = held {
+            self.send_alone(Form::Release { address, server_id }, Destination::Server(server_id));
+        }
+        self.problem = None;
+        self.outputs.push_back(Output::Released);
+        Phase::Released
+    }
+
+    fn link_up(&mut self, now: Instant, phase: Phase) -> Phase {
+        match phase {
+            Phase::Bound(lease) | Phase::Renewing { lease, .. } | Phase::Rebinding { lease, .. } => {
+                self.init_reboot(now, Remembered::InUse(lease))
+            }
+            Phase::InitReboot { remembered, .. } | Phase::Rebooting { remembered, .. } => {
+                self.init_reboot(now, remembered)
+            }
+            Phase::Selecting(_) | Phase::Requesting { .. } => self.init(now, Duration::ZERO),
+            Phase::Idle | Phase::Init { .. } | Phase::Checking(_) | Phase::Released => phase,
+        }
+    }
+
+    fn expire(&mut self, now: Instant) {
+        let Some(lease) = self.phase.lease().filter(|lease| lease.expires_at <= now) else { return };
+        let address = lease.address;
+        self.wish = Some(address);
+        self.lose(address, LostReason::Expired);
+        self.phase = self.init(now, Duration::ZERO);
+    }
+
+    /// What follows from the time alone.
+    fn due(&mut self, now: Instant, phase: Phase) -> Phase {
+        if phase.timer().is_none_or(|(at, _)| now < at) {
+            return phase;
+        }
+        match phase {
+            Phase::Idle | Phase::Checking(_) | Phase::Released => phase,
+            Phase::Init { .. } => {
+                let exchange = self.open(now, Backoff::new(4 * SECOND, 64 * SECOND));
+                self.discover(now, exchange)
+            }
+            Phase::Selecting(exchange) => self.discover(now, exchange),
+            Phase::Requesting { exchange, address, server_id } => {
+                if exchange.sent < REQUESTS_SELECTING {
+                    return self.request(now, exchange, address, server_id);
+                }
+                self.problem =
+                    Some(Problem::OfferWithdrawn { address, server: server_id, sent: exchange.sent });
+                let init = self.init(now, Duration::ZERO);
+                self.due(now, init)
+            }
+            Phase::Bound(lease) | Phase::Renewing { lease, .. } if lease.rebind_at <= now => {
+                let exchange = self.open(now, Backoff::new(MINUTE, MINUTE));
+                self.rebind(now, exchange, lease)
+            }
+            Phase::Bound(lease) => {
+                let exchange = self.open(now, Backoff::new(MINUTE, MINUTE));
+                self.renew(now, exchange, lease)
+            }
+            Phase::Renewing { exchange, lease } => self.renew(now, exchange, lease),
+            Phase::Rebinding { exchange, lease } => self.rebind(now, exchange, lease),
+            Phase::InitReboot { remembered, .. } => {
+                let exchange = self.open(now, Backoff::new(SECOND, 2 * SECOND));
+                self.reboot(now, exchange, remembered)
+            }
+            Phase::Rebooting { exchange, remembered } => {
+                if exchange.sent < REQUESTS_REBOOTING {
+                    return self.reboot(now, exchange, remembered);
+                }
+                let unconfirmed = self.unconfirmed(now, remembered);
+                self.due(now, unconfirmed)
+            }
+        }
+    }
+
+    /// Nobody confirmed: a lease in use stays good by its own times (RFC 2131 section 3.2.3).
+    fn unconfirmed(&mut self, now: Instant, remembered: Remembered) -> Phase {
+        match remembered {
+            Remembered::InUse(lease) => Phase::Bound(lease),
+            Remembered::Unconfirmed(address) => {
+                self.wish = Some(address);
+                self.init(now, Duration::ZERO)
+            }
+        }
+    }
+
+    pub(crate) fn init(&mut self, now: Instant, wait: Duration) -> Phase {
+        Phase::Init { at: now + wait + self.jitter() }
+    }
+
+    fn init_reboot(&mut self, now: Instant, remembered: Remembered) -> Phase {
+        Phase::InitReboot { at: now + self.jitter(), remembered }
+    }
+
+    fn jitter(&mut self) -> Duration {
+        self.rng.random_range(Duration::ZERO..=self.config.start_jitter)
+    }
+
+    pub(crate) fn lose(&mut self, address: Ipv4Addr, reason: LostReason) {
+        self.problem = Some(Problem::Lost { address, reason: reason.clone() });
+        self.outputs.push_back(Output::Lost { address, reason });
+    }
+
+    pub(crate) fn all_is_well(&mut self) {
+        self.problem = None;
+        self.after_nak.reset();
+    }
+
+    fn open(&mut self, now: Instant, backoff: Backoff) -> Exchange {
+        Exchange { xid: self.rng.random(), started: now, sent: 0, next: now, secs: 0, backoff }
+    }
+
+    fn discover(&mut self, now: Instant, mut exchange: Exchange) -> Phase {
+        if exchange.sent >= DISCOVERS_ONE_WAY {
+            self.broadcast = !self.broadcast;
+        }
+        let form = Form::Discover { requested: self.wish };
+        self.send(now, &mut exchange, form, self.broadcast, Destination::Broadcast);
+        Phase::Selecting(exchange)
+    }
+
+    /// Takes an offer: same xid and `secs` as the DISCOVER (RFC 2131 sections 3.1.3 and 4.4.1).
+    pub(crate) fn take_offer(
+        &mut self,
+        now: Instant,
+        offered: Exchange,
+        offer: (Ipv4Addr, Ipv4Addr),
+    ) -> Phase {
+        let mut exchange = self.open(now, Backoff::new(4 * SECOND, 64 * SECOND));
+        exchange.xid = offered.xid;
+        exchange.secs = offered.secs;
+        self.request(now, exchange, offer.0, offer.1)
+    }
+
+    fn request(
+        &mut self,
+        now: Instant,
+        mut exchange: Exchange,
+        address: Ipv4Addr,
+        server_id: Ipv4Addr,
+    ) -> Phase {
+        let form = Form::Selecting { address, server_id };
+        self.send(now, &mut exchange, form, self.broadcast, Destination::Broadcast);
+        Phase::Requesting { exchange, address, server_id }
+    }
+
+    fn reboot(&mut self, now: Instant, mut exchange: Exchange, remembered: Remembered) -> Phase {
+        let form = Form::Reboot { address: remembered.address() };
+        self.send(now, &mut exchange, form, self.broadcast, Destination::Broadcast);
+        Phase::Rebooting { exchange, remembered }
+    }
+
+    fn renew(&mut self, now: Instant, mut exchange: Exchange, lease: Lease) -> Phase {
+        let to = Destination::Server(lease.server_id);
+        self.send(now, &mut exchange, Form::Extend { address: lease.address }, false, to);
+        exchange.next = half_way(now, lease.rebind_at);
+        Phase::Renewing { exchange, lease }
+    }
+
+    fn rebind(&mut self, now: Instant, mut exchange: Exchange, lease: Lease) -> Phase {
+        let form = Form::Extend { address: lease.address };
+        self.send(now, &mut exchange, form, false, Destination::Broadcast);
+        exchange.next = half_way(now, lease.expires_at);
+        Phase::Rebinding { exchange, lease }
+    }
+
+    /// Sends a message of an exchange and sets when it is repeated.
+    fn send(&mut self, now: Instant, exchange: &mut Exchange, form: Form, broadcast: bool, to: Destination) {
+        // A REQUEST that takes an offer has the `secs` of its DISCOVER.
+        if !matches!(form, Form::Selecting { .. }) {
+            exchange.secs = u16::try_from((now - exchange.started).as_secs()).unwrap_or(u16::MAX);
+        }
+        self.transmit(Header { xid: exchange.xid, secs: exchange.secs, broadcast }, form, to);
+        exchange.sent = exchange.sent.saturating_add(1);
+        let wait = exchange.backoff.take();
+        let fuzz = SECOND.min(wait / 4);
+        exchange.next = now + self.rng.random_range(wait - fuzz..=wait + fuzz);
+    }
+
+    /// Sends a message that has no answer.
+    fn send_alone(&mut self, form: Form, to: Destination) {
+        let xid = self.rng.random();
+        self.transmit(Header { xid, secs: 0, broadcast: false }, form, to);
+    }
+
+    fn transmit(&mut self, header: Header, form: Form, to: Destination) {
+        let kind = form.kind();
+        match message::encode(&self.config, header, form) {
+            Ok(message) => {
+                *self.counters.sent.entry(kind).or_default() += 1;
+                let from = form.own_address();
+                self.outputs.push_back(Output::Transmit(Transmit { kind, message, from, to }));
+            }
+            Err(error) => self.problem = Some(Problem::Encoding { kind, fault: error.to_string() }),
+        }
+    }
+}
+
+/// When to repeat: after half of the time that is left, at least a minute, never past the deadline (RFC 2131
+/// section 4.4.5).
+fn half_way(now: Instant, deadline: Instant) -> Instant {
+    let left = deadline - now;
+    (now + (left / 2).max(MINUTE)).min(deadline)
+}

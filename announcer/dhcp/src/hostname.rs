@@ -1,0 +1,58 @@
+//! Host names that a DHCP server and its DNS will take.
+
+/// Longest label of a domain name (RFC 1035 section 2.3.4).
+const LABEL: usize = 63;
+/// Longest host name that option 12 can carry in one piece and DNS can hold.
+const NAME: usize = 253;
+
+/// `name` reduced to letters, digits and inner hyphens in labels of at most 63, in lower case; `None` if nothing is
+/// left of it. Other characters become hyphens.
+#[must_use]
+pub fn sanitise_hostname(name: &str) -> Option<String> {
+    let mut clean = String::new();
+    for label in name.split('.') {
+        let label: String = label
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' })
+            .skip_while(|&c| c == '-')
+            .take(LABEL)
+            .collect();
+        let label = label.trim_end_matches('-');
+        let dot = usize::from(!clean.is_empty());
+        if label.is_empty() || clean.len() + dot + label.len() > NAME {
+            continue;
+        }
+        if dot == 1 {
+            clean.push('.');
+        }
+        clean.push_str(label);
+    }
+    (!clean.is_empty()).then_some(clean)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn b12_a_hostname_keeps_letters_digits_and_inner_hyphens() {
+        assert_eq!(sanitise_hostname("Web_1.Shop").as_deref(), Some("web-1.shop"));
+        assert_eq!(sanitise_hostname("-ä-web-.").as_deref(), Some("web"));
+        assert_eq!(sanitise_hostname("..--"), None);
+    }
+
+    #[test]
+    fn b12_a_label_has_at_most_63_characters() {
+        let name = sanitise_hostname(&"a".repeat(70)).unwrap();
+        assert_eq!(name.len(), 63);
+        let long = sanitise_hostname(&format!("{}-{}", "a".repeat(62), "b")).unwrap();
+        assert_eq!(long, "a".repeat(62));
+    }
+
+    #[test]
+    fn b12_a_name_too_long_for_dns_loses_its_last_labels() {
+        let name = sanitise_hostname(&vec!["a".repeat(60); 6].join(".")).unwrap();
+        assert!(name.len() <= 253);
+        assert_eq!(name.split('.').count(), 4);
+    }
+}
