@@ -1,1 +1,41 @@
 //! A real Kubernetes cluster in network namespaces.
+//!
+//! [`Lab::up`] makes a control plane, nodes with two networks each, a DHCP server, a gateway and a client on each network,
+//! and an "internet" host; [`Lab::down`] leaves nothing of it behind. Every host is a network namespace `<lab>-<host>` and a
+//! cgroup, every node a mount namespace as well, all state is below [`state_dir`]. [`topology`] has the names and addresses.
+
+mod cgroup;
+mod clean;
+mod command;
+mod control_plane;
+mod daemon;
+mod dhcp;
+mod error;
+mod fault;
+mod gateway;
+mod host;
+mod images;
+mod lab;
+mod network;
+mod node;
+mod packages;
+mod pki;
+mod poll;
+mod probe;
+mod programs;
+mod status;
+pub mod topology;
+mod wire;
+
+pub use clean::leftovers;
+pub use dhcp::{DhcpConfig, DhcpServer, Lease};
+pub use error::{Error, Result};
+pub use host::Host;
+pub use images::{Image, build_image, build_images, build_lab_images};
+pub use lab::{Config, Lab, state_dir};
+pub use packages::install_missing as install_missing_packages;
+pub use poll::until;
+pub use probe::{Probe, ProbeReport};
+pub use programs::Programs;
+pub use status::{DaemonStatus, HostStatus};
+pub use wire::Wire;

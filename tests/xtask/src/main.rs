@@ -1,3 +1,38 @@
 //! The tasks of the project: `cargo xtask help` lists them.
 
-fn main() {}
+mod kubectl;
+mod lab;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// The tasks of the project.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// A real Kubernetes cluster in network namespaces
+    Lab(lab::Arguments),
+    /// kubectl as the administrator of a lab
+    Kubectl(kubectl::Arguments),
+    /// Helm as the administrator of a lab
+    Helm(kubectl::Arguments),
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().task {
+        Task::Lab(arguments) => lab::run(arguments),
+        Task::Kubectl(arguments) => kubectl::run_kubectl(&arguments),
+        Task::Helm(arguments) => kubectl::run_helm(&arguments),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("{error}");
+        ExitCode::FAILURE
+    })
+}

@@ -1,0 +1,170 @@
+//! What can happen to a cluster, on demand.
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::{
+    control_plane,
+    error::{Error, Result},
+    host::Host,
+    lab::Lab,
+    network, node,
+    topology::{API_SERVER, Network},
+};
+
+/// The table that [`Lab::cut_api`] makes on a node.
+const CUT: &str = "foghorn_lab_cut";
+
+impl Lab {
+    /// A node loses power: its cables are dead and its processes stand still.
+    ///
+    /// # Errors
+    /// If there is no such node.
+    pub fn power_off(&self, node: &str) -> Result<()> {
+        let host = self.node(node)?;
+        Network::OF_NODES.into_iter().try_for_each(|network| self.unplug(node, network))?;
+        host.cgroup().freeze(true)
+    }
+
+    /// The node goes on where [`Self::power_off`] stopped it, as after a long sleep.
+    ///
+    /// # Errors
+    /// If there is no such node.
+    pub fn power_on(&self, node: &str) -> Result<()> {
+        let host = self.node(node)?;
+        host.cgroup().freeze(false)?;
+        Network::OF_NODES.into_iter().try_for_each(|network| self.plug(node, network))
+    }
+
+    /// Pulls the cable of a host to a network: the host sees no carrier.
+    ///
+    /// # Errors
+    /// [`Error::NoCable`].
+    pub fn unplug(&self, host: &str, network: Network) -> Result<()> {
+        network::set_cable(self, host, network, false)
+    }
+
+    /// Plugs the cable in again.
+    ///
+    /// # Errors
+    /// [`Error::NoCable`].
+    pub fn plug(&self, host: &str, network: Network) -> Result<()> {
+        network::set_cable(self, host, network, true)
+    }
+
+    /// The processes of the containers that run on a node in a Kubernetes namespace; the API server is not asked.
+    ///
+    /// # Errors
+    /// [`Error::NoContainer`], or if the node's containerd does not answer.
+    pub fn container_pids(&self, node: &str, namespace: &str) -> Result<Vec<i32>> {
+        let host = self.node(node)?;
+        let in_namespace = format!("labels.\"io.kubernetes.pod.namespace\"=={namespace}");
+        let containers = node::ctr(
+            &host,
+            &[
+                "containers",
+                "list",
+                &format!("{in_namespace},labels.\"io.cri-containerd.kind\"==container"),
+                "--quiet",
+            ],
+        )?;
+        let tasks = node::ctr(&host, &["tasks", "list"])?;
+        let pid = |line: &str| {
+            let mut fields = line.split_whitespace();
+            let (id, pid, status) = (fields.next()?, fields.next()?, fields.next()?);
+            (status != "STOPPED" && containers.lines().any(|known| known == id))
+                .then(|| pid.parse().ok())
+                .flatten()
+        };
+        let pids: Vec<i32> = tasks.lines().filter_map(pid).collect();
+        if pids.is_empty() {
+            return Err(Error::NoContainer { node: node.to_owned(), namespace: namespace.to_owned() });
+        }
+        Ok(pids)
+    }
+
+    /// The announcer of a plane on a node: the process in the plane's namespace `foghorn-<plane>`.
+    ///
+    /// # Errors
+    /// [`Error::NoContainer`].
+    pub fn announcer_pids(&self, plane: &str, node: &str) -> Result<Vec<i32>> {
+        self.container_pids(node, &format!("foghorn-{plane}"))
+    }
+
+    /// kill -9 of the announcer of a plane on a node; kubelet starts it again.
+    ///
+    /// # Errors
+    /// [`Error::NoContainer`].
+    pub fn kill_announcer(&self, plane: &str, node: &str) -> Result<()> {
+        self.signal_announcer(plane, node, Signal::KILL)
+    }
+
+    /// Stops the announcer where it is (SIGSTOP).
+    ///
+    /// # Errors
+    /// [`Error::NoContainer`].
+    pub fn stop_announcer(&self, plane: &str, node: &str) -> Result<()> {
+        self.signal_announcer(plane, node, Signal::STOP)
+    }
+
+    /// Lets the announcer go on (SIGCONT).
+    ///
+    /// # Errors
+    /// [`Error::NoContainer`].
+    pub fn resume_announcer(&self, plane: &str, node: &str) -> Result<()> {
+        self.signal_announcer(plane, node, Signal::CONT)
+    }
+
+    fn signal_announcer(&self, plane: &str, node: &str, signal: Signal) -> Result<()> {
+        for pid in self.announcer_pids(plane, node)? {
+            let doing = format!("sending {signal:?} to the announcer of {plane} on {node}, process {pid}");
+            if let Some(pid) = Pid::from_raw(pid) {
+                kill_process(pid, signal).map_err(|error| Error::io(doing)(error.into()))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the API server.
+    ///
+    /// # Errors
+    /// If it does not end.
+    pub fn stop_api(&self) -> Result<()> {
+        control_plane::stop_api(self)
+    }
+
+    /// Starts the API server again and waits until it serves.
+    ///
+    /// # Errors
+    /// If it does not start.
+    pub fn start_api(&self) -> Result<()> {
+        control_plane::start_api(self)
+    }
+
+    /// Drops all packets between a node, its Pods included, and the API server's host.
+    ///
+    /// # Errors
+    /// If there is no such node.
+    pub fn cut_api(&self, node: &str) -> Result<()> {
+        let drop = format!("ip daddr {API_SERVER} drop; ip saddr {API_SERVER} drop;");
+        let chain = |hook| format!("chain {hook} {{ type filter hook {hook} priority 0; {drop} }}\n");
+        let chains: String = ["input", "forward", "output"].map(chain).concat();
+        self.node(node)?
+            .nft(&format!("table ip {CUT}\ndelete table ip {CUT}\ntable ip {CUT} {{\n{chains}}}\n"))
+    }
+
+    /// Undoes [`Self::cut_api`].
+    ///
+    /// # Errors
+    /// If there is no such node.
+    pub fn mend_api(&self, node: &str) -> Result<()> {
+        self.node(node)?.nft(&format!("table ip {CUT}\ndelete table ip {CUT}\n"))
+    }
+
+    /// Whether [`Self::cut_api`] is in force on a node.
+    ///
+    /// # Errors
+    /// If nft cannot be run.
+    pub(crate) fn is_cut(&self, host: &Host) -> Result<bool> {
+        Ok(host.exec(&["nft", "list", "tables", "ip"])?.lines().any(|line| line == format!("table ip {CUT}")))
+    }
+}

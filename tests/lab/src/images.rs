@@ -1,0 +1,135 @@
+//! The images: those of the lab itself, and the project's own; built without a network from scratch and static binaries.
+
+use std::{
+    env,
+    ffi::OsStr,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    command::{command, create_dir, entries, read, remove_dir, run},
+    error::{Error, Result},
+    programs::{cache, fingerprint},
+};
+
+/// Debian's busybox-static.
+const BUSYBOX: &str = "/bin/busybox";
+/// What the announcer's binary is given: its user is not root, and a container's capabilities do not reach other users.
+const ANNOUNCER_CAPABILITY: &str = "cap_net_raw+ep";
+
+/// What an image is made from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Image {
+    /// Its name with tag, e.g. `localhost/web:1`.
+    pub name: String,
+    /// Its Dockerfile.
+    pub dockerfile: PathBuf,
+    /// The binary that is all of the build context, under its own name.
+    pub binary: PathBuf,
+    /// File capabilities of the binary as `setcap` takes them.
+    pub capability: Option<String>,
+}
+
+/// Builds the lab's images: `localhost/pause:1` and `localhost/web:1` (a web server on port 8080, or `PORT`, that answers with
+/// `POD_NAME` and `NODE_NAME`). Answers with their archives.
+///
+/// # Errors
+/// If buildah fails.
+pub fn build_lab_images() -> Result<Vec<PathBuf>> {
+    let image = |name: &str| Image {
+        name: format!("localhost/{name}:1"),
+        dockerfile: Path::new(env!("CARGO_MANIFEST_DIR")).join("images").join(name).join("Dockerfile"),
+        binary: PathBuf::from(BUSYBOX),
+        capability: None,
+    };
+    let folder = cache()?.join("images");
+    ["pause", "web"].iter().map(|name| build_image(&image(name), &folder)).collect()
+}
+
+/// Compiles operator and announcer as static binaries and builds `localhost/foghorn-operator:dev` and `localhost/foghorn-announcer:dev`. Answers with
+/// their archives.
+///
+/// # Errors
+/// If cargo or buildah fails.
+pub fn build_images() -> Result<Vec<PathBuf>> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let root = root.canonicalize().map_err(Error::io(format!("finding {}", root.display())))?;
+    let target = root.join("target/static");
+    let triple = format!("{}-unknown-linux-gnu", env::consts::ARCH);
+    let cargo = env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    println!("compiling operator and announcer");
+    let build = [
+        &cargo,
+        "build",
+        "--release",
+        "--target",
+        &triple,
+        "-p",
+        "foghorn-operator",
+        "-p",
+        "foghorn-announcer",
+    ];
+    let mut build = command(&build);
+    build
+        .current_dir(&root)
+        .env("CARGO_TARGET_DIR", &target)
+        .env("RUSTFLAGS", "-C target-feature=+crt-static");
+    run(&mut build)?;
+    let image = |part: &str, capability: Option<&str>| Image {
+        name: format!("localhost/foghorn-{part}:dev"),
+        dockerfile: root.join(part).join("Dockerfile"),
+        binary: target.join(&triple).join("release").join(format!("foghorn-{part}")),
+        capability: capability.map(str::to_owned),
+    };
+    let folder = root.join("target/images");
+    [image("operator", None), image("announcer", Some(ANNOUNCER_CAPABILITY))]
+        .iter()
+        .map(|image| build_image(image, &folder))
+        .collect()
+}
+
+/// Builds an image into an archive in `folder`, unless the archive there was made from the same things.
+///
+/// # Errors
+/// If setcap or buildah fails.
+pub fn build_image(image: &Image, folder: &Path) -> Result<PathBuf> {
+    let Image { name, dockerfile, binary, capability } = image;
+    let bytes = fs::read(binary).map_err(Error::io(format!("reading {}", binary.display())))?;
+    let capability = capability.as_deref().unwrap_or_default();
+    let print = fingerprint([name.as_bytes(), read(dockerfile)?.as_bytes(), &bytes, capability.as_bytes()]);
+    let stem = name.replace(['/', ':'], "-");
+    let archive = folder.join(format!("{stem}-{print}.tar"));
+    if archive.exists() {
+        return Ok(archive);
+    }
+    println!("building the image {name}");
+    let work = folder.join(format!("{stem}.unfinished-{}", std::process::id()));
+    remove_dir(&work)?;
+    let (context, storage) = (work.join("context"), work.join("storage"));
+    create_dir(&context)?;
+    let staged = context.join(binary.file_name().unwrap_or(OsStr::new("binary")));
+    fs::copy(binary, &staged).map_err(Error::io(format!("copying {}", binary.display())))?;
+    let [context, storage, staged] = [context, storage, staged].map(|path| path.display().to_string());
+    if !capability.is_empty() {
+        run(&mut command(&["setcap", capability, &staged]))?;
+    }
+    let (dockerfile, unfinished) = (dockerfile.display().to_string(), work.join("image.tar"));
+    let runtime = format!("{storage}/run");
+    let buildah = |args: &[&str]| {
+        let place = ["buildah", "--storage-driver", "vfs", "--root", &storage, "--runroot", &runtime];
+        run(&mut command(&place.iter().chain(args).copied().collect::<Vec<_>>()))
+    };
+    buildah(&["bud", "--isolation", "chroot", "--layers=false", "-t", name, "-f", &dockerfile, &context])?;
+    buildah(&["push", "-q", name, &format!("docker-archive:{}:{name}", unfinished.display())])?;
+    for old in
+        entries(folder).iter().filter(|file| file.starts_with(&format!("{stem}-")) && file.ends_with(".tar"))
+    {
+        // Another run may have removed it.
+        let _gone = fs::remove_file(folder.join(old));
+    }
+    fs::rename(&unfinished, &archive)
+        .map_err(Error::io(format!("moving the image to {}", archive.display())))?;
+    remove_dir(&work)?;
+    Ok(archive)
+}

@@ -1,0 +1,104 @@
+//! The namespaces, bridges and cables.
+
+use std::fmt::Write as _;
+
+use crate::{
+    command::{command, create_dir, run, run_with_input},
+    error::{Error, Result},
+    host::Host,
+    lab::Lab,
+    topology::{Cable, HostSpec, Network, node_number, pod_subnet},
+};
+
+/// Makes all hosts of the lab and connects them.
+pub(crate) fn create(lab: &Lab) -> Result<()> {
+    let switch = lab.switch();
+    let specs = lab.specs();
+    let hosts: Vec<_> = specs.iter().map(|spec| lab.named(&spec.name)).collect();
+    let mut batch = String::new();
+    for host in hosts.iter().chain([&switch]) {
+        create_dir(host.dir())?;
+        host.cgroup().create()?;
+        line(&mut batch, &format!("netns add {}", host.namespace()));
+    }
+    ip(&["ip"], &batch)?;
+
+    switch.sysctl(vec![("ipv6/conf/default/disable_ipv6", "1"), ("ipv6/conf/all/disable_ipv6", "1")])?;
+    let mut batch = String::new();
+    for network in Network::ALL {
+        line(&mut batch, &format!("link add {} type bridge mcast_snooping 0", network.bridge()));
+        line(&mut batch, &format!("link set {} up", network.bridge()));
+    }
+    for (spec, host) in specs.iter().zip(&hosts) {
+        for cable in &spec.cables {
+            let Cable { interface, port, network, .. } = cable;
+            let (mac, bridge, namespace) = (cable.mac(), network.bridge(), host.namespace());
+            let peer = format!("peer name {interface} address {mac} netns {namespace}");
+            line(&mut batch, &format!("link add {port} type veth {peer}"));
+            line(&mut batch, &format!("link set {port} master {bridge} up"));
+        }
+    }
+    ip(&["ip", "-n", &switch.namespace()], &batch)?;
+    specs.iter().zip(&hosts).try_for_each(|(spec, host)| configure(spec, host, &specs))
+}
+
+fn configure(spec: &HostSpec, host: &Host, all: &[HostSpec]) -> Result<()> {
+    let mut settings = vec![
+        // An address of the lab is usable at once.
+        ("ipv6/conf/default/accept_dad", "0"),
+        ("ipv4/conf/all/rp_filter", "0"),
+        ("ipv4/conf/default/rp_filter", "0"),
+    ];
+    if spec.forwards {
+        settings.push(("ipv4/ip_forward", "1"));
+    }
+    host.sysctl(settings)?;
+    let mut batch = "link set lo up\n".to_owned();
+    for cable in &spec.cables {
+        line(&mut batch, &format!("addr add {}/24 dev {}", cable.address, cable.interface));
+        line(&mut batch, &format!("link set {} up", cable.interface));
+    }
+    if let Some(gateway) = spec.default_route {
+        line(&mut batch, &format!("route add default via {gateway}"));
+    }
+    if node_number(&spec.name).is_some() {
+        for other in all.iter().filter(|other| other.name != spec.name) {
+            if let (Some(number), Some(cable)) = (node_number(&other.name), other.cables.first()) {
+                line(&mut batch, &format!("route add {} via {}", pod_subnet(number), cable.address));
+            }
+        }
+    }
+    ip(&["ip", "-n", &host.namespace()], &batch)
+}
+
+/// Connects or disconnects a cable at the switch: the host sees no carrier.
+pub(crate) fn set_cable(lab: &Lab, host: &str, network: Network, plugged: bool) -> Result<()> {
+    let cables = lab.specs().into_iter().find(|spec| spec.name == host).map(|spec| spec.cables);
+    let cable = cables.into_iter().flatten().find(|cable| cable.network == network);
+    let cable =
+        cable.ok_or_else(|| Error::NoCable { host: host.to_owned(), network: network.name().to_owned() })?;
+    let state = if plugged { "up" } else { "down" };
+    lab.switch().exec(&["ip", "link", "set", &cable.port, state]).map(drop)
+}
+
+/// The switch's ports that are unplugged.
+pub(crate) fn unplugged(lab: &Lab) -> Result<Vec<String>> {
+    let links = lab.switch().exec(&["ip", "-brief", "link", "show", "type", "veth"])?;
+    let down = links.lines().filter(|line| line.split_whitespace().nth(1) == Some("DOWN"));
+    Ok(down.filter_map(|line| line.split('@').next()).map(str::to_owned).collect())
+}
+
+fn ip(words: &[&str], batch: &str) -> Result<()> {
+    let words: Vec<_> = words.iter().chain(&["-batch", "-"]).copied().collect();
+    run_with_input(&mut command(&words), batch).map(drop)
+}
+
+/// The network namespaces of a lab, those of a crashed run included.
+pub(crate) fn delete_namespace(name: &str) -> Result<()> {
+    run(&mut command(&["ip", "netns", "del", name])).map(drop)
+}
+
+fn line(text: &mut String, line: &str) {
+    // Writing to a string cannot fail.
+    let _always = writeln!(text, "{line}");
+}

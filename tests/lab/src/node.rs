@@ -1,0 +1,165 @@
+//! A node: containerd, kubelet and kube-proxy in the node's namespaces and cgroup.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use crate::{
+    command::{command, create_dir, run, write},
+    daemon::Daemon,
+    error::Result,
+    host::Host,
+    lab::Lab,
+    poll,
+    topology::{Network, POD_CIDR, node_number, pod_subnet},
+};
+
+/// Gives the node its own `/var` and `/run`, where containerd, CNI and kubelet have folders of fixed names, then becomes the
+/// command. The lab's own folder stays where it is. The other namespaces' files are let go: they would not end while this one lives.
+const OWN_FILE_SYSTEM: &str = r#"set -e
+state=$1 var=$2; shift 2
+mkdir -p "$var/lib" "$var/log" "$var/tmp" "$var$(echo "$state" | cut -c5-)"
+mount --bind "$state" "$var$(echo "$state" | cut -c5-)"
+umount --recursive --lazy /run/netns
+mount -t tmpfs -o mode=755 run /run
+ln -s /run "$var/run"
+mount --rbind "$var" /var
+mount --make-rshared /
+exec "$@""#;
+
+/// Starts containerd and loads the images into it.
+pub(crate) fn start_runtime(lab: &Lab, host: &Host, images: &[PathBuf]) -> Result<()> {
+    let dir = host.dir().display().to_string();
+    write(&host.dir().join("containerd.toml"), containerd_config(&dir))?;
+    write(&host.dir().join("cni/10-pods.conflist"), cni_config(number(host)))?;
+    let containerd = Daemon::new(host, "containerd");
+    let state = lab.dir().display().to_string();
+    containerd.start(&[
+        "unshare",
+        "--mount",
+        "--propagation=private",
+        "sh",
+        "-c",
+        OWN_FILE_SYSTEM,
+        "node",
+        &state,
+        &format!("{dir}/var"),
+        "containerd",
+        "--config",
+        &format!("{dir}/containerd.toml"),
+    ])?;
+    poll::until(&format!("containerd on {}", host.name()), Duration::from_secs(20), || {
+        containerd.check()?;
+        Ok(socket(host).exists().then_some(()))
+    })?;
+    images.iter().try_for_each(|image| load_image(host, image))
+}
+
+/// Loads an image archive into the node's containerd.
+pub(crate) fn load_image(host: &Host, archive: &Path) -> Result<()> {
+    let archive = archive.display().to_string();
+    ctr(host, &["images", "import", &archive]).map(drop)
+}
+
+/// Asks the node's containerd.
+pub(crate) fn ctr(host: &Host, args: &[&str]) -> Result<String> {
+    let socket = socket(host).display().to_string();
+    let words: Vec<_> =
+        ["ctr", "--address", &socket, "--namespace", "k8s.io"].iter().chain(args).copied().collect();
+    run(&mut command(&words))
+}
+
+/// Starts kubelet and kube-proxy.
+pub(crate) fn start_kubelet_and_proxy(lab: &Lab, host: &Host) -> Result<()> {
+    let (name, pki) = (host.name(), lab.pki().display().to_string());
+    let config = host.dir().join("kubelet.yaml");
+    write(&config, kubelet_config(host, &pki))?;
+    create_dir(&host.dir().join("manifests"))?;
+    let containerd = Daemon::new(host, "containerd").check()?;
+    Daemon::new(host, "kubelet").start(&[
+        "nsenter".to_owned(),
+        format!("--mount=/proc/{containerd}/ns/mnt"),
+        lab.programs().kube("kubelet"),
+        format!("--config={}", config.display()),
+        format!("--kubeconfig={pki}/{name}.kubeconfig"),
+        format!("--hostname-override={name}"),
+        format!("--node-ip={}", Network::Private.address(10 + number(host))),
+    ])?;
+    Daemon::new(host, "kube-proxy").start(&[
+        lab.programs().kube("kube-proxy"),
+        format!("--kubeconfig={pki}/proxy.kubeconfig"),
+        "--proxy-mode=nftables".to_owned(),
+        format!("--hostname-override={name}"),
+        format!("--cluster-cidr={POD_CIDR}"),
+        // The limit is the machine's, not the namespace's: it cannot be set here.
+        "--conntrack-max-per-core=0".to_owned(),
+    ])
+}
+
+fn number(host: &Host) -> u8 {
+    node_number(host.name()).unwrap_or_default()
+}
+
+fn socket(host: &Host) -> PathBuf {
+    host.dir().join("containerd.sock")
+}
+
+fn containerd_config(dir: &str) -> String {
+    format!(
+        r#"version = 2
+root = "/var/lib/containerd"
+state = "/run/containerd"
+disabled_plugins = [
+  "io.containerd.snapshotter.v1.aufs", "io.containerd.snapshotter.v1.btrfs",
+  "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.zfs",
+]
+[grpc]
+address = "{dir}/containerd.sock"
+[plugins."io.containerd.grpc.v1.cri"]
+sandbox_image = "localhost/pause:1"
+# Without the right to lower a score, runc fails.
+restrict_oom_score_adj = true
+[plugins."io.containerd.grpc.v1.cri".cni]
+bin_dir = "/usr/lib/cni"
+conf_dir = "{dir}/cni"
+"#
+    )
+}
+
+fn cni_config(number: u8) -> String {
+    let subnet = pod_subnet(number);
+    format!(
+        r#"{{"cniVersion": "1.0.0", "name": "pods", "plugins": [
+  {{"type": "bridge", "bridge": "cni0", "isGateway": true, "ipMasq": true,
+    "ipam": {{"type": "host-local", "ranges": [[{{"subnet": "{subnet}"}}]], "routes": [{{"dst": "0.0.0.0/0"}}]}}}},
+  {{"type": "portmap", "capabilities": {{"portMappings": true}}}}
+]}}
+"#
+    )
+}
+
+fn kubelet_config(host: &Host, pki: &str) -> String {
+    let (cgroup, dir) = (host.cgroup(), host.dir().display().to_string());
+    format!(
+        r#"apiVersion: kubelet.config.k8s.io/v1beta1
+kind: KubeletConfiguration
+authentication: {{anonymous: {{enabled: false}}, webhook: {{enabled: true}}, x509: {{clientCAFile: {pki}/ca.crt}}}}
+authorization: {{mode: Webhook}}
+cgroupDriver: cgroupfs
+cgroupRoot: /{cgroup}
+enforceNodeAllocatable: []
+failCgroupV1: false
+failSwapOn: false
+containerRuntimeEndpoint: unix://{dir}/containerd.sock
+staticPodPath: {dir}/manifests
+volumePluginDir: /var/lib/kubelet/volumeplugins
+resolvConf: ""
+# The disk is the machine's: its filling up must not evict the lab's Pods, and nobody needs its use to be measured.
+imageGCHighThresholdPercent: 100
+evictionHard: {{memory.available: "0%", nodefs.available: "0%", imagefs.available: "0%"}}
+localStorageCapacityIsolation: false
+"#,
+        cgroup = cgroup.name()
+    )
+}
