@@ -183,7 +183,11 @@ fn verb(method: &Method, named: bool, watch: bool) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use prometheus_client::encoding::text::encode;
+    use tower::service_fn;
+
     use super::*;
+    use crate::clock::boot_time;
 
     #[test]
     fn requests_are_named_as_in_rbac() {
@@ -204,6 +208,33 @@ mod tests {
             let (verb, resource) = target(&method, &uri.parse().unwrap());
             assert_eq!((verb, resource.as_str()), expected, "{uri}");
         }
+    }
+
+    #[tokio::test]
+    async fn answers_and_their_absence_are_counted_and_set_the_clock() {
+        let mut registry = Registry::default();
+        let api_clock = ApiClock::default();
+        let observed = Observed::new(&mut registry, boot_time, api_clock.clone());
+        let mut service = observed.layer(service_fn(async |request: Request<Body>| match request.method() {
+            &Method::GET => {
+                Ok(Response::builder().header("Date", "Thu, 01 Jan 2026 00:00:00 GMT").body(()).unwrap())
+            }
+            _ => Err("cut off"),
+        }));
+        for method in [Method::GET, Method::PUT] {
+            let uri = "/apis/coordination.k8s.io/v1/namespaces/n/leases/l";
+            let request = Request::builder().method(method).uri(uri).body(Body::empty()).unwrap();
+            let _ = service.call(request).await;
+        }
+        let mut metrics = String::new();
+        encode(&mut metrics, &registry).unwrap();
+        for line in [
+            "foghorn_api_requests_total{verb=\"get\",resource=\"leases\",code=\"200\"} 1\n",
+            "foghorn_api_requests_total{verb=\"update\",resource=\"leases\",code=\"none\"} 1\n",
+        ] {
+            assert!(metrics.contains(line), "{metrics}");
+        }
+        assert!(api_clock.timestamp(boot_time()).is_some());
     }
 
     #[test]

@@ -169,10 +169,10 @@ enum Step {
 /// may follow has an epoch of its own, even if nobody else held the Lease in the meantime.
 ///
 /// Somebody with write access to the Lease who does not take part is obeyed: a foreign holder is waited for, a foreign
-/// number of transitions is built upon, and after a deletion those who knew a holder wait for its permit to pass. A Lease
-/// whose holder is erased, or deleted while a member starts, is as good as released: then two may hold until the first
-/// one hears of it, or its permit passes. Only when that number is at its maximum does the epoch stop to rise, until the
-/// Lease is deleted.
+/// number of transitions is built upon, and after a deletion those who knew the Lease wait until any permit has passed.
+/// A Lease whose holder is erased, or that is deleted while another member starts or is about to create it, is as good
+/// as released: then two may hold until the first one hears of it, or its permit passes. If the number of transitions
+/// was set to its maximum, the epoch stays until the Lease is deleted.
 #[derive(Debug)]
 pub struct Election {
     identity: String,
@@ -193,8 +193,8 @@ pub struct Election {
     /// No call before this, after one that failed.
     not_before: Instant,
     highest: Epoch,
-    /// The last holder that was seen is another member, perhaps alive.
-    other_held: bool,
+    /// There was a Lease outside of our tenure, so another may hold without knowing that it is gone.
+    others_possible: bool,
     outputs: VecDeque<Output>,
 }
 
@@ -217,7 +217,7 @@ impl Election {
             calls: 0,
             not_before: Instant::ZERO,
             highest: Epoch::default(),
-            other_held: false,
+            others_possible: false,
             outputs: VecDeque::new(),
         }
     }
@@ -315,6 +315,7 @@ impl Election {
 
     fn lose(&mut self, reason: LostReason) {
         if let Some(tenure) = self.tenure.take() {
+            self.others_possible = reason != LostReason::Deleted;
             self.outputs.push_back(Output::Lost { epoch: tenure.epoch, reason });
         }
     }
@@ -372,6 +373,7 @@ impl Election {
             let retry = self.timings.retry();
             let renew_at = call.sent + retry + self.jitter(retry / 10);
             self.tenure = Some(Tenure { epoch, permit, renew_at });
+            self.others_possible = false;
             self.outputs.push_back(Output::Holding { epoch, permit });
         }
     }
@@ -398,14 +400,15 @@ impl Election {
     fn see(&mut self, now: Instant, record: Option<Record>) {
         if let Some(record) = &record {
             self.highest = self.highest.max(record.epoch);
-            if !record.holder.is_empty() {
-                self.other_held = record.holder != self.identity;
-            }
+            self.others_possible |= self.tenure.is_none();
         }
         if self.seen.as_ref().is_none_or(|seen| seen.record != record) {
             // A holder whose Lease was deleted does not know it at once.
-            let wait =
-                if record.is_none() && self.other_held { self.timings.duration() } else { Duration::ZERO };
+            let wait = if record.is_none() && self.others_possible {
+                self.timings.duration()
+            } else {
+                Duration::ZERO
+            };
             let delay = wait + self.jitter(HERD);
             self.seen = Some(Seen { record, since: now, confirmed: Instant::ZERO, delay });
         }

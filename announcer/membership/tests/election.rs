@@ -191,6 +191,41 @@ fn who_loses_the_interface_stops_at_once_and_gives_the_lease_up() {
 }
 
 #[test]
+fn a_holder_whose_lease_is_deleted_makes_it_again_at_once() {
+    let mut member = Member::holding();
+    member.observe(300, None);
+    let read = member.read();
+    member.answer(305, read, Answer::Found(None));
+    assert_eq!(member.outputs(), [Output::Lost { epoch: epoch(7), reason: LostReason::Deleted }]);
+    let (sent, _, write) = member.next_write();
+    assert!((305..=355).contains(&sent), "{sent}");
+    assert_eq!((write.transitions, write.precondition), (8, Precondition::Absent));
+}
+
+#[test]
+fn a_former_holder_waits_before_it_makes_a_deleted_lease_again() {
+    let mut member = Member::holding();
+    member.timeout(60_000);
+    member.outputs();
+    member.answer(60_005, 3, Answer::Found(None));
+    let (sent, _, _) = member.next_write();
+    assert!((65_005..=65_055).contains(&sent), "{sent}");
+}
+
+#[test]
+fn a_lease_that_was_perhaps_taken_is_given_up_as_well() {
+    let mut member = Member::following("other");
+    member.observe(2000, Some(held_by("", 3, "8")));
+    let (sent, call, _) = member.next_write();
+    member.input(sent + 1, Input::Leave);
+    member.answer(sent + 2, call, Answer::Failed);
+    let (found, read) = member.next_read();
+    member.answer(found, read, Answer::Found(Some(held_by(&me(), 4, "9"))));
+    let (_, _, write) = member.next_write();
+    assert_eq!((write.holder.as_str(), write.precondition), ("", Precondition::Version("9".to_owned())));
+}
+
+#[test]
 fn a_release_never_touches_the_lease_of_another() {
     let mut member = Member::holding();
     let (sent, call, _) = member.next_write();

@@ -84,6 +84,7 @@ pub(crate) struct World {
     history: Vec<Option<Record>>,
     slow_api: bool,
     no_restart_before: Micros,
+    no_deletion_before: Micros,
     last_epoch: Epoch,
     tenures: usize,
     violation: Option<String>,
@@ -118,6 +119,7 @@ impl World {
             history: vec![None],
             slow_api: false,
             no_restart_before: 0,
+            no_deletion_before: 0,
             last_epoch: Epoch::default(),
             tenures: 0,
             violation: None,
@@ -290,6 +292,9 @@ impl World {
     }
 
     fn send(&mut self, member: usize, call: u64, op: Op) {
+        if matches!(op, Op::Write { version: None, .. }) {
+            self.no_deletion_before = self.now + 4 * SECOND;
+        }
         let this = &self.members[member];
         let life = this.life;
         if this.cut {
@@ -437,13 +442,14 @@ impl World {
         }
     }
 
-    /// Somebody who takes no part touches the Lease.
+    /// Somebody who takes no part touches the Lease. Deleted, it is gone without a trace: who then creates it, from
+    /// ignorance or by a write that was under way, cannot know of a holder. The machine does not promise that case.
     fn meddle(&mut self) {
         let present = self.history.last().cloned().flatten();
-        let known = |m: &Member| m.election.as_ref().is_none_or(|election| election.holder().is_some());
+        let knows = |m: &Member| m.election.as_ref().is_none_or(|election| election.holder().is_some());
         if self.rng.random() {
             self.store(present);
-        } else if present.is_some_and(|record| !record.holder.is_empty()) && self.members.iter().all(known) {
+        } else if present.is_some() && self.now >= self.no_deletion_before && self.members.iter().all(knows) {
             self.no_restart_before = self.now + 6 * SECOND;
             self.store(None);
         }
