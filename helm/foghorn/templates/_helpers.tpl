@@ -1,0 +1,69 @@
+{{- define "foghorn.labels" -}}
+app.kubernetes.io/name: foghorn
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- end }}
+
+{{- define "foghorn.operatorSelector" -}}
+app.kubernetes.io/name: foghorn
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: operator
+{{- end }}
+
+{{- /* image: {image: values of the image, chart: .Chart} */ -}}
+{{- define "foghorn.image" -}}
+{{- printf "%s:%s" .image.repository (.image.tag | default .chart.AppVersion) -}}
+{{- end }}
+
+{{- /* Enough for Pod Security `restricted`. */ -}}
+{{- define "foghorn.podSecurityContext" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+seccompProfile:
+  type: RuntimeDefault
+{{- end }}
+
+{{- define "foghorn.containerSecurityContext" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end }}
+
+{{- /* The rules between values, which a schema cannot express. The API server or the operator would refuse these too, but only after the installation. */ -}}
+{{- define "foghorn.checkPlanes" -}}
+{{- $classes := dict }}
+{{- $leases := dict }}
+{{- $defaults := list }}
+{{- range $name, $plane := .Values.planes }}
+{{- if eq $name "system" }}
+{{- fail "planes.system: the name system is reserved, foghorn-system is where the operator lives" }}
+{{- end }}
+{{- $class := $plane.class | default (printf "foghorn.dev/%s" $name) }}
+{{- with get $classes $class }}
+{{- fail (printf "planes %s and %s have the same class %s: a Service must have one plane" . $name $class) }}
+{{- end }}
+{{- $_ := set $classes $class $name }}
+{{- $lease := $plane.lease | default dict }}
+{{- $leaseName := $lease.name | default (printf "foghorn-%s" $name) }}
+{{- with get $leases $leaseName }}
+{{- fail (printf "planes %s and %s have the same lease.name %s" . $name $leaseName) }}
+{{- end }}
+{{- $_ := set $leases $leaseName $name }}
+{{- if $plane.default }}
+{{- $defaults = append $defaults $name }}
+{{- end }}
+{{- $duration := $lease.durationSeconds | default 5 | int }}
+{{- $deadline := $lease.renewDeadlineSeconds | default 3 | int }}
+{{- $retry := $lease.retryPeriodSeconds | default 1 | int }}
+{{- if or (gt (mul $deadline 100) (mul $duration 97)) (gt (mul $retry 2) $deadline) }}
+{{- fail (printf "planes.%s.lease: renewDeadlineSeconds (%d) must be at most 97 %% of durationSeconds (%d), and retryPeriodSeconds (%d) at most half of renewDeadlineSeconds" $name $deadline $duration $retry) }}
+{{- end }}
+{{- end }}
+{{- if gt (len $defaults) 1 }}
+{{- fail (printf "planes %s are all default: at most one plane can serve Services without a class" (join ", " $defaults)) }}
+{{- end }}
+{{- end }}
