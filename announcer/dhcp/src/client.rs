@@ -9,6 +9,7 @@ use crate::{
     ClientConfig, Counters, Destination, Input, Lease, LostReason, MessageKind, Output, Problem, State,
     Transmit, Verdict,
     backoff::Backoff,
+    hostname::sanitise,
     message::{self, Form, Header},
     phase::{Exchange, Phase, Remembered},
 };
@@ -48,7 +49,8 @@ const DISCOVERS_ONE_WAY: u32 = 2;
 impl Client {
     /// A client that does nothing before its first input. `rng` should be seeded differently for each client.
     #[must_use]
-    pub fn new(config: ClientConfig, rng: StdRng) -> Self {
+    pub fn new(mut config: ClientConfig, rng: StdRng) -> Self {
+        config.hostname = config.hostname.as_deref().and_then(sanitise);
         Self {
             rng,
             phase: Phase::Idle,

@@ -9,7 +9,7 @@ use crate::Identity;
 pub struct ClientConfig {
     /// Who the client is to the server.
     pub identity: Identity,
-    /// Option 12. Pass it through [`sanitise_hostname`](crate::sanitise_hostname); at most 255 octets are sent.
+    /// Option 12. What is no letter, digit or inner hyphen of a label is replaced or left out.
     pub hostname: Option<String>,
     /// Ask for answers by broadcast (RFC 2131 section 4.1). Where two DISCOVERs stay silent the client tries the
     /// other way in turn, and keeps what the server answered to.

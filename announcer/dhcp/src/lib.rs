@@ -27,7 +27,6 @@ pub mod wire;
 pub use client::Client;
 pub use config::ClientConfig;
 pub use event::{Counters, Destination, Input, LostReason, MessageKind, Output, Problem, Transmit, Verdict};
-pub use hostname::sanitise_hostname;
 pub use identity::{Family, Identity, Owner};
 pub use lease::Lease;
 pub use phase::State;

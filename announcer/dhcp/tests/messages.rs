@@ -180,12 +180,12 @@ fn b11_release_is_unicast_to_the_server_and_sent_once() {
 
 #[test]
 fn b12_the_hostname_is_in_discover_and_request() {
-    let hostname = Some("web.default".to_owned());
+    let hostname = Some("Web_1.default".to_owned());
     let mut harness = Harness::with(ClientConfig { hostname, ..ClientConfig::new(identity()) }, 1);
     harness.input(Input::Start);
     harness.answer(&Reply::offer());
     for sent in harness.transmits() {
-        assert_eq!(Sent::read(sent).option(12), Some(b"web.default".as_slice()));
+        assert_eq!(Sent::read(sent).option(12), Some(b"web-1.default".as_slice()));
     }
     assert_eq!(acquisition()[0].option(12), None);
 }
