@@ -14,11 +14,13 @@
 mod election;
 mod epoch;
 mod identity;
+mod messages;
 mod record;
 mod timings;
 
-pub use election::{Answer, Election, Input, LostReason, Output};
+pub use election::Election;
 pub use epoch::{Epoch, EpochError};
 pub use identity::{Identity, IdentityError};
+pub use messages::{Answer, Input, LostReason, Output};
 pub use record::{Precondition, Record, Write};
 pub use timings::{Timings, TimingsError};
