@@ -1,1 +1,12 @@
-//! Packet sockets, netlink and the clock: the only crate with unsafe code.
+//! Packet sockets, netlink and the clock: the only crate with unsafe code, all of it in one file.
+
+pub mod clock;
+pub mod filter;
+pub mod links;
+pub mod monitor;
+pub mod packet;
+mod sys;
+
+pub use links::{Link, Netlink, NetlinkError};
+pub use monitor::LinkMonitor;
+pub use packet::{PacketSocket, PacketType, Received, SendError, SocketError};

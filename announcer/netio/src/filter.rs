@@ -1,0 +1,169 @@
+//! The frames that a packet socket lets through, as a classic BPF program that the kernel runs.
+//!
+//! It passes ARP, and IPv4 UDP to port 68 that is no fragment; nothing with a VLAN tag, which is another network's.
+//! The kernel may hold the tag of a frame apart from its bytes, so the program asks for that first.
+
+use socket2::SockFilter;
+
+/// One instruction of classic BPF.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Instruction {
+    /// The operation.
+    pub code: u16,
+    /// Instructions to skip if a comparison holds.
+    pub jump_true: u8,
+    /// Instructions to skip if it does not.
+    pub jump_false: u8,
+    /// The operand.
+    pub operand: u32,
+}
+
+impl From<Instruction> for SockFilter {
+    fn from(i: Instruction) -> Self {
+        Self::new(i.code, i.jump_true, i.jump_false, i.operand)
+    }
+}
+
+const LOAD_WORD: u16 = 0x20;
+const LOAD_HALF: u16 = 0x28;
+const LOAD_BYTE: u16 = 0x30;
+/// The half word at the index register plus the operand.
+const LOAD_HALF_INDEXED: u16 = 0x48;
+/// The index register becomes four times the low half of a byte: the length of an IPv4 header.
+const LOAD_INDEX_HEADER_LENGTH: u16 = 0xb1;
+const JUMP_IF_EQUAL: u16 = 0x15;
+const JUMP_IF_ANY_BIT: u16 = 0x45;
+const RETURN: u16 = 0x06;
+
+/// `SKF_AD_OFF + SKF_AD_VLAN_TAG_PRESENT`: not a byte of the frame, but whether the kernel took a tag off it.
+const VLAN_TAG_PRESENT: u32 = 0xffff_f000 + 48;
+const WHOLE_FRAME: u32 = u32::MAX;
+/// The flag "more fragments" and the fragment offset.
+const FRAGMENT: u32 = 0x3fff;
+
+/// The program. Comments name the instruction, and the one that a jump leads to.
+pub const PROGRAM: [Instruction; 14] = [
+    load(LOAD_WORD, VLAN_TAG_PRESENT),     // 0
+    jump(JUMP_IF_EQUAL, 0, 0, 11),         // 1: tagged -> 13
+    load(LOAD_HALF, 12),                   // 2: EtherType
+    jump(JUMP_IF_EQUAL, 0x0806, 8, 0),     // 3: ARP -> 12
+    jump(JUMP_IF_EQUAL, 0x0800, 0, 8),     // 4: not IPv4 -> 13
+    load(LOAD_BYTE, 14 + 9),               // 5: protocol
+    jump(JUMP_IF_EQUAL, 17, 0, 6),         // 6: not UDP -> 13
+    load(LOAD_HALF, 14 + 6),               // 7: flags and fragment offset
+    jump(JUMP_IF_ANY_BIT, FRAGMENT, 4, 0), // 8: a fragment -> 13
+    load(LOAD_INDEX_HEADER_LENGTH, 14),    // 9
+    load(LOAD_HALF_INDEXED, 14 + 2),       // 10: destination port
+    jump(JUMP_IF_EQUAL, 68, 0, 1),         // 11: another -> 13
+    load(RETURN, WHOLE_FRAME),             // 12
+    load(RETURN, 0),                       // 13
+];
+
+const fn load(code: u16, operand: u32) -> Instruction {
+    Instruction { code, jump_true: 0, jump_false: 0, operand }
+}
+
+const fn jump(code: u16, operand: u32, jump_true: u8, jump_false: u8) -> Instruction {
+    Instruction { code, jump_true, jump_false, operand }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arp_passes_whole() {
+        assert_eq!(run(&ethernet(0x0806, &[0; 46]), false), WHOLE_FRAME);
+    }
+
+    #[test]
+    fn udp_to_port_68_passes_with_and_without_ip_options() {
+        for words in 5..=15 {
+            assert_eq!(run(&udp(words, 17, 0, 68), false), WHOLE_FRAME, "{words} words of header");
+        }
+    }
+
+    #[test]
+    fn udp_to_other_ports_is_dropped() {
+        for port in [0, 53, 67, 69, 68 << 8, 0xffff] {
+            assert_eq!(run(&udp(5, 17, 0, port), false), 0, "port {port}");
+        }
+    }
+
+    #[test]
+    fn other_protocols_and_fragments_are_dropped() {
+        assert_eq!(run(&udp(5, 6, 0, 68), false), 0, "TCP");
+        assert_eq!(run(&udp(5, 17, 0x2000, 68), false), 0, "the first fragment");
+        assert_eq!(run(&udp(5, 17, 0x0001, 68), false), 0, "a later fragment");
+        assert_eq!(run(&udp(5, 17, 0x4000, 68), false), WHOLE_FRAME, "don't fragment");
+        assert_eq!(run(&ethernet(0x86dd, &[0; 60]), false), 0, "IPv6");
+    }
+
+    #[test]
+    fn what_has_a_vlan_tag_is_dropped_wherever_the_tag_is() {
+        assert_eq!(run(&ethernet(0x0806, &[0; 46]), true), 0);
+        assert_eq!(run(&udp(5, 17, 0, 68), true), 0);
+        assert_eq!(run(&ethernet(0x8100, &[0, 10, 8, 6, 0, 1]), false), 0);
+    }
+
+    #[test]
+    fn what_is_cut_short_is_dropped() {
+        let frame = udp(6, 17, 0, 68);
+        for length in 0..14 + 24 + 4 {
+            assert_eq!(run(&frame[..length], false), 0, "{length} bytes");
+        }
+    }
+
+    /// What the kernel would do with the frame: how many bytes of it pass.
+    fn run(frame: &[u8], tagged: bool) -> u32 {
+        let read = |at: u32, length: usize| {
+            let at = usize::try_from(at).unwrap();
+            let bytes = frame.get(at..at + length)?;
+            Some(bytes.iter().fold(0, |value, byte| value << 8 | u32::from(*byte)))
+        };
+        let (mut next, mut accumulator, mut index) = (0, 0, 0);
+        loop {
+            let Instruction { code, jump_true, jump_false, operand } = PROGRAM[next];
+            next += 1;
+            let value = match code {
+                LOAD_WORD if operand == VLAN_TAG_PRESENT => Some(u32::from(tagged)),
+                LOAD_WORD => read(operand, 4),
+                LOAD_HALF => read(operand, 2),
+                LOAD_BYTE | LOAD_INDEX_HEADER_LENGTH => read(operand, 1),
+                LOAD_HALF_INDEXED => read(index + operand, 2),
+                JUMP_IF_EQUAL | JUMP_IF_ANY_BIT => {
+                    let holds = match code {
+                        JUMP_IF_EQUAL => accumulator == operand,
+                        _ => accumulator & operand != 0,
+                    };
+                    next += usize::from(if holds { jump_true } else { jump_false });
+                    continue;
+                }
+                RETURN => return operand,
+                other => panic!("no such instruction: {other:#x}"),
+            };
+            let Some(value) = value else {
+                return 0;
+            };
+            match code {
+                LOAD_INDEX_HEADER_LENGTH => index = (value & 0xf) * 4,
+                _ => accumulator = value,
+            }
+        }
+    }
+
+    fn ethernet(ethertype: u16, payload: &[u8]) -> Vec<u8> {
+        [&[0xff; 6], &[2, 0, 0, 0, 0, 1], &ethertype.to_be_bytes()[..], payload].concat()
+    }
+
+    fn udp(header_words: u8, protocol: u8, fragment: u16, port: u16) -> Vec<u8> {
+        let mut packet = vec![0; usize::from(header_words) * 4];
+        packet[0] = 0x40 | header_words;
+        packet[6..8].copy_from_slice(&fragment.to_be_bytes());
+        packet[9] = protocol;
+        packet.extend([0, 67]);
+        packet.extend(port.to_be_bytes());
+        packet.extend([0, 8, 0, 0]);
+        ethernet(0x0800, &packet)
+    }
+}
