@@ -19,7 +19,7 @@ use crate::{
     sys::{self, Membership},
 };
 
-/// Some thousands of small frames: a storm should cost frames of the storm.
+/// Some hundreds of frames at least; the kernel gives no more than `net.core.rmem_max` without CAP_NET_ADMIN.
 const RECEIVE_BUFFER: usize = 1 << 20;
 
 /// A frame that was received.
