@@ -1,1 +1,13 @@
 //! Holds the addresses of one network plane on one node.
+//!
+//! Data flows one way: [`watch`] (API) and the packet socket → [`engine`] → frames, and [`report`]s to the API.
+//! [`run`] is the loop that carries them.
+
+pub mod args;
+pub mod engine;
+pub mod interface;
+pub mod metrics;
+pub mod node;
+pub mod report;
+pub mod run;
+pub mod watch;

@@ -22,6 +22,8 @@ pub mod reasons {
     pub const ACQUIRING: &str = "Acquiring";
     /// No DHCP server answered.
     pub const NO_DHCP_ANSWER: &str = "NoDHCPAnswer";
+    /// A DHCP server answered, but not with what an answer must have.
+    pub const UNUSABLE_DHCP_ANSWER: &str = "UnusableDHCPAnswer";
     /// The DHCP server refused what was asked.
     pub const DHCP_NAK: &str = "DHCPNak";
     /// Another host uses the address.

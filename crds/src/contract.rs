@@ -56,6 +56,12 @@ pub fn plane_namespace(plane: &str) -> String {
     format!("foghorn-{plane}")
 }
 
+/// The plane that a namespace of this name would be of.
+#[must_use]
+pub fn plane_of_namespace(namespace: &str) -> Option<&str> {
+    namespace.strip_prefix("foghorn-")
+}
+
 /// The name of the plane's Lease, where its spec names none.
 #[must_use]
 pub fn default_lease_name(plane: &str) -> String {

@@ -27,8 +27,8 @@ use crate::contract;
     doc = "A network on which Services of one loadBalancerClass get addresses.",
     derive = "PartialEq",
     selectable = ".spec.loadBalancerClass",
-    validation = "self.metadata.name.matches('^[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?$')",
-    validation = "self.metadata.name != 'system'",
+    validation = Rule::new("self.metadata.name.matches('^[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?$')").message("the name must be a DNS label of at most 40 characters"),
+    validation = Rule::new("self.metadata.name != 'system'").message("the name system is reserved: foghorn-system is where the operator lives"),
     printcolumn(name = "Class", type_ = "string", json_path = ".spec.loadBalancerClass"),
     printcolumn(
         name = "Ready",
@@ -94,8 +94,8 @@ pub struct NetworkPlaneSpec {
     /// The Lease by which one node becomes the owner of the plane's addresses.
     #[serde(default)]
     #[x_kube(validation = (
-        "self.durationSeconds > self.renewDeadlineSeconds && self.renewDeadlineSeconds > self.retryPeriodSeconds",
-        "durationSeconds must be greater than renewDeadlineSeconds, and that greater than retryPeriodSeconds"
+        "self.renewDeadlineSeconds * 100 <= self.durationSeconds * 97 && self.retryPeriodSeconds * 2 <= self.renewDeadlineSeconds",
+        "renewDeadlineSeconds must be at most 97 % of durationSeconds, and retryPeriodSeconds at most half of renewDeadlineSeconds"
     ))]
     pub lease: LeaseSpec,
 
@@ -199,13 +199,13 @@ pub struct LeaseSpec {
     #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
     pub name: Option<String>,
     /// Seconds after its last renewal at which others may take the Lease over.
-    #[schemars(range(min = 3, max = 300))]
+    #[schemars(range(min = 3, max = 60))]
     pub duration_seconds: u32,
     /// Seconds after its last renewal at which the holder falls silent by itself.
-    #[schemars(range(min = 2, max = 299))]
+    #[schemars(range(min = 2, max = 58))]
     pub renew_deadline_seconds: u32,
     /// Seconds between renewals.
-    #[schemars(range(min = 1, max = 298))]
+    #[schemars(range(min = 1, max = 29))]
     pub retry_period_seconds: u32,
 }
 

@@ -1,0 +1,754 @@
+//! All that one node does for its plane, without sockets, clock or API.
+//!
+//! The shell tells the engine what it sees (configuration, interface, ownership, claims, frames), and does what the
+//! engine wants (frames to send, hardware addresses to receive, statuses to write). Everything is level-triggered:
+//! an input changes the present state, and [`Engine::plan`] brings a claim from where it is to where it should be.
+//!
+//! Every frame speaks for an address or an identity of the plane. So each is sent only while the permit of this
+//! tenure holds; the shell compares it with a fresh clock right before.
+
+mod api_time;
+mod held;
+mod starts;
+mod status;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    net::Ipv4Addr,
+    num::NonZeroU32,
+    sync::Arc,
+    time::Duration,
+};
+
+use foghorn_clock::Instant;
+use foghorn_crds::{
+    AddressClaim, AddressClaimStatus, AddressFamily, ClaimState, PlaneConfig, ProbeMode,
+    policy::AddressPolicy,
+};
+use foghorn_dhcp::{
+    self as dhcp, Client, ClientConfig, Destination, Family, Identity, Lease, MessageKind, Transmit, Verdict,
+    frame::{self, Addressing, UdpChecksum},
+    wire,
+};
+use foghorn_l2::{self as l2, L2};
+use foghorn_membership::Epoch;
+use foghorn_netio::Link;
+use ipnet::Ipv4Net;
+use rand::{Rng, SeedableRng, rngs::StdRng};
+use tracing::{debug, info, warn};
+
+pub use self::api_time::ApiTime;
+use self::{held::Held, starts::Starts, status::Reporter};
+use crate::metrics::Metrics;
+
+/// How long a change that nobody waits for may stay unreported, so that what follows it goes into the same write.
+const REPORT_DELAY: Duration = Duration::from_secs(1);
+/// The same for a claim that was just taken over.
+const TAKEOVER_REPORT_DELAY: Duration = Duration::from_millis(300);
+/// Confirmations of leases that were taken over are spread by this much for each of them.
+const CONFIRMATION_SPREAD: Duration = Duration::from_millis(10);
+
+/// What the engine is told.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// The plane's configuration.
+    Config(Box<PlaneConfig>),
+    /// The plane's interface on this node; `None` while there is none in working order.
+    Link(Option<Box<Link>>),
+    /// What the API server's clock reads. Told before the first tenure, and again when it is known better.
+    ApiTime(ApiTime),
+    /// The tenure of the plane that this node has, if it has it.
+    Tenure(Option<Epoch>),
+    /// The present state of a claim.
+    Claim(Arc<AddressClaim>),
+    /// A claim is no more.
+    ClaimGone(&'a str),
+    /// A frame from the plane's interface.
+    Frame {
+        /// The Ethernet frame.
+        bytes: &'a [u8],
+        /// Whether its UDP checksum is filled in.
+        udp_checksum: UdpChecksum,
+    },
+}
+
+/// What the engine wants done.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Output {
+    /// Send an Ethernet frame, if the permit holds at that moment.
+    Send {
+        /// What it is, for metrics.
+        kind: FrameKind,
+        /// The frame.
+        frame: Vec<u8>,
+    },
+    /// Receive frames to this hardware address.
+    Join([u8; 6]),
+    /// Receive them no longer.
+    Leave([u8; 6]),
+    /// Write the status of a claim, unless a later epoch has written it.
+    Report(Box<Report>),
+}
+
+/// What a frame is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FrameKind {
+    /// ARP.
+    Arp(l2::Kind),
+    /// DHCP.
+    Dhcp(MessageKind),
+}
+
+/// A status to write.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Report {
+    /// The claim, by name.
+    pub claim: String,
+    /// The claim's UID: another claim of the same name is not meant.
+    pub uid: Option<String>,
+    /// The tenure in which this was found out.
+    pub epoch: Epoch,
+    /// The status. Conditions that it does not have stay as they are.
+    pub status: AddressClaimStatus,
+}
+
+/// The engine of one node.
+#[derive(Debug)]
+pub struct Engine {
+    node: String,
+    rng: StdRng,
+    metrics: Metrics,
+    config: Option<PlaneConfig>,
+    link: Option<Link>,
+    api_time: Option<ApiTime>,
+    epoch: Option<Epoch>,
+    claims: BTreeMap<String, Arc<AddressClaim>>,
+    held: BTreeMap<String, Held>,
+    by_hardware_address: BTreeMap<[u8; 6], String>,
+    by_address: BTreeMap<Ipv4Addr, String>,
+    by_next_hop: BTreeMap<Ipv4Addr, BTreeSet<String>>,
+    l2: Option<L2>,
+    starts: Starts,
+    timers: BTreeSet<(Instant, String)>,
+    reports: BTreeSet<(Instant, String)>,
+    /// Claims whose client may have outputs.
+    touched: BTreeSet<String>,
+    outputs: VecDeque<Output>,
+}
+
+impl Engine {
+    /// An engine for the node of that name, which does nothing before it has configuration, interface and tenure.
+    #[must_use]
+    pub fn new(node: impl Into<String>, rng: StdRng, metrics: Metrics) -> Self {
+        Self {
+            node: node.into(),
+            rng,
+            metrics,
+            config: None,
+            link: None,
+            api_time: None,
+            epoch: None,
+            claims: BTreeMap::new(),
+            held: BTreeMap::new(),
+            by_hardware_address: BTreeMap::new(),
+            by_address: BTreeMap::new(),
+            by_next_hop: BTreeMap::new(),
+            l2: None,
+            starts: Starts::default(),
+            timers: BTreeSet::new(),
+            reports: BTreeSet::new(),
+            touched: BTreeSet::new(),
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// Takes an input.
+    pub fn handle_input(&mut self, now: Instant, input: Input<'_>) {
+        match input {
+            Input::Config(config) => self.set_config(now, *config),
+            Input::Link(link) => self.set_link(now, link.map(|link| *link)),
+            Input::ApiTime(api_time) => self.api_time = Some(api_time),
+            Input::Tenure(epoch) => self.set_tenure(now, epoch),
+            Input::Claim(claim) => {
+                if let Some(name) = claim.metadata.name.clone() {
+                    self.claims.insert(name.clone(), claim);
+                    self.plan(now, &name);
+                }
+            }
+            Input::ClaimGone(name) => {
+                self.claims.remove(name);
+                self.plan(now, name);
+            }
+            Input::Frame { bytes, udp_checksum } => self.receive(now, bytes, udp_checksum),
+        }
+        self.handle_timeout(now);
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if let Some(l2) = &mut self.l2 {
+            l2.handle_timeout(now);
+        }
+        while let Some((at, name)) = self.timers.first().cloned()
+            && at <= now
+        {
+            self.timers.remove(&(at, name.clone()));
+            if let Some(held) = self.held.get_mut(&name) {
+                held.armed = None;
+                held.client.handle_timeout(now);
+                self.touched.insert(name);
+            }
+        }
+        let limit = self.config.as_ref().map_or(0, |config| config.dhcp.max_in_flight);
+        while let Some(name) = self.starts.next(now, usize::try_from(limit).unwrap_or(usize::MAX)) {
+            self.tell(now, &name, dhcp::Input::Start);
+        }
+        self.settle(now);
+        while let Some((at, name)) = self.reports.first().cloned()
+            && at <= now
+        {
+            self.reports.remove(&(at, name.clone()));
+            self.report(now, &name);
+        }
+    }
+
+    /// When to call [`handle_timeout`](Self::handle_timeout), and why.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+        let l2 = self.l2.as_ref().and_then(L2::poll_timeout);
+        let client = self.timers.first().map(|(at, _)| (*at, "DHCP"));
+        let start = self.starts.due().map(|at| (at, "next exchange"));
+        let report = self.reports.first().map(|(at, _)| (*at, "report"));
+        [l2, client, start, report].into_iter().flatten().min()
+    }
+
+    /// The next thing to do. Drain it after each call.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// How many claims have an address that this node announces.
+    #[must_use]
+    pub fn announced(&self) -> usize {
+        self.held.values().filter(|held| held.announced.is_some()).count()
+    }
+
+    fn set_config(&mut self, now: Instant, config: PlaneConfig) {
+        if let Some(l2) = &mut self.l2 {
+            l2.handle_input(now, l2::Input::SetConfig(l2_config(&config)));
+        }
+        let first = self.config.is_none();
+        self.config = Some(config);
+        if first {
+            self.plan_all(now);
+        } else {
+            self.check_again(now);
+        }
+    }
+
+    fn set_link(&mut self, now: Instant, link: Option<Link>) {
+        let mac = |link: &Option<Link>| link.as_ref().map(|link| (link.index, link.mac));
+        let changed = mac(&self.link) != mac(&link);
+        self.link = link;
+        if changed {
+            // Another interface is another network: nothing that was learnt by the old one is true here.
+            self.drop_all();
+            self.l2 = None;
+            self.plan_all(now);
+        }
+    }
+
+    fn set_tenure(&mut self, now: Instant, epoch: Option<Epoch>) {
+        if self.epoch == epoch {
+            return;
+        }
+        match epoch {
+            Some(epoch) => info!(%epoch, claims = self.claims.len(), "this node owns the plane's addresses"),
+            None => info!(announced = self.announced(), "this node no longer owns the plane's addresses"),
+        }
+        self.drop_all();
+        self.epoch = epoch;
+        self.plan_all(now);
+    }
+
+    /// Forgets all that is in hand, without a word to anybody: another node goes on with it.
+    fn drop_all(&mut self) {
+        for held in self.held.values().filter(|held| held.joined) {
+            self.outputs.push_back(Output::Leave(held.identity.hardware_address));
+        }
+        self.outputs.retain(|output| !matches!(output, Output::Send { .. } | Output::Report(_)));
+        self.held.clear();
+        self.by_hardware_address.clear();
+        self.by_address.clear();
+        self.by_next_hop.clear();
+        self.starts = Starts::default();
+        self.timers.clear();
+        self.reports.clear();
+        self.touched.clear();
+        self.l2 = None;
+        self.metrics.held(self.held.values().map(|held| held.client.state()));
+    }
+
+    fn plan_all(&mut self, now: Instant) {
+        let names: Vec<String> = self.claims.keys().cloned().collect();
+        for name in names {
+            self.plan(now, &name);
+        }
+    }
+
+    /// Brings a claim from where it is to where it should be.
+    fn plan(&mut self, now: Instant, name: &str) {
+        let (Some(config), Some(link), Some(_)) = (&self.config, &self.link, self.epoch) else { return };
+        let Some(mac) = link.mac else { return };
+        if self.l2.is_none() {
+            let rng = StdRng::seed_from_u64(self.rng.random());
+            self.l2 = Some(L2::new(l2_config(config), mac, rng));
+        }
+        let claim = self.claims.get(name).filter(|claim| claim.spec.plane == config.plane).cloned();
+        let wanted = claim.as_ref().is_some_and(|claim| claim.metadata.deletion_timestamp.is_none());
+        match (claim, self.held.contains_key(name)) {
+            (None, false) => {}
+            // The finalizer was taken off by other hands: the lease goes back all the same.
+            (None, true) => self.release(now, name),
+            (Some(claim), false) => {
+                let released =
+                    claim.status.as_ref().and_then(|status| status.state) == Some(ClaimState::Released);
+                if wanted {
+                    self.begin(now, name, &claim);
+                } else if !released {
+                    self.begin(now, name, &claim);
+                    self.release(now, name);
+                }
+            }
+            (Some(claim), true) if wanted => {
+                // A claim of the same name, made after the one before was released.
+                if self.held.get(name).is_some_and(|held| held.released) {
+                    self.forget(name);
+                    self.begin(now, name, &claim);
+                }
+                self.touched.insert(name.to_owned());
+            }
+            (Some(_), true) => self.release(now, name),
+        }
+    }
+
+    /// Takes a claim in hand: with the lease of its last holder, or from the beginning.
+    fn begin(&mut self, now: Instant, name: &str, claim: &AddressClaim) {
+        let Some(config) = &self.config else { return };
+        let identity = identity(config, claim);
+        let lease = claim.status.as_ref().and_then(|status| status.lease.as_ref());
+        let remembered =
+            lease.zip(self.api_time).map(|(lease, api_time)| status::remembered(lease, api_time));
+        let spread = CONFIRMATION_SPREAD.saturating_mul(u32::try_from(self.claims.len()).unwrap_or(u32::MAX));
+        let client_config = ClientConfig {
+            hostname: claim.spec.hostname.clone(),
+            broadcast: config.dhcp.broadcast,
+            requested_address: lease.map(|lease| lease.address),
+            start_jitter: if remembered.is_some() { spread } else { Duration::ZERO },
+            ..ClientConfig::new(identity.clone())
+        };
+        let rng = StdRng::seed_from_u64(self.rng.random());
+        let mut held = Held::new(identity, Client::new(client_config, rng));
+        held.releasing = claim.metadata.deletion_timestamp.is_some();
+        self.by_hardware_address.insert(held.identity.hardware_address, name.to_owned());
+        self.held.insert(name.to_owned(), held);
+        match remembered.filter(|lease| lease.expires_at > now && self.usable(name, lease).is_ok()) {
+            Some(lease) => {
+                self.by_address.insert(lease.address, name.to_owned());
+                self.due(name, now + TAKEOVER_REPORT_DELAY);
+                self.tell(now, name, dhcp::Input::Resume(lease));
+            }
+            None => {
+                self.touched.insert(name.to_owned());
+                self.starts.push(name.to_owned());
+            }
+        }
+    }
+
+    /// Withdraws a claim's address and gives its lease back.
+    fn release(&mut self, now: Instant, name: &str) {
+        let Some(held) = self.held.get_mut(name) else { return };
+        held.releasing = true;
+        self.starts.finish(name);
+        self.withdraw(now, name);
+        self.tell(now, name, dhcp::Input::Release);
+    }
+
+    fn receive(&mut self, now: Instant, bytes: &[u8], udp_checksum: UdpChecksum) {
+        let Some(l2) = &mut self.l2 else { return };
+        let datagram = match frame::parse(bytes, udp_checksum) {
+            Ok(datagram) => datagram,
+            Err(frame::FrameError::EtherType(_)) => {
+                l2.handle_input(now, l2::Input::Frame(bytes));
+                return;
+            }
+            Err(error) => {
+                debug!(%error, "frame dropped");
+                self.metrics.dropped("malformed");
+                return;
+            }
+        };
+        let reply = match wire::parse(datagram.payload) {
+            Ok(reply) => reply,
+            Err(error) => {
+                debug!(%error, from = %datagram.addressing.from, "DHCP message dropped");
+                self.metrics.dropped("malformed");
+                return;
+            }
+        };
+        let Some(name) = self.by_hardware_address.get(&reply.hardware_address).cloned() else {
+            self.metrics.dropped("foreign");
+            return;
+        };
+        self.metrics.received(reply.kind);
+        self.tell(now, &name, dhcp::Input::Reply(&reply));
+    }
+
+    fn tell(&mut self, now: Instant, name: &str, input: dhcp::Input<'_>) {
+        if let Some(held) = self.held.get_mut(name) {
+            held.client.handle_input(now, input);
+            self.touched.insert(name.to_owned());
+        }
+    }
+
+    fn tell_l2(&mut self, now: Instant, input: l2::Input<'_>) {
+        if let Some(l2) = &mut self.l2 {
+            l2.handle_input(now, input);
+        }
+    }
+
+    /// Carries what the machines say to each other and outwards, until all are quiet.
+    fn settle(&mut self, now: Instant) {
+        let mut states_changed = false;
+        loop {
+            if let Some(output) = self.l2.as_mut().and_then(L2::poll_output) {
+                self.take_l2(now, output);
+                continue;
+            }
+            let Some(name) = self.touched.pop_first() else { break };
+            states_changed = true;
+            while let Some(output) = self.held.get_mut(&name).and_then(|held| held.client.poll_output()) {
+                self.take_client(now, &name, output);
+            }
+            self.after(now, &name);
+        }
+        if states_changed {
+            self.metrics.held(self.held.values().map(|held| held.client.state()));
+        }
+    }
+
+    fn take_l2(&mut self, now: Instant, output: l2::Output) {
+        match output {
+            l2::Output::Send { kind, frame, .. } => {
+                self.outputs.push_back(Output::Send { kind: FrameKind::Arp(kind), frame });
+            }
+            l2::Output::ProbeClear(address) => self.checked(now, address, Verdict::Clear),
+            l2::Output::ProbeConflict { address, mac } => {
+                self.remark(address, format!("{} answers for it", hardware_address(mac)));
+                self.checked(now, address, Verdict::Conflict);
+            }
+            l2::Output::Conflict { address, mac, defended } => {
+                warn!(%address, mac = hardware_address(mac), defended, "another host claims the address");
+                self.metrics.conflict();
+                if !defended && let Some(name) = self.by_address.get(&address).cloned() {
+                    self.remark(address, format!("{} claims it", hardware_address(mac)));
+                    self.tell(now, &name, dhcp::Input::Conflict);
+                }
+            }
+            l2::Output::Resolved { target, mac } => self.resolved(target, Some(mac)),
+            l2::Output::Unresolved { target } => self.resolved(target, None),
+        }
+    }
+
+    fn checked(&mut self, now: Instant, address: Ipv4Addr, verdict: Verdict) {
+        let Some(name) = self.by_address.get(&address).cloned() else { return };
+        if let Some(held) = self.held.get_mut(&name) {
+            held.checking = None;
+        }
+        self.tell(now, &name, dhcp::Input::Checked(verdict));
+    }
+
+    fn remark(&mut self, address: Ipv4Addr, remark: String) {
+        let name = self.by_address.get(&address);
+        if let Some(held) = name.and_then(|name| self.held.get_mut(name)) {
+            held.remark = Some(remark);
+        }
+    }
+
+    fn take_client(&mut self, now: Instant, name: &str, output: dhcp::Output) {
+        match output {
+            dhcp::Output::Transmit(transmit) => self.transmit(now, name, transmit),
+            dhcp::Output::Check(lease) => self.check(now, name, &lease),
+            dhcp::Output::Bound(lease) => self.announce(now, name, &lease),
+            dhcp::Output::Renewed(lease) => {
+                debug!(claim = name, address = %lease.address, server = %lease.server_id, "lease renewed");
+            }
+            dhcp::Output::Lost { address, reason } => {
+                warn!(claim = name, %address, %reason, "address lost");
+                self.withdraw(now, name);
+            }
+            dhcp::Output::Released => {
+                self.withdraw(now, name);
+                let Some(held) = self.held.get_mut(name) else { return };
+                held.released = held.waiting.is_none();
+            }
+        }
+    }
+
+    /// Whether the claim may have the leased address: the policy, and what this node itself knows.
+    fn usable(&self, name: &str, lease: &Lease) -> Result<(), String> {
+        let Some(config) = &self.config else { return Err("the plane has no configuration".to_owned()) };
+        let policy = AddressPolicy {
+            allowed: &config.allowed_subnets,
+            refused: &config.refused_networks,
+            routers: &lease.routers,
+            server: Some(lease.server_id),
+            prefix_length: lease.subnet_mask.and_then(|mask| ipnet::ipv4_mask_to_prefix(mask).ok()),
+        };
+        policy.check(lease.address).map_err(|refusal| refusal.to_string())?;
+        let own = self.link.iter().flat_map(|link| &link.addresses).any(|(own, _)| *own == lease.address);
+        if own {
+            return Err(format!("{} is an address of node {}", lease.address, self.node));
+        }
+        match self.by_address.get(&lease.address) {
+            Some(other) if other != name => {
+                Err(format!("{} is the address of claim {other} already", lease.address))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check(&mut self, now: Instant, name: &str, lease: &Lease) {
+        match self.usable(name, lease) {
+            Ok(()) => {
+                self.by_address.insert(lease.address, name.to_owned());
+                if let Some(held) = self.held.get_mut(name) {
+                    held.checking = Some(lease.address);
+                    held.remark = None;
+                }
+                self.tell_l2(now, l2::Input::Probe(lease.address));
+            }
+            Err(refusal) => {
+                warn!(claim = name, server = %lease.server_id, refusal, "address refused");
+                if let Some(held) = self.held.get_mut(name) {
+                    held.remark = Some(refusal);
+                }
+                self.tell(now, name, dhcp::Input::Checked(Verdict::Refused));
+            }
+        }
+    }
+
+    /// Gives up addresses that the plane's configuration no longer allows, such as that of a node that is new.
+    fn check_again(&mut self, now: Instant) {
+        let announced = self.held.iter().filter(|(_, held)| held.announced.is_some());
+        let leases = announced.filter_map(|(name, held)| Some((name.clone(), held.client.lease()?.clone())));
+        for (name, lease) in leases.collect::<Vec<_>>() {
+            let Err(refusal) = self.usable(&name, &lease) else { continue };
+            warn!(claim = name, refusal, "address refused");
+            if let Some(held) = self.held.get_mut(&name) {
+                held.remark = Some(refusal);
+            }
+            self.tell(now, &name, dhcp::Input::Conflict);
+        }
+    }
+
+    fn announce(&mut self, now: Instant, name: &str, lease: &Lease) {
+        let Some(held) = self.held.get_mut(name).filter(|held| !held.releasing) else { return };
+        info!(claim = name, address = %lease.address, server = %lease.server_id, "address announced");
+        held.announced = Some(lease.address);
+        held.checking = None;
+        held.remark = None;
+        self.starts.finish(name);
+        self.by_address.insert(lease.address, name.to_owned());
+        self.tell_l2(now, l2::Input::Announce(lease.address));
+    }
+
+    /// Stops to answer, to probe and to ask for a claim's address.
+    fn withdraw(&mut self, now: Instant, name: &str) {
+        let Some(held) = self.held.get_mut(name) else { return };
+        let addresses = [held.announced.take(), held.checking.take()];
+        for address in addresses.into_iter().flatten() {
+            self.tell_l2(now, l2::Input::Withdraw(address));
+            self.tell_l2(now, l2::Input::CancelProbe(address));
+            if self.by_address.get(&address).is_some_and(|owner| owner == name) {
+                self.by_address.remove(&address);
+            }
+        }
+    }
+
+    fn transmit(&mut self, now: Instant, name: &str, transmit: Transmit) {
+        let Some(held) = self.held.get_mut(name) else { return };
+        let server = match transmit.to {
+            Destination::Broadcast => {
+                self.send(name, &transmit, frame::BROADCAST, Ipv4Addr::BROADCAST);
+                return;
+            }
+            Destination::Server(server) => server,
+        };
+        let lease = held.client.lease();
+        let router = lease.and_then(|lease| lease.routers.first().copied());
+        let subnet = lease
+            .and_then(|lease| Some(Ipv4Net::with_netmask(lease.address, lease.subnet_mask?).ok()))
+            .flatten();
+        let own = self.link.iter().flat_map(|link| link.addresses.iter().copied());
+        let on_link = subnet.is_none_or(|subnet| subnet.contains(&server))
+            || own.clone().any(|(own, bits)| Ipv4Net::new(own, bits).is_ok_and(|net| net.contains(&server)));
+        let next_hop = if on_link { server } else { router.unwrap_or(server) };
+        // An address that is withdrawn is not put into anybody's ARP table again: the node asks in its own name.
+        let sender = if held.releasing { own.map(|(own, _)| own).next() } else { None };
+        let sender = sender.unwrap_or(transmit.from);
+        held.waiting = Some((next_hop, transmit));
+        self.by_next_hop.entry(next_hop).or_default().insert(name.to_owned());
+        self.tell_l2(now, l2::Input::Resolve { sender, target: next_hop });
+    }
+
+    /// Sends what waited for the hardware address of `next_hop`. Without one the message is lost, as on any network;
+    /// the client asks again in its time.
+    fn resolved(&mut self, next_hop: Ipv4Addr, mac: Option<[u8; 6]>) {
+        for name in self.by_next_hop.remove(&next_hop).unwrap_or_default() {
+            let Some(held) = self.held.get_mut(&name) else { continue };
+            let Some((_, transmit)) = held.waiting.take_if(|(waiting_for, _)| *waiting_for == next_hop)
+            else {
+                continue;
+            };
+            if held.client.state() == dhcp::State::Released {
+                held.released = true;
+            }
+            self.touched.insert(name.clone());
+            match (mac, transmit.to) {
+                (Some(mac), Destination::Server(server)) => self.send(&name, &transmit, mac, server),
+                (None, _) => {
+                    warn!(claim = name, %next_hop, kind = %transmit.kind, "no ARP answer from the DHCP server's next hop");
+                    self.metrics.dropped("unresolved");
+                }
+                (Some(_), Destination::Broadcast) => {}
+            }
+        }
+    }
+
+    fn send(&mut self, name: &str, transmit: &Transmit, destination: [u8; 6], to: Ipv4Addr) {
+        let Some(held) = self.held.get(name) else { return };
+        let source = held.identity.hardware_address;
+        let addressing = Addressing { source, destination, from: transmit.from, to };
+        match frame::build(&addressing, &transmit.message) {
+            Ok(frame) => {
+                self.outputs.push_back(Output::Send { kind: FrameKind::Dhcp(transmit.kind), frame });
+            }
+            Err(error) => warn!(claim = name, %error, "DHCP message not sent"),
+        }
+    }
+
+    /// After the client has spoken: its timer, what the interface receives for it, and what there is to report.
+    fn after(&mut self, now: Instant, name: &str) {
+        let claim = self.claims.get(name);
+        let ending = claim.is_some_and(|claim| claim.metadata.deletion_timestamp.is_some());
+        let generation = claim.and_then(|claim| claim.metadata.generation);
+        let Some(held) = self.held.get_mut(name) else { return };
+        let timeout = held.client.poll_timeout().map(|(at, _)| at);
+        if held.armed != timeout {
+            if let Some(armed) = held.armed.take() {
+                self.timers.remove(&(armed, name.to_owned()));
+            }
+            self.timers.extend(timeout.map(|at| (at, name.to_owned())));
+            held.armed = timeout;
+        }
+        let in_flight = held.client.exchange_in_flight();
+        if held.joined != in_flight {
+            held.joined = in_flight;
+            let mac = held.identity.hardware_address;
+            self.outputs.push_back(if in_flight { Output::Join(mac) } else { Output::Leave(mac) });
+        }
+        if held.released && !ending {
+            self.forget(name);
+            self.plan(now, name);
+            return;
+        }
+        let facts = held.facts(now, generation);
+        let said = held.report.said.as_ref();
+        if said == Some(&facts) {
+            return;
+        }
+        let news = match said {
+            None => facts.address.is_some() && !matches!(facts.state, ClaimState::Rebooting),
+            Some(said) => said.address != facts.address || said.reason != facts.reason,
+        };
+        let delay = if news || held.released { Duration::ZERO } else { REPORT_DELAY };
+        self.due(name, now + delay);
+    }
+
+    /// A report is due at that time, or earlier if it already was.
+    fn due(&mut self, name: &str, at: Instant) {
+        let Some(held) = self.held.get_mut(name) else { return };
+        if let Some(due) = held.report.due {
+            if due <= at {
+                return;
+            }
+            self.reports.remove(&(due, name.to_owned()));
+        }
+        held.report.due = Some(at);
+        self.reports.insert((at, name.to_owned()));
+    }
+
+    fn report(&mut self, now: Instant, name: &str) {
+        let (Some(epoch), Some(api_time), Some(link)) = (self.epoch, self.api_time, &self.link) else {
+            return;
+        };
+        let Some(claim) = self.claims.get(name) else { return };
+        let Some(held) = self.held.get_mut(name) else { return };
+        held.report.due = None;
+        let facts = held.facts(now, claim.metadata.generation);
+        let Some(time) = api_time.timestamp(now) else { return };
+        let reporter = Reporter {
+            node: &self.node,
+            interface: &link.name,
+            epoch: epoch.to_string(),
+            api_time,
+            now: time,
+        };
+        let status = reporter.status(&facts, &held.identity, held.error(now));
+        held.report.said = Some(facts);
+        let report = Report { claim: name.to_owned(), uid: claim.metadata.uid.clone(), epoch, status };
+        self.outputs.push_back(Output::Report(Box::new(report)));
+    }
+
+    fn forget(&mut self, name: &str) {
+        let Some(held) = self.held.remove(name) else { return };
+        self.by_hardware_address.remove(&held.identity.hardware_address);
+        if let Some(armed) = held.armed {
+            self.timers.remove(&(armed, name.to_owned()));
+        }
+        if let Some(due) = held.report.due {
+            self.reports.remove(&(due, name.to_owned()));
+        }
+    }
+}
+
+fn l2_config(config: &PlaneConfig) -> l2::Config {
+    let announce = &config.announce;
+    l2::Config {
+        probing: match announce.probe {
+            ProbeMode::Fast => l2::Probing::Fast,
+            ProbeMode::Off => l2::Probing::Off,
+        },
+        refresh: (announce.refresh_seconds > 0).then(|| Duration::from_secs(announce.refresh_seconds.into())),
+        max_per_second: NonZeroU32::new(announce.max_per_second).unwrap_or(NonZeroU32::MIN),
+    }
+}
+
+fn identity(config: &PlaneConfig, claim: &AddressClaim) -> Identity {
+    let service = &claim.spec.service_ref;
+    Identity::derive(&dhcp::Owner {
+        cluster: &config.cluster_id,
+        plane: &config.plane,
+        namespace: &service.namespace,
+        service: &service.name,
+        family: match claim.spec.family {
+            AddressFamily::IPv4 => Family::V4,
+        },
+    })
+}
+
+/// A hardware address as people write it.
+fn hardware_address(mac: [u8; 6]) -> String {
+    mac.map(|octet| format!("{octet:02x}")).join(":")
+}

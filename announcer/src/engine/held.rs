@@ -1,0 +1,118 @@
+//! One claim that this node works on.
+
+use std::net::Ipv4Addr;
+
+use foghorn_clock::Instant;
+use foghorn_crds::{ClaimState, conditions::reasons};
+use foghorn_dhcp::{Client, Identity, Lease, LostReason, Problem, State, Transmit};
+
+/// A claim, its DHCP client, and what of it is on the wire.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) identity: Identity,
+    pub(super) client: Client,
+    /// The address that ARP is answered for.
+    pub(super) announced: Option<Ipv4Addr>,
+    /// The address that is being probed.
+    pub(super) checking: Option<Ipv4Addr>,
+    /// The claim is deleted: nothing is announced any more, and the lease goes back.
+    pub(super) releasing: bool,
+    pub(super) released: bool,
+    /// A unicast message that waits for the hardware address of its next hop.
+    pub(super) waiting: Option<(Ipv4Addr, Transmit)>,
+    /// Why the last address was refused or taken away, beyond what the client knows.
+    pub(super) remark: Option<String>,
+    /// Whether the interface receives what is sent to the claim's hardware address.
+    pub(super) joined: bool,
+    /// When the timer of the client is set.
+    pub(super) armed: Option<Instant>,
+    pub(super) report: Reporting,
+}
+
+/// What was last said of a claim, and when the next word is due.
+#[derive(Debug, Default)]
+pub(super) struct Reporting {
+    pub(super) said: Option<Facts>,
+    pub(super) due: Option<Instant>,
+}
+
+/// All of a claim that its status tells, but for what changes with every try.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Facts {
+    pub(super) generation: Option<i64>,
+    pub(super) state: ClaimState,
+    pub(super) address: Option<Ipv4Addr>,
+    pub(super) lease: Option<Lease>,
+    pub(super) reason: &'static str,
+}
+
+impl Held {
+    pub(super) fn new(identity: Identity, client: Client) -> Self {
+        Self {
+            identity,
+            client,
+            announced: None,
+            checking: None,
+            releasing: false,
+            released: false,
+            waiting: None,
+            remark: None,
+            joined: false,
+            armed: None,
+            report: Reporting::default(),
+        }
+    }
+
+    /// What the claim's status should tell now.
+    pub(super) fn facts(&self, now: Instant, generation: Option<i64>) -> Facts {
+        let reason = self.reason(now);
+        let state = match self.client.state() {
+            _ if self.released => ClaimState::Released,
+            State::Init if reason == reasons::ADDRESS_REFUSED => ClaimState::Refused,
+            State::Init | State::Selecting | State::Requesting => ClaimState::Acquiring,
+            State::Checking => ClaimState::Checking,
+            State::Bound => ClaimState::Bound,
+            State::Renewing => ClaimState::Renewing,
+            State::Rebinding => ClaimState::Rebinding,
+            State::InitReboot | State::Rebooting if self.announced.is_some() => ClaimState::Rebooting,
+            State::InitReboot | State::Rebooting => ClaimState::Acquiring,
+            State::Released => ClaimState::Acquiring,
+        };
+        // A lease that is still being checked is told too: if this node dies now, the next one knows of it.
+        let lease = self.client.lease().filter(|_| !self.released).cloned();
+        Facts { generation, state, address: self.announced, lease, reason }
+    }
+
+    /// The reason in the claim's `Ready` condition.
+    fn reason(&self, now: Instant) -> &'static str {
+        if self.released {
+            return reasons::RELEASED;
+        }
+        if self.announced.is_some() {
+            return reasons::ANNOUNCED;
+        }
+        match self.client.problem(now) {
+            None | Some(Problem::Encoding { .. }) => reasons::ACQUIRING,
+            Some(Problem::NoAnswer { .. } | Problem::OfferWithdrawn { .. }) => reasons::NO_DHCP_ANSWER,
+            Some(Problem::Nak { .. } | Problem::Lost { reason: LostReason::Nak { .. }, .. }) => {
+                reasons::DHCP_NAK
+            }
+            Some(Problem::Lost { reason: LostReason::Expired, .. }) => reasons::LEASE_EXPIRED,
+            Some(Problem::Lost { reason: LostReason::Conflict, .. } | Problem::Conflict { .. }) => {
+                reasons::ADDRESS_CONFLICT
+            }
+            Some(Problem::Lost { reason: LostReason::Replaced(_), .. }) => reasons::ACQUIRING,
+            Some(Problem::Refused { .. }) => reasons::ADDRESS_REFUSED,
+            Some(Problem::Unusable { .. }) => reasons::UNUSABLE_DHCP_ANSWER,
+        }
+    }
+
+    /// What is wrong, in words: what the client says, and the remark on it.
+    pub(super) fn error(&self, now: Instant) -> Option<String> {
+        let problem = self.client.problem(now)?.to_string();
+        Some(match &self.remark {
+            Some(remark) => format!("{problem}: {remark}"),
+            None => problem,
+        })
+    }
+}

@@ -1,0 +1,106 @@
+//! The status of a claim, as the API server gets it.
+
+use foghorn_crds::{AddressClaimStatus, ClaimIdentity, ClaimLease, conditions};
+use foghorn_dhcp::{Identity, Lease};
+use k8s_openapi::{
+    apimachinery::pkg::apis::meta::v1::MicroTime,
+    jiff::{Timestamp, Unit},
+};
+
+use super::{ApiTime, held::Facts};
+
+/// Who reports, and when.
+pub(super) struct Reporter<'a> {
+    pub(super) node: &'a str,
+    pub(super) interface: &'a str,
+    pub(super) epoch: String,
+    pub(super) api_time: ApiTime,
+    pub(super) now: Timestamp,
+}
+
+impl Reporter<'_> {
+    /// The whole status that tells `facts`.
+    pub(super) fn status(
+        &self,
+        facts: &Facts,
+        identity: &Identity,
+        error: Option<String>,
+    ) -> AddressClaimStatus {
+        let ready = facts.address.is_some();
+        let message = match (facts.address, &error) {
+            (Some(address), _) => {
+                format!("{address} is announced by node {} on {}", self.node, self.interface)
+            }
+            (None, Some(error)) => error.clone(),
+            (None, None) if facts.reason == conditions::reasons::RELEASED => "given back".to_owned(),
+            (None, None) => "asking the network's DHCP server for an address".to_owned(),
+        };
+        let condition = conditions::condition(
+            conditions::READY,
+            ready,
+            facts.reason,
+            message,
+            facts.generation,
+            self.now,
+        );
+        AddressClaimStatus {
+            observed_generation: facts.generation,
+            state: Some(facts.state),
+            address: facts.address,
+            holder: Some(self.node.to_owned()),
+            epoch: Some(self.epoch.clone()),
+            interface: Some(self.interface.to_owned()),
+            identity: Some(claim_identity(identity)),
+            lease: facts.lease.as_ref().and_then(|lease| self.lease(lease)),
+            last_error: error,
+            conditions: vec![condition],
+        }
+    }
+
+    fn lease(&self, lease: &Lease) -> Option<ClaimLease> {
+        let time = |instant| {
+            let exact = self.api_time.timestamp(instant)?;
+            Some(MicroTime(exact.round(Unit::Millisecond).unwrap_or(exact)))
+        };
+        Some(ClaimLease {
+            address: lease.address,
+            server: lease.server_id,
+            prefix_length: lease.subnet_mask.and_then(|mask| ipnet::ipv4_mask_to_prefix(mask).ok()),
+            routers: lease.routers.clone(),
+            acquired_at: time(lease.bound_at)?,
+            renew_at: time(lease.renew_at),
+            rebind_at: time(lease.rebind_at),
+            expires_at: time(lease.expires_at),
+        })
+    }
+}
+
+/// The lease that a former holder wrote, by this node's own clock.
+pub(super) fn remembered(lease: &ClaimLease, api_time: ApiTime) -> Lease {
+    let instant = |time: &Option<MicroTime>| {
+        time.as_ref().map_or(foghorn_clock::Instant::NEVER, |time| api_time.instant(time.0))
+    };
+    Lease {
+        address: lease.address,
+        server_id: lease.server,
+        subnet_mask: lease
+            .prefix_length
+            .and_then(|bits| ipnet::Ipv4Net::new(lease.address, bits).ok())
+            .map(|net| net.netmask()),
+        routers: lease.routers.clone(),
+        bound_at: api_time.instant(lease.acquired_at.0),
+        renew_at: instant(&lease.renew_at),
+        rebind_at: instant(&lease.rebind_at),
+        expires_at: instant(&lease.expires_at),
+    }
+}
+
+fn claim_identity(identity: &Identity) -> ClaimIdentity {
+    let hex = |octets: &[u8], separator: &str| {
+        octets.iter().map(|octet| format!("{octet:02x}")).collect::<Vec<_>>().join(separator)
+    };
+    ClaimIdentity {
+        hardware_address: hex(&identity.hardware_address, ":"),
+        client_id: hex(&identity.client_id, ""),
+    }
+}

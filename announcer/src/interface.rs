@@ -1,0 +1,270 @@
+//! Which interface of the node is on the plane's network.
+
+use std::net::Ipv4Addr;
+
+use foghorn_crds::{InterfaceSelector, conditions::reasons};
+use foghorn_netio::Link;
+use ipnet::Ipv4Net;
+use regex::Regex;
+use thiserror::Error;
+
+/// Why a node has no interface for the plane.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum InterfaceFault {
+    /// The selector cannot be used.
+    #[error("the plane's interface selector cannot be used: {0}")]
+    Selector(String),
+    /// Nothing matches.
+    #[error("no interface matches {selector}; this node has {}", list(.present))]
+    NotFound {
+        /// The selector in words.
+        selector: String,
+        /// Interfaces that could have matched.
+        present: Vec<String>,
+    },
+    /// Too much matches.
+    #[error("{} match {selector}; a plane has exactly one interface on each node", list(.matching))]
+    Ambiguous {
+        /// The selector in words.
+        selector: String,
+        /// Interfaces that match.
+        matching: Vec<String>,
+    },
+    /// Down, or without carrier.
+    #[error("{interface} {what}")]
+    Down {
+        /// The interface.
+        interface: String,
+        /// `is down` or `has no carrier`.
+        what: &'static str,
+    },
+    /// Not an Ethernet interface.
+    #[error("{0} has no Ethernet address; a plane needs an interface that speaks ARP")]
+    NotEthernet(String),
+    /// Without an address of the node.
+    #[error(
+        "{0} has no IPv4 address; the node needs an address on the plane's network, or replies do not leave by this interface"
+    )]
+    WithoutAddress(String),
+}
+
+impl InterfaceFault {
+    /// The reason in the Pod's condition.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Selector(_) | Self::NotFound { .. } | Self::NotEthernet(_) => reasons::INTERFACE_NOT_FOUND,
+            Self::Ambiguous { .. } => reasons::INTERFACE_AMBIGUOUS,
+            Self::Down { .. } => reasons::INTERFACE_DOWN,
+            Self::WithoutAddress(_) => reasons::INTERFACE_WITHOUT_ADDRESS,
+        }
+    }
+}
+
+/// A plane's selector, ready for use.
+#[derive(Debug, Clone)]
+pub enum Selector {
+    /// By name.
+    Name(String),
+    /// By a regular expression on the whole name.
+    Regex(Regex),
+    /// By the route to an address.
+    CanReach(Ipv4Addr),
+    /// By an address of the interface.
+    Subnet(Ipv4Net),
+}
+
+impl Selector {
+    /// Reads the selector of a plane's spec.
+    ///
+    /// # Errors
+    /// [`InterfaceFault::Selector`] if it is not exactly one, or not well-formed.
+    pub fn new(spec: &InterfaceSelector) -> Result<Self, InterfaceFault> {
+        let fault = |what: String| InterfaceFault::Selector(what);
+        match (&spec.name, &spec.regex, spec.can_reach, &spec.subnet) {
+            (Some(name), None, None, None) => Ok(Self::Name(name.clone())),
+            (None, Some(regex), None, None) => {
+                Regex::new(&format!("^(?:{regex})$")).map(Self::Regex).map_err(|e| fault(e.to_string()))
+            }
+            (None, None, Some(address), None) => Ok(Self::CanReach(address)),
+            (None, None, None, Some(subnet)) => {
+                subnet.parse().map(Self::Subnet).map_err(|e| fault(format!("subnet {subnet}: {e}")))
+            }
+            _ => Err(fault("exactly one of name, regex, canReach and subnet must be given".to_owned())),
+        }
+    }
+
+    /// The address whose route decides, if one does.
+    #[must_use]
+    pub fn can_reach(&self) -> Option<Ipv4Addr> {
+        match self {
+            Self::CanReach(address) => Some(*address),
+            Self::Name(_) | Self::Regex(_) | Self::Subnet(_) => None,
+        }
+    }
+
+    /// The one interface that matches and is in working order. `route` is the index of the interface by which the
+    /// node would send to [`can_reach`](Self::can_reach).
+    ///
+    /// # Errors
+    /// What stands in the way, with the names of the interfaces.
+    pub fn choose(&self, links: &[Link], route: Option<u32>) -> Result<Link, InterfaceFault> {
+        // What is part of a bond or a bridge has no life of its own: its master is on the network.
+        let free: Vec<&Link> = links.iter().filter(|link| link.master.is_none()).collect();
+        let matching: Vec<&Link> = free.iter().copied().filter(|link| self.matches(link, route)).collect();
+        let names = |links: &[&Link]| links.iter().map(|link| link.name.clone()).collect();
+        let link = match matching.as_slice() {
+            [] => return Err(InterfaceFault::NotFound { selector: self.to_string(), present: names(&free) }),
+            [link] => (*link).clone(),
+            several => {
+                return Err(InterfaceFault::Ambiguous {
+                    selector: self.to_string(),
+                    matching: names(several),
+                });
+            }
+        };
+        let interface = link.name.clone();
+        if link.mac.is_none() {
+            return Err(InterfaceFault::NotEthernet(interface));
+        }
+        if !link.admin_up {
+            return Err(InterfaceFault::Down { interface, what: "is down" });
+        }
+        if !link.carrier {
+            return Err(InterfaceFault::Down { interface, what: "has no carrier" });
+        }
+        if link.addresses.is_empty() {
+            return Err(InterfaceFault::WithoutAddress(interface));
+        }
+        Ok(link)
+    }
+
+    fn matches(&self, link: &Link, route: Option<u32>) -> bool {
+        match self {
+            Self::Name(name) => link.name == *name,
+            Self::Regex(regex) => regex.is_match(&link.name),
+            Self::CanReach(_) => route == Some(link.index),
+            Self::Subnet(subnet) => link.addresses.iter().any(|(address, _)| subnet.contains(address)),
+        }
+    }
+}
+
+impl std::fmt::Display for Selector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Name(name) => write!(f, "name {name}"),
+            Self::Regex(regex) => write!(f, "regex {regex}"),
+            Self::CanReach(address) => write!(f, "canReach {address}"),
+            Self::Subnet(subnet) => write!(f, "subnet {subnet}"),
+        }
+    }
+}
+
+fn list(names: &[String]) -> String {
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_named_interface_is_chosen() {
+        assert_eq!(choose(by_name("eth1"), &node()).map(|link| link.index), Ok(3));
+    }
+
+    #[test]
+    fn an_expression_must_match_the_whole_name() {
+        let regex =
+            |text: &str| InterfaceSelector { regex: Some(text.into()), ..InterfaceSelector::default() };
+        assert!(matches!(choose(regex("th1"), &node()), Err(InterfaceFault::NotFound { .. })));
+        assert_eq!(choose(regex("e.*1"), &node()).map(|link| link.index), Ok(3));
+    }
+
+    #[test]
+    fn several_matches_are_named() {
+        let regex = InterfaceSelector { regex: Some("eth.".into()), ..InterfaceSelector::default() };
+        let fault = choose(regex, &node()).unwrap_err();
+        assert_eq!(fault.reason(), reasons::INTERFACE_AMBIGUOUS);
+        assert!(fault.to_string().starts_with("eth0, eth1 match regex"), "{fault}");
+    }
+
+    #[test]
+    fn no_match_tells_what_there_is() {
+        let fault = choose(by_name("eth7"), &node()).unwrap_err();
+        assert_eq!(fault.to_string(), "no interface matches name eth7; this node has lo, eth0, eth1");
+    }
+
+    #[test]
+    fn what_is_part_of_a_bridge_is_passed_over() {
+        let mut links = node();
+        links[2].master = Some(9);
+        assert!(matches!(choose(by_name("eth1"), &links), Err(InterfaceFault::NotFound { .. })));
+    }
+
+    #[test]
+    fn carrier_address_and_administrative_state_are_needed() {
+        let broken = |change: fn(&mut Link)| {
+            let mut links = node();
+            change(&mut links[2]);
+            choose(by_name("eth1"), &links).unwrap_err().reason()
+        };
+        assert_eq!(broken(|link| link.carrier = false), reasons::INTERFACE_DOWN);
+        assert_eq!(broken(|link| link.admin_up = false), reasons::INTERFACE_DOWN);
+        assert_eq!(broken(|link| link.addresses.clear()), reasons::INTERFACE_WITHOUT_ADDRESS);
+        assert_eq!(broken(|link| link.mac = None), reasons::INTERFACE_NOT_FOUND);
+    }
+
+    #[test]
+    fn subnet_and_route_choose_by_address() {
+        let subnet =
+            InterfaceSelector { subnet: Some("203.0.113.0/24".into()), ..InterfaceSelector::default() };
+        assert_eq!(choose(subnet, &node()).map(|link| link.index), Ok(3));
+        let reach = InterfaceSelector {
+            can_reach: Some(Ipv4Addr::new(192, 0, 2, 1)),
+            ..InterfaceSelector::default()
+        };
+        let selector = Selector::new(&reach).unwrap();
+        assert_eq!(selector.choose(&node(), Some(2)).map(|link| link.index), Ok(2));
+        assert!(matches!(selector.choose(&node(), None), Err(InterfaceFault::NotFound { .. })));
+    }
+
+    #[test]
+    fn a_selector_that_says_two_things_or_nonsense_is_refused() {
+        let two = InterfaceSelector {
+            name: Some("a".into()),
+            regex: Some("b".into()),
+            ..InterfaceSelector::default()
+        };
+        let bad = InterfaceSelector { regex: Some("(".into()), ..InterfaceSelector::default() };
+        for spec in [two, bad, InterfaceSelector::default()] {
+            assert!(matches!(Selector::new(&spec), Err(InterfaceFault::Selector(_))));
+        }
+    }
+
+    fn choose(spec: InterfaceSelector, links: &[Link]) -> Result<Link, InterfaceFault> {
+        Selector::new(&spec).and_then(|selector| selector.choose(links, None))
+    }
+
+    fn by_name(name: &str) -> InterfaceSelector {
+        InterfaceSelector { name: Some(name.into()), ..InterfaceSelector::default() }
+    }
+
+    fn node() -> Vec<Link> {
+        let link = |index: u32, name: &str, last: u8, address| Link {
+            index,
+            name: name.into(),
+            mac: Some([2, 0, 0, 0, 0, last]),
+            admin_up: true,
+            carrier: true,
+            master: None,
+            kind: None,
+            addresses: vec![(address, 24)],
+        };
+        vec![
+            link(1, "lo", 0, Ipv4Addr::LOCALHOST),
+            link(2, "eth0", 1, Ipv4Addr::new(198, 51, 100, 11)),
+            link(3, "eth1", 2, Ipv4Addr::new(203, 0, 113, 11)),
+        ]
+    }
+}

@@ -1,0 +1,147 @@
+//! What an announcer counts.
+
+use foghorn_dhcp::{State, wire::ReplyKind};
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::Registry,
+};
+
+use crate::engine::FrameKind;
+
+/// Counters and gauges; clones share their values.
+#[derive(Clone, Debug, Default)]
+pub struct Metrics {
+    leases: Family<StateLabel, Gauge>,
+    announced: Gauge,
+    leading: Gauge,
+    dhcp: Family<MessageLabels, Counter>,
+    arp: Family<KindLabel, Counter>,
+    fenced: Counter,
+    dropped: Family<ReasonLabel, Counter>,
+    conflicts: Counter,
+    reports: Family<ResultLabel, Counter>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StateLabel {
+    state: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct MessageLabels {
+    r#type: &'static str,
+    direction: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KindLabel {
+    kind: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabel {
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ResultLabel {
+    result: &'static str,
+}
+
+impl Metrics {
+    /// New metrics, which `registry` shows from now on.
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self::default();
+        let m = metrics.clone();
+        registry.register("foghorn_leases", "DHCP clients on this node by state (RFC 2131)", m.leases);
+        registry.register("foghorn_claims_held", "Claims whose address this node announces", m.announced);
+        registry.register("foghorn_leading", "1 while this node owns the plane's addresses", m.leading);
+        registry.register("foghorn_dhcp_messages", "DHCP messages by type and direction", m.dhcp);
+        registry.register(
+            "foghorn_arp_frames_sent",
+            "ARP frames sent: reply, gratuitous, probe, request",
+            m.arp,
+        );
+        registry.register(
+            "foghorn_frames_fenced",
+            "Frames not sent because the right to announce had run out",
+            m.fenced,
+        );
+        registry.register(
+            "foghorn_frames_dropped",
+            "Received frames that were not used, by reason",
+            m.dropped,
+        );
+        registry.register(
+            "foghorn_address_conflicts",
+            "Claims of other hosts to an announced address",
+            m.conflicts,
+        );
+        registry.register("foghorn_status_writes", "Writes of claim status by result", m.reports);
+        metrics
+    }
+
+    /// The states of all DHCP clients of this node.
+    pub fn held(&self, states: impl Iterator<Item = State>) {
+        self.leases.clear();
+        for state in states {
+            self.leases.get_or_create(&StateLabel { state: state.name() }).inc();
+        }
+    }
+
+    /// How many addresses this node announces, and whether it owns the plane's.
+    pub fn tenure(&self, leading: bool, announced: usize) {
+        self.leading.set(leading.into());
+        self.announced.set(i64::try_from(announced).unwrap_or(i64::MAX));
+    }
+
+    /// A DHCP reply for one of this node's clients.
+    pub fn received(&self, kind: ReplyKind) {
+        let r#type = match kind {
+            ReplyKind::Offer => "OFFER",
+            ReplyKind::Ack => "ACK",
+            ReplyKind::Nak => "NAK",
+        };
+        self.dhcp.get_or_create(&MessageLabels { r#type, direction: "received" }).inc();
+    }
+
+    /// A frame went out.
+    pub fn sent(&self, kind: FrameKind) {
+        match kind {
+            FrameKind::Arp(kind) => {
+                let kind = match kind {
+                    foghorn_l2::Kind::Reply => "reply",
+                    foghorn_l2::Kind::Gratuitous => "gratuitous",
+                    foghorn_l2::Kind::Probe => "probe",
+                    foghorn_l2::Kind::Request => "request",
+                };
+                self.arp.get_or_create(&KindLabel { kind }).inc();
+            }
+            FrameKind::Dhcp(kind) => {
+                let labels = MessageLabels { r#type: kind.name(), direction: "sent" };
+                self.dhcp.get_or_create(&labels).inc();
+            }
+        }
+    }
+
+    /// A frame was not sent: the permit had run out.
+    pub fn fenced(&self) {
+        self.fenced.inc();
+    }
+
+    /// A received frame was not used.
+    pub fn dropped(&self, reason: &'static str) {
+        self.dropped.get_or_create(&ReasonLabel { reason }).inc();
+    }
+
+    /// Another host claims an announced address.
+    pub fn conflict(&self) {
+        self.conflicts.inc();
+    }
+
+    /// A status was written, dropped as an older epoch's, or failed.
+    pub fn reported(&self, result: &'static str) {
+        self.reports.get_or_create(&ResultLabel { result }).inc();
+    }
+}

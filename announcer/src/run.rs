@@ -1,0 +1,444 @@
+//! The loop that carries news to the engine and does what it wants.
+
+use std::{
+    collections::BTreeMap,
+    future::{Future, pending},
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::Context;
+use foghorn_clock::Instant;
+use foghorn_crds::{AddressClaim, PlaneConfig, conditions::reasons};
+use foghorn_dhcp::frame::UdpChecksum;
+use foghorn_membership::{Election, Identity, Timings};
+use foghorn_netio::{Link, LinkMonitor, PacketSocket, SendError, clock};
+use foghorn_shell::{
+    api_clock::ApiClock,
+    client,
+    elect::{Candidacy, Standing},
+    http::{Health, Server},
+    lease_store::LeaseStore,
+    shutdown,
+};
+use futures::StreamExt;
+use kube::Client;
+use prometheus_client::registry::Registry;
+use rand::{Rng, SeedableRng, rngs::StdRng};
+use tokio::{sync::watch, time::sleep};
+use tracing::{debug, error, info, warn};
+
+use crate::{
+    args::Args,
+    engine::{ApiTime, Engine, Input, Output},
+    interface::Selector,
+    metrics::Metrics,
+    node::{self, InterfaceCondition},
+    report::Reporter,
+    watch::{self as api, ClaimNews},
+};
+
+/// A loop that has not turned for so long is dead, for the kubelet.
+const STALL: Duration = Duration::from_secs(10);
+/// The loop turns at least so often.
+const TURN: Duration = Duration::from_secs(1);
+/// Frames that waited longer in the socket are not answered: the process was stopped meanwhile.
+const STALE: Duration = Duration::from_millis(500);
+/// Frames that are taken in one turn, so that a storm does not keep the rest waiting.
+const FRAMES: usize = 64;
+/// Jumbo frames are not expected: ARP and DHCP fit in the smallest MTU of Ethernet.
+const FRAME_LENGTH: usize = 2048;
+/// Routes change without notice; where one decides on the interface it is looked at again.
+const ROUTE_CHECK: Duration = Duration::from_secs(10);
+
+/// Runs the announcer until SIGTERM or SIGINT.
+///
+/// # Errors
+/// If it cannot start, or cannot go on: the kubelet starts it again.
+pub async fn run(args: Args) -> anyhow::Result<()> {
+    let stop = shutdown::requested().context("signals cannot be taken over")?;
+    let mut registry = Registry::default();
+    let metrics = Metrics::register(&mut registry);
+    let api_clock = ApiClock::default();
+    let agent = concat!("foghorn-announcer/", env!("CARGO_PKG_VERSION"));
+    let client = client::connect(agent, &mut registry, clock::now, api_clock.clone()).await?;
+    let health = Health::new(clock::now, STALL);
+    let server = Server::bind(&args.http).await?;
+    let serving = server.serve(Arc::new(registry), health.clone());
+
+    let (condition, conditions) = watch::channel(None);
+    let telling = node::tell(client.clone(), args.namespace.clone(), args.pod.clone(), conditions);
+    let announcer = Announcer::new(args, client, metrics, health, api_clock, condition);
+    tokio::select! {
+        ended = announcer.run(stop) => ended,
+        ended = serving => ended.context("metrics and probes are no longer served"),
+        () = telling => anyhow::bail!("the Pod's condition is no longer told"),
+    }
+}
+
+struct Announcer {
+    args: Args,
+    client: Client,
+    rng: StdRng,
+    metrics: Metrics,
+    health: Health,
+    api_clock: ApiClock,
+    condition: watch::Sender<Option<InterfaceCondition>>,
+    engine: Engine,
+    claims: BTreeMap<String, Arc<AddressClaim>>,
+    claims_complete: bool,
+    config: Option<PlaneConfig>,
+    links: Vec<Link>,
+    link: Option<Link>,
+    socket: Option<PacketSocket>,
+    election: Option<Elected>,
+}
+
+/// This node's part in the election of the plane's owner.
+struct Elected {
+    candidacy: Candidacy,
+    standing: watch::Receiver<Standing>,
+    reporter: Reporter,
+    eligible: bool,
+}
+
+impl Announcer {
+    fn new(
+        args: Args,
+        client: Client,
+        metrics: Metrics,
+        health: Health,
+        api_clock: ApiClock,
+        condition: watch::Sender<Option<InterfaceCondition>>,
+    ) -> Self {
+        let mut rng = StdRng::from_os_rng();
+        let engine = Engine::new(&args.node, StdRng::seed_from_u64(rng.random()), metrics.clone());
+        health.set("configuration", false, "the operator's ConfigMap was not read yet");
+        health.set("claims", false, "the plane's claims were not listed yet");
+        Self {
+            args,
+            client,
+            rng,
+            metrics,
+            health,
+            api_clock,
+            condition,
+            engine,
+            claims: BTreeMap::new(),
+            claims_complete: false,
+            config: None,
+            links: Vec::new(),
+            link: None,
+            socket: None,
+            election: None,
+        }
+    }
+
+    async fn run(mut self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+        let mut stop = pin!(stop);
+        let mut monitor = LinkMonitor::open()?;
+        let mut configs = pin!(api::plane_config(self.client.clone(), &self.args.namespace));
+        let mut claims = pin!(api::claims(self.client.clone(), &self.args.namespace));
+        let mut buffer = vec![0; FRAME_LENGTH];
+        let mut route_checked = clock::now();
+        loop {
+            self.health.beat();
+            self.act();
+            let now = clock::now();
+            let due = self.engine.poll_timeout().map_or(TURN, |(at, _)| (at - now).min(TURN));
+            tokio::select! {
+                () = &mut stop => return self.leave().await,
+                news = election_news(&mut self.election) => match news {
+                    ElectionNews::Standing => self.follow_standing(),
+                    ElectionNews::Written => {}
+                    ElectionNews::Ended(ended) => {
+                        ended.context("the election of the plane's owner has failed")?;
+                        anyhow::bail!("the election of the plane's owner has ended");
+                    }
+                },
+                ready = readable(self.socket.as_ref()) => {
+                    if let Err(error) = ready { warn!(%error, "the packet socket failed"); }
+                    self.receive(&mut buffer);
+                }
+                links = monitor.next() => match links {
+                    Ok(links) => {
+                        self.links = links;
+                        self.choose_link(&monitor).await;
+                    }
+                    Err(error) => {
+                        warn!(%error, "interfaces cannot be followed, trying again");
+                        sleep(TURN).await;
+                        monitor = LinkMonitor::open()?;
+                    }
+                },
+                Some(config) = configs.next() => match config {
+                    Ok(config) => self.take_config(config, &monitor).await?,
+                    Err(error) => error!(%error, "the plane's configuration cannot be used"),
+                },
+                Some(news) = claims.next() => self.take_claim(news),
+                () = sleep(due) => {}
+            }
+            if clock::now() - route_checked > ROUTE_CHECK {
+                route_checked = clock::now();
+                self.choose_link(&monitor).await;
+            }
+            self.engine.handle_timeout(clock::now());
+        }
+    }
+
+    /// Falls silent, then lets another node take over at once.
+    async fn leave(mut self) -> anyhow::Result<()> {
+        self.engine.handle_input(clock::now(), Input::Tenure(None));
+        self.act();
+        if let Some(elected) = self.election.take() {
+            elected.candidacy.leave().await.context("the Lease was not given up in order")?;
+        }
+        Ok(())
+    }
+
+    /// Does all that the engine wants.
+    fn act(&mut self) {
+        while let Some(output) = self.engine.poll_output() {
+            match output {
+                Output::Send { kind, frame } => self.send(kind, &frame),
+                Output::Join(mac) => self.membership(mac, PacketSocket::join_unicast),
+                Output::Leave(mac) => self.membership(mac, PacketSocket::leave_unicast),
+                Output::Report(report) => {
+                    if let Some(elected) = &mut self.election {
+                        elected.reporter.push(*report);
+                    }
+                }
+            }
+        }
+        if let Some(elected) = &mut self.election {
+            elected.reporter.start(&self.claims);
+            let holds = elected.standing.borrow().holds(clock::now());
+            self.metrics.tenure(holds, self.engine.announced());
+        }
+    }
+
+    fn send(&self, kind: crate::engine::FrameKind, frame: &[u8]) {
+        let standing = self.election.as_ref().map(|elected| *elected.standing.borrow());
+        let permit = standing.filter(|s| s.holding).map_or(Instant::ZERO, |s| s.permit);
+        let Some(socket) = &self.socket else { return };
+        match socket.send_before(frame, permit) {
+            Ok(()) => self.metrics.sent(kind),
+            Err(SendError::Fenced { .. }) => self.metrics.fenced(),
+            Err(error) => debug!(%error, "frame not sent"),
+        }
+    }
+
+    fn membership(
+        &self,
+        mac: [u8; 6],
+        change: impl Fn(&PacketSocket, [u8; 6]) -> Result<(), foghorn_netio::SocketError>,
+    ) {
+        if let Some(Err(error)) = self.socket.as_ref().map(|socket| change(socket, mac)) {
+            warn!(%error, "what the interface receives for a claim cannot be changed");
+        }
+    }
+
+    fn receive(&mut self, buffer: &mut [u8]) {
+        for _ in 0..FRAMES {
+            let received = match self.socket.as_ref().map(|socket| socket.recv(buffer)) {
+                Some(Ok(Some(received))) => received,
+                Some(Ok(None)) | None => return,
+                Some(Err(error)) => {
+                    debug!(%error, "nothing received");
+                    return;
+                }
+            };
+            if received.age > STALE {
+                self.metrics.dropped("stale");
+                continue;
+            }
+            let Some(bytes) = buffer.get(..received.length) else { continue };
+            let udp_checksum =
+                if received.checksum_trusted { UdpChecksum::Ignore } else { UdpChecksum::Verify };
+            self.engine.handle_input(clock::now(), Input::Frame { bytes, udp_checksum });
+            self.act();
+        }
+    }
+
+    fn take_claim(&mut self, news: ClaimNews) {
+        let now = clock::now();
+        match news {
+            ClaimNews::Present(claim) => {
+                if let Some(name) = claim.metadata.name.clone() {
+                    self.claims.insert(name, claim.clone());
+                }
+                self.engine.handle_input(now, Input::Claim(claim));
+            }
+            ClaimNews::Gone(name) => {
+                self.claims.remove(&name);
+                self.engine.handle_input(now, Input::ClaimGone(&name));
+            }
+            ClaimNews::Complete => {
+                self.claims_complete = true;
+                self.health.set("claims", true, "");
+                self.set_eligible();
+            }
+        }
+    }
+
+    async fn take_config(&mut self, config: PlaneConfig, monitor: &LinkMonitor) -> anyhow::Result<()> {
+        if config.plane != self.args.plane {
+            error!(found = config.plane, wanted = self.args.plane, "the ConfigMap is another plane's");
+            return Ok(());
+        }
+        let lease = |config: &PlaneConfig| (config.lease_name.clone(), config.lease.clone());
+        let elect_anew = self.config.as_ref().map(lease) != Some(lease(&config));
+        if self.config.as_ref() != Some(&config) {
+            info!(plane = config.plane, "the plane's configuration is in force");
+        }
+        self.engine.handle_input(clock::now(), Input::Config(Box::new(config.clone())));
+        self.config = Some(config.clone());
+        self.health.set("configuration", true, "");
+        if elect_anew {
+            self.elect(&config)?;
+        }
+        self.choose_link(monitor).await;
+        Ok(())
+    }
+
+    /// Takes part in the election, with new timings if there were others.
+    fn elect(&mut self, config: &PlaneConfig) -> anyhow::Result<()> {
+        let lease = &config.lease;
+        let timings = Timings::new(lease.duration(), lease.renew_deadline(), lease.retry_period())
+            .with_context(|| format!("the lease timings of plane {} cannot be used", config.plane))?;
+        if let Some(before) = self.election.take() {
+            self.engine.handle_input(clock::now(), Input::Tenure(None));
+            self.act();
+            tokio::spawn(before.candidacy.leave());
+        }
+        let identity = Identity::new(&self.args.node, self.rng.random());
+        info!(%identity, lease = config.lease_name, "taking part in the election of the plane's owner");
+        let store = LeaseStore::new(self.client.clone(), &self.args.namespace, &config.lease_name);
+        let election = Election::new(&identity, timings, self.rng.random());
+        let candidacy = Candidacy::start(store, election, clock::now);
+        let standing = candidacy.standing();
+        let reporter = Reporter::new(
+            self.client.clone(),
+            &self.args.namespace,
+            standing.clone(),
+            clock::now,
+            self.metrics.clone(),
+        );
+        self.election = Some(Elected { candidacy, standing, reporter, eligible: false });
+        self.set_eligible();
+        Ok(())
+    }
+
+    fn follow_standing(&mut self) {
+        let Some(elected) = &mut self.election else { return };
+        let standing = *elected.standing.borrow_and_update();
+        let now = clock::now();
+        if let Some(time) = self.api_clock.timestamp(now) {
+            self.engine.handle_input(now, Input::ApiTime(ApiTime { at: now, time }));
+        }
+        self.engine.handle_input(now, Input::Tenure(standing.holding.then_some(standing.epoch)));
+    }
+
+    /// Only a node that could do the work takes part: with the claims known and the interface in working order.
+    fn set_eligible(&mut self) {
+        let eligible = self.claims_complete && self.link.is_some();
+        if let Some(elected) = self.election.as_mut().filter(|elected| elected.eligible != eligible) {
+            elected.eligible = eligible;
+            elected.candidacy.set_eligible(eligible);
+        }
+    }
+
+    /// Looks which interface is the plane's, and goes over to it.
+    async fn choose_link(&mut self, monitor: &LinkMonitor) {
+        let Some(config) = &self.config else { return };
+        let selector = Selector::new(&config.interface);
+        let route = match selector.as_ref().ok().and_then(Selector::can_reach) {
+            Some(address) => monitor.route_interface(address).await.unwrap_or_else(|error| {
+                warn!(%error, %address, "no route can be looked up");
+                None
+            }),
+            None => None,
+        };
+        let chosen = selector.and_then(|selector| selector.choose(&self.links, route));
+        let chosen = chosen.map_err(|fault| (fault.reason(), fault.to_string()));
+        let opened = chosen.and_then(|link| self.open(&link).map(|()| link));
+        self.tell_condition(&opened);
+        let link = opened.ok();
+        if link.is_none() && self.link.is_some() {
+            self.engine.handle_input(clock::now(), Input::Link(None));
+            self.act();
+            self.socket = None;
+        }
+        if link != self.link {
+            self.engine.handle_input(clock::now(), Input::Link(link.clone().map(Box::new)));
+            self.link = link;
+            self.set_eligible();
+        }
+    }
+
+    /// A packet socket on the interface; the one there is, if it is on that interface.
+    fn open(&mut self, link: &Link) -> Result<(), (&'static str, String)> {
+        if self.socket.as_ref().is_some_and(|socket| socket.interface() == link.index) {
+            return Ok(());
+        }
+        if self.socket.is_some() {
+            self.engine.handle_input(clock::now(), Input::Link(None));
+            self.act();
+            self.link = None;
+        }
+        self.socket = None;
+        let socket = PacketSocket::open(link.index)
+            .map_err(|error| (reasons::INTERFACE_DOWN, format!("{}: {error}", link.name)))?;
+        self.socket = Some(socket);
+        Ok(())
+    }
+
+    fn tell_condition(&self, opened: &Result<Link, (&'static str, String)>) {
+        let condition = match opened {
+            Ok(link) => InterfaceCondition {
+                ready: true,
+                reason: reasons::INTERFACE_READY,
+                message: format!("{} is the plane's interface", link.name),
+            },
+            Err((reason, message)) => InterfaceCondition { ready: false, reason, message: message.clone() },
+        };
+        self.condition.send_if_modified(|told| {
+            if told.as_ref() == Some(&condition) {
+                return false;
+            }
+            if condition.ready {
+                info!(message = condition.message, "interface ready");
+            } else {
+                warn!(reason = condition.reason, message = condition.message, "interface not ready");
+            }
+            *told = Some(condition.clone());
+            true
+        });
+    }
+}
+
+enum ElectionNews {
+    /// Ownership, or how long it holds, has changed.
+    Standing,
+    /// A status was written.
+    Written,
+    /// This node no longer takes part.
+    Ended(Result<(), tokio::task::JoinError>),
+}
+
+async fn election_news(election: &mut Option<Elected>) -> ElectionNews {
+    let Some(Elected { candidacy, standing, reporter, .. }) = election else { return pending().await };
+    tokio::select! {
+        ended = candidacy.ended() => ElectionNews::Ended(ended),
+        Ok(()) = standing.changed() => ElectionNews::Standing,
+        () = reporter.finished() => ElectionNews::Written,
+    }
+}
+
+async fn readable(socket: Option<&PacketSocket>) -> Result<(), foghorn_netio::SocketError> {
+    match socket {
+        Some(socket) => socket.readable().await,
+        None => pending().await,
+    }
+}
