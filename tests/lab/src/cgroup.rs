@@ -41,7 +41,7 @@ impl Hierarchies {
             return Self::V2(unified);
         }
         let mounts = fs::read_to_string("/proc/mounts").unwrap_or_default();
-        Self::V1(mounts.lines().filter_map(v1_mount_point).map(PathBuf::from).collect())
+        Self::V1(mounts.lines().filter_map(mount_point).map(PathBuf::from).collect())
     }
 
     fn all(&self) -> &[PathBuf] {
@@ -60,7 +60,7 @@ impl Hierarchies {
     }
 }
 
-fn v1_mount_point(line: &str) -> Option<&str> {
+fn mount_point(line: &str) -> Option<&str> {
     let mut fields = line.split(' ').skip(1);
     let (point, kind) = (fields.next()?, fields.next()?);
     kind.starts_with("cgroup").then_some(point)
@@ -214,4 +214,43 @@ fn tree(folder: &Path) -> Vec<PathBuf> {
     }
     let below = entries(folder).into_iter().map(|name| folder.join(name)).filter(|path| path.is_dir());
     std::iter::once(folder.to_owned()).chain(below.flat_map(|path| tree(&path))).collect()
+}
+
+#[cfg(test)]
+#[cfg(feature = "root")]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn processes_freeze_and_end_with_their_cgroup_of_version_2() {
+        let mounts = fs::read_to_string("/proc/mounts").unwrap();
+        let unified = mounts.lines().find(|line| line.contains(" cgroup2 ")).and_then(mount_point).unwrap();
+        freeze_and_remove(Hierarchies::V2(PathBuf::from(unified)));
+    }
+
+    #[test]
+    fn processes_freeze_and_end_with_their_cgroup_of_this_system() {
+        freeze_and_remove(Hierarchies::find());
+    }
+
+    fn freeze_and_remove(hierarchies: Hierarchies) {
+        let name = format!("foghorn-lab.test-{}.{:?}", std::process::id(), std::thread::current().id());
+        let cgroup = Cgroup { name, hierarchies };
+        cgroup.create().unwrap();
+        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        write(&cgroup.procs_file(), pid.to_string()).unwrap();
+        assert_eq!(cgroup.pids(), [pid]);
+        cgroup.freeze(true).unwrap();
+        assert!(cgroup.is_frozen());
+        cgroup.freeze(false).unwrap();
+        assert!(!cgroup.is_frozen());
+        cgroup.freeze(true).unwrap();
+        let reaper = std::thread::spawn(move || child.wait());
+        cgroup.remove().unwrap();
+        assert!(!reaper.join().unwrap().unwrap().success());
+        assert!(!cgroup.freezer().exists());
+    }
 }

@@ -6,7 +6,7 @@ use rustix::process::{Pid, Signal, getpid, kill_process};
 
 use crate::{
     cgroup::Cgroup,
-    command::{entries, remove_dir},
+    command::{command, entries, remove_dir, run},
     error::Result,
     host::NETNS,
     lab::{STATE, state_dir},
@@ -51,6 +51,10 @@ pub(crate) fn remove(name: &str) -> Result<()> {
     })?;
     for namespace in namespaces(name) {
         network::delete_namespace(&namespace)?;
+    }
+    if entries(Path::new(NETNS)).is_empty() {
+        // Made by the first namespace of the machine. It is in use if another one has come by now.
+        let _in_use = run(&mut command(&["umount", NETNS]));
     }
     remove_dir(&state_dir(name))?;
     // Other labs may be in it.

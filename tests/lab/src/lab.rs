@@ -86,9 +86,7 @@ impl Lab {
     /// [`Error::AlreadyUp`], or what did not start, with the end of its log.
     pub fn up(config: Config) -> Result<Self> {
         config.check()?;
-        if !rustix::process::geteuid().is_root() {
-            return Err(Error::NotRoot);
-        }
+        be_root()?;
         if Self::open(&config.name).is_ok_and(|lab| lab.is_running()) {
             return Err(Error::AlreadyUp(config.name));
         }
@@ -147,6 +145,7 @@ impl Lab {
     /// # Errors
     /// [`Error::Leftovers`], or what could not be removed.
     pub fn down(name: &str) -> Result<()> {
+        be_root()?;
         clean::remove(name)?;
         let left = clean::leftovers(name)?;
         if left.is_empty() {
@@ -256,9 +255,12 @@ impl Lab {
         Host::new(self.name(), &self.dir(), name)
     }
 
+    /// A lab of which a process is missing has crashed.
     fn is_running(&self) -> bool {
-        let host = self.named(CONTROL_PLANE);
-        ["etcd", "kube-apiserver"].iter().any(|name| Daemon::new(&host, name).pid().is_some())
+        let hosts = self.specs().into_iter().map(|spec| self.named(&spec.name));
+        let runs =
+            |host: &Host| Daemon::names_of(host).iter().all(|name| Daemon::new(host, name).pid().is_some());
+        hosts.into_iter().all(|host| runs(&host))
     }
 
     /// kubectl as the administrator, to be run as it is (e.g. with the terminal as its input).
@@ -352,6 +354,10 @@ impl Lab {
             .map_err(|error| Error::Malformed { what: file.display().to_string(), why: error.to_string() })?;
         fs::write(&file, text).map_err(Error::io(format!("writing {}", file.display())))
     }
+}
+
+fn be_root() -> Result<()> {
+    if rustix::process::geteuid().is_root() { Ok(()) } else { Err(Error::NotRoot) }
 }
 
 type Task<'a> = Box<dyn FnOnce() -> Result<()> + Send + 'a>;

@@ -65,8 +65,10 @@ pub(crate) fn load_image(host: &Host, archive: &Path) -> Result<()> {
 /// Asks the node's containerd.
 pub(crate) fn ctr(host: &Host, args: &[&str]) -> Result<String> {
     let socket = socket(host).display().to_string();
-    let words: Vec<_> =
-        ["ctr", "--address", &socket, "--namespace", "k8s.io"].iter().chain(args).copied().collect();
+    // A node without power does not answer.
+    let ctr =
+        ["ctr", "--address", &socket, "--namespace", "k8s.io", "--connect-timeout", "2s", "--timeout", "20s"];
+    let words: Vec<_> = ctr.iter().chain(args).copied().collect();
     run(&mut command(&words))
 }
 

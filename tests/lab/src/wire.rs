@@ -24,8 +24,8 @@ pub struct Wire {
 }
 
 impl Wire {
-    /// Starts watching; every frame from then on is seen. The interface is e.g. `eth0` of a client or `brpriv` of the switch, which sees
-    /// what is flooded only; the filter is tcpdump's, e.g. `arp or port 67`.
+    /// Starts watching; every frame from then on is seen. The interface is e.g. `eth0` of a client, or a bridge of the switch
+    /// ([`Network::bridge`](crate::topology::Network::bridge)), which sees all frames of its network; the filter is tcpdump's, e.g. `arp or port 67`.
     ///
     /// # Errors
     /// If tcpdump does not start, e.g. because it does not understand the filter.
