@@ -8,6 +8,7 @@ pub const BROADCAST: [u8; 6] = [0xff; 6];
 const ETHERTYPE_IPV4: [u8; 2] = [0x08, 0x00];
 const VERSION_4_IHL_5: u8 = 0x45;
 const TTL: u8 = 64;
+const MORE_FRAGMENTS_AND_OFFSET: u16 = 0x3fff;
 const UDP: u8 = 17;
 const SERVER_PORT: u16 = 67;
 const CLIENT_PORT: u16 = 68;
@@ -150,7 +151,6 @@ pub fn parse(frame: &[u8], udp_checksum: UdpChecksum) -> Result<Datagram<'_>, Fr
     if ones_complement_sum(0, header) != 0xffff {
         return Err(FrameError::IpChecksum);
     }
-    const MORE_FRAGMENTS_AND_OFFSET: u16 = 0x3fff;
     if u16::from_be_bytes([*f0, *f1]) & MORE_FRAGMENTS_AND_OFFSET != 0 {
         return Err(FrameError::Fragment);
     }

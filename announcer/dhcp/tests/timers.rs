@@ -252,7 +252,8 @@ fn b31_naks_are_followed_by_waits_that_double_to_a_minute() {
 
 #[test]
 fn b35_conflicts_are_followed_by_waits_of_ten_seconds_to_a_minute() {
-    let mut harness = Harness::new();
+    let requested_address = Some(ADDRESS);
+    let mut harness = Harness::with(ClientConfig { requested_address, ..ClientConfig::new(identity()) }, 1);
     harness.input(Input::Start);
     for expected in [10, 20, 40, 60, 60] {
         harness.answer(&Reply::offer());

@@ -193,6 +193,8 @@ fn b39_a_client_without_lease_ends_without_a_message() {
         harness.input(Input::Release);
         assert_eq!(harness.outputs, [Output::Released]);
         assert_eq!((harness.client.state(), harness.client.poll_timeout()), (State::Released, None));
+        harness.input(Input::Release);
+        assert_eq!(harness.outputs, [Output::Released], "once");
     }
 }
 
@@ -328,6 +330,17 @@ fn a_lease_that_ends_while_it_is_checked_is_lost() {
     harness.outputs.clear();
     harness.input(Input::Checked(Verdict::Clear));
     assert_eq!(harness.outputs, [], "a late verdict means nothing");
+}
+
+#[test]
+fn a_good_renewal_ends_the_trouble_of_a_bad_one() {
+    let mut harness = Harness::bound(3600);
+    harness.next_timer();
+    harness.answer(&Reply::ack(3600).without(51));
+    let problem = harness.client.problem(harness.now).unwrap().to_string();
+    assert_eq!(problem, "unusable ACK from DHCP server 192.0.2.1: it has no lease time (51)");
+    harness.answer(&Reply::ack(3600));
+    assert_eq!(harness.client.problem(harness.now), None);
 }
 
 #[test]
