@@ -30,6 +30,7 @@ pub struct Received {
     /// The kernel has checked the UDP checksum, or knows that the sender, on the same computer, left it out.
     pub checksum_trusted: bool,
     /// Time since the kernel received the frame. After a stall old frames come first; they are not to be answered.
+    /// Zero for frames of the first moments of a socket, when the kernel does not yet note the time.
     pub age: Duration,
     /// To whom the frame was sent.
     pub packet_type: PacketType,
