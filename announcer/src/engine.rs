@@ -23,7 +23,7 @@ use std::{
 use foghorn_clock::Instant;
 use foghorn_crds::{
     AddressClaim, AddressClaimStatus, AddressFamily, ClaimState, PlaneConfig, ProbeMode,
-    policy::AddressPolicy,
+    policy::{AddressPolicy, Refusal},
 };
 use foghorn_dhcp::{
     self as dhcp, Client, ClientConfig, Destination, Family, Identity, Lease, MessageKind, Transmit, Verdict,
@@ -496,8 +496,8 @@ impl Engine {
     }
 
     /// Whether the claim may have the leased address: the policy, and what this node itself knows.
-    fn usable(&self, name: &str, lease: &Lease) -> Result<(), String> {
-        let Some(config) = &self.config else { return Err("the plane has no configuration".to_owned()) };
+    fn usable(&self, name: &str, lease: &Lease) -> Result<(), Refused> {
+        let Some(config) = &self.config else { return Ok(()) };
         let policy = AddressPolicy {
             allowed: &config.allowed_subnets,
             refused: &config.refused_networks,
@@ -505,14 +505,20 @@ impl Engine {
             server: Some(lease.server_id),
             prefix_length: lease.subnet_mask.and_then(|mask| ipnet::ipv4_mask_to_prefix(mask).ok()),
         };
-        policy.check(lease.address).map_err(|refusal| refusal.to_string())?;
-        let own = self.link.iter().flat_map(|link| &link.addresses).any(|(own, _)| *own == lease.address);
-        if own {
-            return Err(format!("{} is an address of node {}", lease.address, self.node));
+        policy.check(lease.address).map_err(|refusal| Refused {
+            in_use: matches!(
+                refusal,
+                Refusal::ClusterNetwork { .. } | Refusal::Router(_) | Refusal::Server(_)
+            ),
+            why: refusal.to_string(),
+        })?;
+        let in_use = |why| Err(Refused { in_use: true, why });
+        if self.link.iter().flat_map(|link| &link.addresses).any(|(own, _)| *own == lease.address) {
+            return in_use(format!("{} is an address of node {}", lease.address, self.node));
         }
         match self.by_address.get(&lease.address) {
             Some(other) if other != name => {
-                Err(format!("{} is the address of claim {other} already", lease.address))
+                in_use(format!("{} is the address of claim {other} already", lease.address))
             }
             _ => Ok(()),
         }
@@ -524,16 +530,19 @@ impl Engine {
                 self.by_address.insert(lease.address, name.to_owned());
                 if let Some(held) = self.held.get_mut(name) {
                     held.checking = Some(lease.address);
-                    held.remark = None;
+                    held.refused = false;
                 }
                 self.tell_l2(now, l2::Input::Probe(lease.address));
             }
-            Err(refusal) => {
-                warn!(claim = name, server = %lease.server_id, refusal, "address refused");
+            Err(Refused { why, in_use }) => {
+                warn!(claim = name, server = %lease.server_id, why, "address refused");
                 if let Some(held) = self.held.get_mut(name) {
-                    held.remark = Some(refusal);
+                    held.remark = Some(why);
+                    held.refused = true;
                 }
-                self.tell(now, name, dhcp::Input::Checked(Verdict::Refused));
+                // A server that is told that an address is in use gives another one.
+                let verdict = if in_use { Verdict::Conflict } else { Verdict::Refused };
+                self.tell(now, name, dhcp::Input::Checked(verdict));
             }
         }
     }
@@ -543,10 +552,11 @@ impl Engine {
         let announced = self.held.iter().filter(|(_, held)| held.announced.is_some());
         let leases = announced.filter_map(|(name, held)| Some((name.clone(), held.client.lease()?.clone())));
         for (name, lease) in leases.collect::<Vec<_>>() {
-            let Err(refusal) = self.usable(&name, &lease) else { continue };
-            warn!(claim = name, refusal, "address refused");
+            let Err(Refused { why, .. }) = self.usable(&name, &lease) else { continue };
+            warn!(claim = name, why, "address refused");
             if let Some(held) = self.held.get_mut(&name) {
-                held.remark = Some(refusal);
+                held.remark = Some(why);
+                held.refused = true;
             }
             self.tell(now, &name, dhcp::Input::Conflict);
         }
@@ -558,6 +568,7 @@ impl Engine {
         held.announced = Some(lease.address);
         held.checking = None;
         held.remark = None;
+        held.refused = false;
         self.starts.finish(name);
         self.by_address.insert(lease.address, name.to_owned());
         self.tell_l2(now, l2::Input::Announce(lease.address));
@@ -721,6 +732,13 @@ impl Engine {
             self.reports.remove(&(due, name.to_owned()));
         }
     }
+}
+
+/// Why a claim may not have an address.
+struct Refused {
+    /// Others have it: that is what the server is told.
+    in_use: bool,
+    why: String,
 }
 
 fn l2_config(config: &PlaneConfig) -> l2::Config {

@@ -22,6 +22,8 @@ pub(super) struct Held {
     pub(super) waiting: Option<(Ipv4Addr, Transmit)>,
     /// Why the last address was refused or taken away, beyond what the client knows.
     pub(super) remark: Option<String>,
+    /// The last address was one that no Service may have, or not this one.
+    pub(super) refused: bool,
     /// Whether the interface receives what is sent to the claim's hardware address.
     pub(super) joined: bool,
     /// When the timer of the client is set.
@@ -57,6 +59,7 @@ impl Held {
             released: false,
             waiting: None,
             remark: None,
+            refused: false,
             joined: false,
             armed: None,
             report: Reporting::default(),
@@ -98,8 +101,13 @@ impl Held {
                 reasons::DHCP_NAK
             }
             Some(Problem::Lost { reason: LostReason::Expired, .. }) => reasons::LEASE_EXPIRED,
-            Some(Problem::Lost { reason: LostReason::Conflict, .. } | Problem::Conflict { .. }) => {
+            Some(Problem::Lost { reason: LostReason::Conflict, .. } | Problem::Conflict { .. })
+                if !self.refused =>
+            {
                 reasons::ADDRESS_CONFLICT
+            }
+            Some(Problem::Lost { reason: LostReason::Conflict, .. } | Problem::Conflict { .. }) => {
+                reasons::ADDRESS_REFUSED
             }
             Some(Problem::Lost { reason: LostReason::Replaced(_), .. }) => reasons::ACQUIRING,
             Some(Problem::Refused { .. }) => reasons::ADDRESS_REFUSED,
@@ -109,10 +117,13 @@ impl Held {
 
     /// What is wrong, in words: what the client says, and the remark on it.
     pub(super) fn error(&self, now: Instant) -> Option<String> {
-        let problem = self.client.problem(now)?.to_string();
+        let problem = self.client.problem(now)?;
         Some(match &self.remark {
+            Some(remark) if matches!(problem, Problem::NoAnswer { .. }) => {
+                format!("{problem}; before that: {remark}")
+            }
             Some(remark) => format!("{problem}: {remark}"),
-            None => problem,
+            None => problem.to_string(),
         })
     }
 }

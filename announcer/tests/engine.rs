@@ -1,0 +1,328 @@
+//! The engine of one node on a network that answers.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test may fail")]
+
+mod network;
+
+use std::net::Ipv4Addr;
+
+use foghorn_announcer::engine::Input;
+use foghorn_crds::{ClaimState, conditions::reasons};
+use foghorn_l2::ArpFrame;
+use network::{DISCOVER, MS, NIC, NODE, Network, RELEASE, REQUEST, ROUTER, SECOND, SERVER, link};
+use rand::{Rng, SeedableRng, rngs::StdRng};
+
+#[test]
+fn a_claim_gets_an_address_from_the_server_and_this_node_answers_for_it() {
+    let mut network = Network::new();
+    network.claim("web");
+    network.run(600 * MS);
+    let address = network.address("web").expect("an address within 0.6 s");
+    assert_eq!(network.who_has(address), Some(NIC));
+    let status = &network.last_report("web").unwrap().status;
+    assert_eq!(status.state, Some(ClaimState::Bound));
+    assert_eq!(status.holder.as_deref(), Some("w1"));
+    let lease = status.lease.as_ref().unwrap();
+    assert_eq!(
+        (lease.server, lease.prefix_length, lease.routers.as_slice()),
+        (SERVER, Some(24), &[ROUTER][..])
+    );
+    assert_eq!(network.server.leases.len(), 1);
+    assert!(network.joined.is_empty(), "nothing is received for the claim once no exchange is in flight");
+}
+
+#[test]
+fn an_address_is_not_answered_for_while_it_is_checked() {
+    let mut network = Network::new();
+    network.claim("web");
+    network.run(300 * MS);
+    let address = *network.server.leases.values().next().unwrap();
+    assert_eq!(network.who_has(address), None);
+}
+
+#[test]
+fn a_node_without_ownership_says_nothing_at_all() {
+    let mut network = Network::standby();
+    network.claim("web");
+    network.run(60 * SECOND);
+    assert!(network.sent.is_empty());
+    assert!(network.reports.is_empty());
+}
+
+#[test]
+fn a_node_that_loses_ownership_falls_silent_and_releases_nothing() {
+    let mut network = Network::new();
+    network.claim("web");
+    network.run(SECOND);
+    let address = network.address("web").unwrap();
+    network.lose();
+    let sent = network.sent.len();
+    assert_eq!(network.who_has(address), None);
+    network.delete("web");
+    network.run(10_000 * SECOND);
+    assert_eq!(network.sent.len(), sent);
+    assert_eq!(network.server.count(RELEASE), 0);
+}
+
+#[test]
+fn the_next_owner_announces_at_once_and_confirms_with_the_same_identity() {
+    let mut first = Network::new();
+    first.claim("web");
+    first.run(SECOND);
+    let address = first.address("web").unwrap();
+
+    let mut next = Network::standby();
+    next.server = first.server;
+    next.now = first.now + 5 * SECOND;
+    next.server.received.clear();
+    let mut claim = network::claim("web");
+    claim.status = first.reports.last().map(|report| report.status.clone());
+    next.put(claim);
+    next.own(2);
+    assert_eq!(next.who_has(address), Some(NIC), "before the server was asked anything");
+    next.run(SECOND);
+    assert_eq!(next.address("web"), Some(address));
+    assert_eq!(next.server.received, [(REQUEST, true)], "one REQUEST by INIT-REBOOT");
+    assert_eq!(next.server.leases.len(), 1);
+    assert_eq!(next.last_report("web").unwrap().status.epoch.as_deref(), Some("1.2"));
+}
+
+#[test]
+fn a_lease_that_ran_out_meanwhile_is_asked_for_anew_before_it_is_announced() {
+    let mut first = Network::new();
+    first.claim("web");
+    first.run(SECOND);
+    let address = first.address("web").unwrap();
+    let mut next = Network::standby();
+    next.server = first.server;
+    next.now = first.now + 4_000 * SECOND;
+    let mut claim = network::claim("web");
+    claim.status = first.reports.last().map(|report| report.status.clone());
+    next.put(claim);
+    next.own(2);
+    assert_eq!(next.who_has(address), None);
+    next.run(SECOND);
+    assert_eq!(next.address("web"), Some(address), "the server still has the lease for this identity");
+}
+
+#[test]
+fn a_deleted_claim_is_silent_before_its_lease_goes_back_by_unicast() {
+    let mut network = Network::new();
+    network.claim("web");
+    network.claim("other");
+    network.run(SECOND);
+    let (address, other) = (network.address("web").unwrap(), network.address("other").unwrap());
+    let before = network.sent.len();
+    network.delete("web");
+    assert_eq!(network.who_has(address), None);
+    network.run(SECOND);
+    assert_eq!(network.server.received.last(), Some(&(RELEASE, false)));
+    assert_eq!(network.last_report("web").unwrap().status.state, Some(ClaimState::Released));
+    let arp = network.sent[before..].iter().filter_map(|(_, frame)| ArpFrame::parse(frame).ok());
+    assert!(arp.clone().all(|frame| frame.sender_ip != address), "{:?}", arp.collect::<Vec<_>>());
+    assert_eq!(network.who_has(other), Some(NIC));
+}
+
+#[test]
+fn a_claim_that_is_made_again_after_its_release_gets_an_address_again() {
+    let mut network = Network::new();
+    network.claim("web");
+    network.run(SECOND);
+    network.delete("web");
+    network.run(SECOND);
+    network.input(Input::ClaimGone("default.web.ipv4"));
+    network.reports.clear();
+    network.claim("web");
+    network.run(SECOND);
+    assert!(network.address("web").is_some());
+}
+
+#[test]
+fn a_claim_whose_finalizer_others_took_off_is_released_all_the_same() {
+    let mut network = Network::new();
+    network.claim("web");
+    network.run(SECOND);
+    network.input(Input::ClaimGone("default.web.ipv4"));
+    network.run(SECOND);
+    assert_eq!(network.server.count(RELEASE), 1);
+    assert!(network.server.leases.is_empty());
+}
+
+#[test]
+fn a_lease_of_a_dead_owner_is_released_by_the_next_without_being_announced() {
+    let mut first = Network::new();
+    first.claim("web");
+    first.run(SECOND);
+    let address = first.address("web").unwrap();
+    let mut next = Network::standby();
+    next.server = first.server;
+    next.now = first.now + 5 * SECOND;
+    let mut claim = network::claim("web");
+    claim.status = first.reports.last().map(|report| report.status.clone());
+    claim.metadata.deletion_timestamp =
+        Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(k8s_openapi::jiff::Timestamp::UNIX_EPOCH));
+    next.put(claim);
+    next.own(2);
+    next.run(SECOND);
+    assert!(next.server.leases.is_empty());
+    assert_eq!(next.last_report("web").unwrap().status.state, Some(ClaimState::Released));
+    let arp = next.sent.iter().filter_map(|(_, frame)| ArpFrame::parse(frame).ok());
+    assert!(arp.clone().all(|frame| frame.sender_ip != address), "{:?}", arp.collect::<Vec<_>>());
+}
+
+#[test]
+fn without_a_server_the_claim_says_so_and_gets_its_address_when_the_server_is_back() {
+    let mut network = Network::new();
+    network.server.alive = false;
+    network.claim("web");
+    network.run(10 * SECOND);
+    let (reason, message) = network.reason("web");
+    assert_eq!(reason, reasons::NO_DHCP_ANSWER);
+    assert!(message.starts_with("no answer from any DHCP server"), "{message}");
+    network.server.alive = true;
+    network.run(70 * SECOND);
+    assert!(network.address("web").is_some());
+}
+
+#[test]
+fn addresses_of_nodes_router_and_server_are_refused_by_name_and_others_are_not_delayed() {
+    let bad = [
+        (NODE, "an address of node w1"),
+        (Ipv4Addr::new(203, 0, 113, 12), "belongs to node w2"),
+        (ROUTER, "router"),
+    ];
+    for (address, why) in bad {
+        let mut network = Network::new();
+        network.server.pool.insert(0, address);
+        network.claim("bad");
+        network.claim("good");
+        network.run(SECOND);
+        let (reason, message) = network.reason("bad");
+        assert_eq!(reason, reasons::ADDRESS_REFUSED);
+        assert!(message.contains(why), "{message}");
+        assert_eq!(network.address("bad"), None);
+        assert!(network.address("good").is_some());
+    }
+}
+
+#[test]
+fn an_address_in_use_is_declined_and_another_one_is_taken() {
+    let mut network = Network::new();
+    let taken = network.server.pool[0];
+    network.hosts.insert(taken, [2, 0, 0, 0, 0, 0x77]);
+    network.claim("web");
+    network.run(5 * SECOND);
+    let (reason, message) = network.reason("web");
+    assert_eq!(reason, reasons::ADDRESS_CONFLICT);
+    assert!(message.contains("02:00:00:00:00:77"), "{message}");
+    network.run(30 * SECOND);
+    let address = network.address("web").expect("another address");
+    assert_ne!(address, taken);
+    assert!(network.server.declined.contains(&taken));
+}
+
+#[test]
+fn a_server_that_does_not_know_the_lease_any_more_gives_a_new_address() {
+    let mut network = Network::new();
+    network.server.lease_time = 120;
+    network.claim("web");
+    network.run(SECOND);
+    let old = network.address("web").unwrap();
+    network.server.leases.clear();
+    network.server.pool.remove(0);
+    network.run(120 * SECOND);
+    let new = network.address("web").unwrap();
+    assert_ne!(new, old);
+    assert_eq!(network.who_has(old), None);
+    assert_eq!(network.who_has(new), Some(NIC));
+}
+
+#[test]
+fn a_short_lease_is_renewed_by_unicast_for_as_long_as_it_is_held() {
+    let mut network = Network::new();
+    network.server.lease_time = 60;
+    network.claim("web");
+    network.run(SECOND);
+    let address = network.address("web").unwrap();
+    network.server.received.clear();
+    network.run(300 * SECOND);
+    assert_eq!(network.who_has(address), Some(NIC));
+    assert!(network.server.received.len() >= 8, "{:?}", network.server.received);
+    assert!(network.server.received.iter().all(|message| *message == (REQUEST, false)));
+    assert!(network.joined.is_empty());
+}
+
+#[test]
+fn at_the_end_of_the_lease_the_address_is_withdrawn_to_the_second() {
+    let mut network = Network::new();
+    network.server.lease_time = 60;
+    network.claim("web");
+    network.run(SECOND);
+    let address = network.address("web").unwrap();
+    network.server.alive = false;
+    network.run(58 * SECOND);
+    assert_eq!(network.who_has(address), Some(NIC));
+    network.run(2 * SECOND);
+    assert_eq!(network.who_has(address), None);
+    assert_eq!(network.address("web"), None);
+    assert_eq!(network.reason("web").0, reasons::LEASE_EXPIRED);
+}
+
+#[test]
+fn a_hundred_claims_get_a_hundred_addresses_within_their_pace() {
+    let mut network = Network::new();
+    (0..100).for_each(|n| network.claim(&format!("web-{n}")));
+    network.run(10 * SECOND);
+    let addresses: std::collections::BTreeSet<_> =
+        (0..100).filter_map(|n| network.address(&format!("web-{n}"))).collect();
+    assert_eq!(addresses.len(), 100);
+    assert_eq!(network.server.count(DISCOVER), 100);
+}
+
+#[test]
+fn a_new_configuration_takes_an_address_away_that_it_forbids() {
+    let mut network = Network::new();
+    network.claim("web");
+    network.run(SECOND);
+    let address = network.address("web").unwrap();
+    let mut config = network::config();
+    config.allowed_subnets = vec!["198.51.100.0/24".parse().unwrap()];
+    network.input(Input::Config(Box::new(config)));
+    assert_eq!(network.who_has(address), None);
+    network.run(SECOND);
+    assert_eq!(network.address("web"), None);
+}
+
+#[test]
+fn an_interface_that_goes_and_comes_back_is_taken_up_with_the_same_address() {
+    let mut network = Network::new();
+    network.claim("web");
+    network.run(SECOND);
+    let address = network.address("web").unwrap();
+    network.input(Input::Link(None));
+    assert_eq!(network.who_has(address), None);
+    let claim = network.stored("web");
+    network.put(claim);
+    network.input(Input::Link(Some(Box::new(link()))));
+    assert_eq!(network.who_has(address), Some(NIC));
+}
+
+#[test]
+fn garbage_from_the_wire_changes_nothing() {
+    let mut network = Network::new();
+    network.claim("web");
+    network.run(SECOND);
+    let address = network.address("web").unwrap();
+    let mut rng = StdRng::seed_from_u64(3);
+    let real: Vec<_> = network.sent.iter().map(|(_, frame)| frame.clone()).collect();
+    for n in 0..20_000 {
+        let mut frame = real[n % real.len()].clone();
+        for _ in 0..rng.random_range(1..6) {
+            let at = rng.random_range(0..frame.len());
+            frame[at] = rng.random();
+        }
+        frame.truncate(rng.random_range(0..=frame.len()));
+        network.frame(&frame);
+    }
+    assert_eq!(network.who_has(address), Some(NIC));
+}

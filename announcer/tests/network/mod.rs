@@ -1,0 +1,374 @@
+//! A network with a DHCP server, a router and one announcer, with a clock that only tests move.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
+    sync::Arc,
+    time::Duration,
+};
+
+use foghorn_announcer::{
+    engine::{ApiTime, Engine, Input, Output, Report},
+    metrics::Metrics,
+};
+use foghorn_clock::Instant;
+use foghorn_crds::{
+    AddressClaim, AddressClaimSpec, AddressFamily, AddressSource, AnnounceSpec, DhcpSpec, InterfaceSelector,
+    LeaseSpec, PlaneConfig, RefusedNetwork, ServiceReference,
+};
+use foghorn_dhcp::frame::UdpChecksum;
+use foghorn_l2::{ArpFrame, Mac, arp::Operation};
+use foghorn_membership::Epoch;
+use foghorn_netio::Link;
+use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
+use rand::{SeedableRng, rngs::StdRng};
+
+pub(crate) const NIC: Mac = [2, 0, 0, 0, 0, 0x11];
+pub(crate) const SERVER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 2);
+pub(crate) const SERVER_MAC: Mac = [2, 0, 0, 0, 0, 0x02];
+pub(crate) const ROUTER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 1);
+pub(crate) const CLIENT: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 200);
+pub(crate) const CLIENT_MAC: Mac = [2, 0, 0, 0, 0, 0xcc];
+pub(crate) const NODE: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 11);
+pub(crate) const MS: Duration = Duration::from_millis(1);
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
+
+/// The announcer, and all that is around it.
+pub(crate) struct Network {
+    pub(crate) engine: Engine,
+    pub(crate) now: Instant,
+    pub(crate) server: Server,
+    /// Hosts that answer ARP for an address.
+    pub(crate) hosts: BTreeMap<Ipv4Addr, Mac>,
+    /// Every frame that the announcer sent, with its time.
+    pub(crate) sent: Vec<(Instant, Vec<u8>)>,
+    pub(crate) reports: Vec<Report>,
+    pub(crate) joined: BTreeSet<Mac>,
+    claims: BTreeMap<String, AddressClaim>,
+}
+
+/// A DHCP server with one lease for each client identifier.
+pub(crate) struct Server {
+    pub(crate) alive: bool,
+    /// Addresses that it gives, in this order.
+    pub(crate) pool: Vec<Ipv4Addr>,
+    pub(crate) leases: BTreeMap<Vec<u8>, Ipv4Addr>,
+    pub(crate) lease_time: u32,
+    pub(crate) declined: BTreeSet<Ipv4Addr>,
+    /// Messages received: type and whether the frame was a broadcast.
+    pub(crate) received: Vec<(u8, bool)>,
+}
+
+pub(crate) const DISCOVER: u8 = 1;
+pub(crate) const REQUEST: u8 = 3;
+pub(crate) const DECLINE: u8 = 4;
+pub(crate) const RELEASE: u8 = 7;
+const OFFER: u8 = 2;
+const ACK: u8 = 5;
+const NAK: u8 = 6;
+
+impl Network {
+    /// An announcer that owns its plane.
+    pub(crate) fn new() -> Self {
+        let mut network = Self::standby();
+        network.own(1);
+        network
+    }
+
+    /// An announcer that has all but ownership.
+    pub(crate) fn standby() -> Self {
+        let mut network = Self {
+            engine: Engine::new("w1", StdRng::seed_from_u64(7), Metrics::default()),
+            now: Instant::from_boot(1_000 * SECOND),
+            server: Server::new(),
+            hosts: BTreeMap::from([(SERVER, SERVER_MAC), (ROUTER, [2, 0, 0, 0, 0, 1])]),
+            sent: Vec::new(),
+            reports: Vec::new(),
+            joined: BTreeSet::new(),
+            claims: BTreeMap::new(),
+        };
+        network.input(Input::Config(Box::new(config())));
+        network.input(Input::Link(Some(Box::new(link()))));
+        network
+    }
+
+    pub(crate) fn own(&mut self, transitions: u32) {
+        let time = Timestamp::from_second(1_800_000_000).unwrap();
+        let at = Instant::from_boot(1_000 * SECOND);
+        self.input(Input::ApiTime(ApiTime { at, time }));
+        self.input(Input::Tenure(Some(Epoch { created: 1, transitions })));
+    }
+
+    pub(crate) fn lose(&mut self) {
+        self.input(Input::Tenure(None));
+    }
+
+    pub(crate) fn claim(&mut self, name: &str) {
+        let claim = claim(name);
+        self.put(claim);
+    }
+
+    pub(crate) fn put(&mut self, claim: AddressClaim) {
+        self.claims.insert(claim.metadata.name.clone().unwrap(), claim.clone());
+        self.input(Input::Claim(Arc::new(claim)));
+    }
+
+    /// The claim as the API server has it, with the last status that was reported.
+    pub(crate) fn stored(&self, name: &str) -> AddressClaim {
+        let mut claim = self.claims[&format!("default.{name}.ipv4")].clone();
+        claim.status = self.last_report(name).map(|report| report.status.clone());
+        claim
+    }
+
+    pub(crate) fn delete(&mut self, name: &str) {
+        let mut claim = self.stored(name);
+        claim.metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH));
+        self.put(claim);
+    }
+
+    pub(crate) fn last_report(&self, name: &str) -> Option<&Report> {
+        let claim = format!("default.{name}.ipv4");
+        self.reports.iter().rev().find(|report| report.claim == claim)
+    }
+
+    pub(crate) fn address(&self, name: &str) -> Option<Ipv4Addr> {
+        self.last_report(name).and_then(|report| report.status.address)
+    }
+
+    pub(crate) fn reason(&self, name: &str) -> (String, String) {
+        let condition = self.last_report(name).unwrap().status.conditions[0].clone();
+        (condition.reason, condition.message)
+    }
+
+    /// Lets time pass, with all that is due in it.
+    pub(crate) fn run(&mut self, time: Duration) {
+        let end = self.now + time;
+        loop {
+            match self.engine.poll_timeout() {
+                Some((at, _)) if at <= end => {
+                    self.now = at.max(self.now);
+                    self.engine.handle_timeout(self.now);
+                    self.settle();
+                    // A machine that asks again for the same moment would never get on.
+                    self.now += MS / 10;
+                }
+                _ => break,
+            }
+        }
+        self.now = self.now.max(end);
+    }
+
+    pub(crate) fn input(&mut self, input: Input<'_>) {
+        self.engine.handle_input(self.now, input);
+        self.settle();
+    }
+
+    pub(crate) fn frame(&mut self, bytes: &[u8]) {
+        self.input(Input::Frame { bytes, udp_checksum: UdpChecksum::Verify });
+    }
+
+    /// Who answers when the client asks for an address.
+    pub(crate) fn who_has(&mut self, address: Ipv4Addr) -> Option<Mac> {
+        let before = self.sent.len();
+        self.frame(&ArpFrame::request(CLIENT_MAC, CLIENT, address).build());
+        let replies = self.sent[before..].iter().filter_map(|(_, frame)| ArpFrame::parse(frame).ok());
+        replies
+            .filter(|arp| arp.operation == Operation::Reply && arp.target_ip == CLIENT)
+            .map(|arp| arp.sender_mac)
+            .next()
+    }
+
+    fn settle(&mut self) {
+        while let Some(output) = self.engine.poll_output() {
+            match output {
+                Output::Send { frame, .. } => {
+                    self.sent.push((self.now, frame.clone()));
+                    self.deliver(&frame);
+                }
+                Output::Join(mac) => assert!(self.joined.insert(mac)),
+                Output::Leave(mac) => assert!(self.joined.remove(&mac)),
+                Output::Report(report) => self.reports.push(*report),
+            }
+        }
+    }
+
+    fn deliver(&mut self, frame: &[u8]) {
+        if let Ok(arp) = ArpFrame::parse(frame) {
+            let host = self.hosts.get(&arp.target_ip);
+            if let (Operation::Request, Some(&mac)) = (arp.operation, host) {
+                self.engine.handle_input(
+                    self.now,
+                    Input::Frame {
+                        bytes: &ArpFrame::reply_to(&arp, mac).build(),
+                        udp_checksum: UdpChecksum::Verify,
+                    },
+                );
+            }
+        } else if let Some(reply) = self.server.answer(frame) {
+            self.engine
+                .handle_input(self.now, Input::Frame { bytes: &reply, udp_checksum: UdpChecksum::Verify });
+        }
+    }
+}
+
+impl Server {
+    fn new() -> Self {
+        Self {
+            alive: true,
+            pool: (50..150).map(|last| Ipv4Addr::new(203, 0, 113, last)).collect(),
+            leases: BTreeMap::new(),
+            lease_time: 3600,
+            declined: BTreeSet::new(),
+            received: Vec::new(),
+        }
+    }
+
+    pub(crate) fn count(&self, kind: u8) -> usize {
+        self.received.iter().filter(|(received, _)| *received == kind).count()
+    }
+
+    fn answer(&mut self, frame: &[u8]) -> Option<Vec<u8>> {
+        if !self.alive {
+            return None;
+        }
+        let message = &frame[42..];
+        let options = options(&message[240..]);
+        let kind = options[&53][0];
+        let client = options[&61].clone();
+        self.received.push((kind, frame[..6] == [0xff; 6]));
+        let ciaddr = Ipv4Addr::from(<[u8; 4]>::try_from(&message[12..16]).unwrap());
+        let asked = options.get(&50).map(|o| Ipv4Addr::from(<[u8; 4]>::try_from(&o[..]).unwrap()));
+        match kind {
+            DISCOVER => {
+                let offered = self.lease(&client)?;
+                self.leases.insert(client, offered);
+                Some(self.reply(message, OFFER, offered))
+            }
+            REQUEST => {
+                let wanted = asked.unwrap_or(ciaddr);
+                if self.lease(&client) != Some(wanted) {
+                    return Some(self.reply(message, NAK, Ipv4Addr::UNSPECIFIED));
+                }
+                self.leases.insert(client, wanted);
+                Some(self.reply(message, ACK, wanted))
+            }
+            DECLINE => {
+                self.leases.remove(&client);
+                self.declined.extend(asked);
+                None
+            }
+            RELEASE => {
+                assert_eq!(self.leases.remove(&client), Some(ciaddr), "release of what is not leased");
+                None
+            }
+            other => panic!("message type {other} from a client"),
+        }
+    }
+
+    fn lease(&self, client: &[u8]) -> Option<Ipv4Addr> {
+        let free = |address: &&Ipv4Addr| {
+            !self.declined.contains(address) && !self.leases.values().any(|leased| leased == *address)
+        };
+        self.leases.get(client).or_else(|| self.pool.iter().find(free)).copied()
+    }
+
+    fn reply(&self, request: &[u8], kind: u8, address: Ipv4Addr) -> Vec<u8> {
+        let mut message = request[..240].to_vec();
+        message[0] = 2;
+        message[12..16].fill(0);
+        message[16..20].copy_from_slice(&address.octets());
+        message.extend([53, 1, kind, 54, 4]);
+        message.extend(SERVER.octets());
+        if kind != NAK {
+            message.extend([51, 4]);
+            message.extend(self.lease_time.to_be_bytes());
+            message.extend([1, 4, 255, 255, 255, 0, 3, 4]);
+            message.extend(ROUTER.octets());
+        }
+        message.push(255);
+        message.resize(300, 0);
+        let destination = <Mac>::try_from(&request[28..34]).unwrap();
+        let mut frame = Vec::new();
+        frame.extend(destination);
+        frame.extend(SERVER_MAC);
+        frame.extend([8, 0]);
+        let total = u16::try_from(28 + message.len()).unwrap();
+        let mut ip = vec![0x45, 0];
+        ip.extend(total.to_be_bytes());
+        ip.extend([0, 0, 0, 0, 64, 17, 0, 0]);
+        ip.extend(SERVER.octets());
+        ip.extend([255; 4]);
+        let sum: u32 = ip.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
+        let sum = !u16::try_from((sum & 0xffff) + (sum >> 16)).unwrap();
+        ip[10..12].copy_from_slice(&sum.to_be_bytes());
+        frame.extend(ip);
+        frame.extend([0, 67, 0, 68]);
+        frame.extend((total - 20).to_be_bytes());
+        frame.extend([0, 0]);
+        frame.extend(message);
+        frame
+    }
+}
+
+fn options(mut octets: &[u8]) -> BTreeMap<u8, Vec<u8>> {
+    let mut options = BTreeMap::new();
+    while let [code, rest @ ..] = octets {
+        match (code, rest) {
+            (255, _) => break,
+            (0, _) => octets = rest,
+            (_, [length, rest @ ..]) => {
+                let (value, rest) = rest.split_at(usize::from(*length));
+                options.insert(*code, value.to_vec());
+                octets = rest;
+            }
+            _ => panic!("an option without length"),
+        }
+    }
+    options
+}
+
+pub(crate) fn config() -> PlaneConfig {
+    PlaneConfig {
+        plane: "public".into(),
+        cluster_id: "cluster".into(),
+        lease_name: "foghorn-public".into(),
+        lease: LeaseSpec::default(),
+        interface: InterfaceSelector { name: Some("eth1".into()), ..InterfaceSelector::default() },
+        dhcp: DhcpSpec::default(),
+        announce: AnnounceSpec::default(),
+        allowed_subnets: Vec::new(),
+        refused_networks: vec![RefusedNetwork {
+            network: "203.0.113.12/32".parse().unwrap(),
+            what: "node w2".into(),
+        }],
+    }
+}
+
+pub(crate) fn link() -> Link {
+    Link {
+        index: 3,
+        name: "eth1".into(),
+        mac: Some(NIC),
+        admin_up: true,
+        carrier: true,
+        master: None,
+        kind: Some("veth".into()),
+        addresses: vec![(NODE, 24)],
+    }
+}
+
+pub(crate) fn claim(name: &str) -> AddressClaim {
+    let service_ref = ServiceReference { namespace: "default".into(), name: name.into(), uid: "uid".into() };
+    let spec = AddressClaimSpec {
+        plane: "public".into(),
+        service_ref,
+        family: AddressFamily::IPv4,
+        source: AddressSource::Dhcp,
+        hostname: Some(format!("{name}-default")),
+        ports: Vec::new(),
+    };
+    let mut claim = AddressClaim::new(&format!("default.{name}.ipv4"), spec);
+    claim.metadata.uid = Some(format!("uid-{name}"));
+    claim.metadata.generation = Some(1);
+    claim
+}
