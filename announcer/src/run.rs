@@ -13,7 +13,7 @@ use foghorn_clock::Instant;
 use foghorn_crds::{AddressClaim, PlaneConfig, conditions::reasons};
 use foghorn_dhcp::frame::UdpChecksum;
 use foghorn_membership::{Election, Identity, Timings};
-use foghorn_netio::{Link, LinkMonitor, PacketSocket, SendError, clock};
+use foghorn_netio::{Link, LinkMonitor, Netlink, NetlinkError, PacketSocket, SendError, SocketError, clock};
 use foghorn_shell::{
     api_clock::ApiClock,
     client,
@@ -137,7 +137,8 @@ impl Announcer {
 
     async fn run(mut self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
         let mut stop = pin!(stop);
-        let mut monitor = LinkMonitor::open()?;
+        let netlink = Netlink::open()?;
+        let mut links = follow_links(LinkMonitor::open()?);
         let mut configs = pin!(api::plane_config(self.client.clone(), &self.args.namespace));
         let mut claims = pin!(api::claims(self.client.clone(), &self.args.namespace));
         let mut buffer = vec![0; FRAME_LENGTH];
@@ -161,19 +162,13 @@ impl Announcer {
                     if let Err(error) = ready { warn!(%error, "the packet socket failed"); }
                     self.receive(&mut buffer);
                 }
-                links = monitor.next() => match links {
-                    Ok(links) => {
-                        self.links = links;
-                        self.choose_link(&monitor).await;
-                    }
-                    Err(error) => {
-                        warn!(%error, "interfaces cannot be followed, trying again");
-                        sleep(TURN).await;
-                        monitor = LinkMonitor::open()?;
-                    }
-                },
+                news = links.changed() => {
+                    news.context("interfaces are no longer followed")?;
+                    self.links = links.borrow_and_update().clone();
+                    self.choose_link(&netlink).await;
+                }
                 Some(config) = configs.next() => match config {
-                    Ok(config) => self.take_config(config, &monitor).await?,
+                    Ok(config) => self.take_config(config, &netlink).await?,
                     Err(error) => error!(%error, "the plane's configuration cannot be used"),
                 },
                 Some(news) = claims.next() => self.take_claim(news),
@@ -181,7 +176,7 @@ impl Announcer {
             }
             if clock::now() - route_checked > ROUTE_CHECK {
                 route_checked = clock::now();
-                self.choose_link(&monitor).await;
+                self.choose_link(&netlink).await;
             }
             self.engine.handle_timeout(clock::now());
         }
@@ -229,11 +224,7 @@ impl Announcer {
         }
     }
 
-    fn membership(
-        &self,
-        mac: [u8; 6],
-        change: impl Fn(&PacketSocket, [u8; 6]) -> Result<(), foghorn_netio::SocketError>,
-    ) {
+    fn membership(&self, mac: [u8; 6], change: impl Fn(&PacketSocket, [u8; 6]) -> Result<(), SocketError>) {
         if let Some(Err(error)) = self.socket.as_ref().map(|socket| change(socket, mac)) {
             warn!(%error, "what the interface receives for a claim cannot be changed");
         }
@@ -282,7 +273,7 @@ impl Announcer {
         }
     }
 
-    async fn take_config(&mut self, config: PlaneConfig, monitor: &LinkMonitor) -> anyhow::Result<()> {
+    async fn take_config(&mut self, config: PlaneConfig, netlink: &Netlink) -> anyhow::Result<()> {
         if config.plane != self.args.plane {
             error!(found = config.plane, wanted = self.args.plane, "the ConfigMap is another plane's");
             return Ok(());
@@ -298,7 +289,7 @@ impl Announcer {
         if elect_anew {
             self.elect(&config)?;
         }
-        self.choose_link(monitor).await;
+        self.choose_link(netlink).await;
         Ok(())
     }
 
@@ -350,11 +341,11 @@ impl Announcer {
     }
 
     /// Looks which interface is the plane's, and goes over to it.
-    async fn choose_link(&mut self, monitor: &LinkMonitor) {
+    async fn choose_link(&mut self, netlink: &Netlink) {
         let Some(config) = &self.config else { return };
         let selector = Selector::new(&config.interface);
         let route = match selector.as_ref().ok().and_then(Selector::can_reach) {
-            Some(address) => monitor.route_interface(address).await.unwrap_or_else(|error| {
+            Some(address) => netlink.route_interface(address).await.unwrap_or_else(|error| {
                 warn!(%error, %address, "no route can be looked up");
                 None
             }),
@@ -418,6 +409,27 @@ impl Announcer {
     }
 }
 
+/// The interfaces as they change, followed by a task of its own: a reading that is given up half-way, as often as
+/// frames come in, would never end. The sender is gone when they can no longer be followed.
+fn follow_links(mut monitor: LinkMonitor) -> watch::Receiver<Vec<Link>> {
+    let (sender, links) = watch::channel(Vec::new());
+    tokio::spawn(async move {
+        loop {
+            match monitor.next().await {
+                Ok(links) => {
+                    sender.send_replace(links);
+                }
+                Err(NetlinkError::Closed) => return,
+                Err(error) => {
+                    warn!(%error, "interfaces cannot be read, trying again");
+                    sleep(TURN).await;
+                }
+            }
+        }
+    });
+    links
+}
+
 enum ElectionNews {
     /// Ownership, or how long it holds, has changed.
     Standing,
@@ -436,7 +448,7 @@ async fn election_news(election: &mut Option<Elected>) -> ElectionNews {
     }
 }
 
-async fn readable(socket: Option<&PacketSocket>) -> Result<(), foghorn_netio::SocketError> {
+async fn readable(socket: Option<&PacketSocket>) -> Result<(), SocketError> {
     match socket {
         Some(socket) => socket.readable().await,
         None => pending().await,
