@@ -2,7 +2,8 @@
 
 use std::net::SocketAddr;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
+use foghorn_shell::logs::LogArgs;
 
 /// Foghorn's operator: planes to announcers, Services to addresses.
 #[derive(Parser, Debug)]
@@ -17,7 +18,7 @@ pub struct Arguments {
 #[derive(Subcommand, Debug)]
 pub enum Command {
     /// Runs the controllers until a signal comes or leadership is lost.
-    Run(Run),
+    Run(Box<Run>),
     /// Withdraws all that Foghorn has made and leaves nothing stuck; the operator may be alive or gone.
     Uninstall(Uninstall),
 }
@@ -54,7 +55,7 @@ pub struct Run {
     pub lease_name: String,
     /// Form of the log.
     #[command(flatten)]
-    pub log: Log,
+    pub log: LogArgs,
 }
 
 /// Options of `uninstall`.
@@ -65,25 +66,5 @@ pub struct Uninstall {
     pub deadline_seconds: u64,
     /// Form of the log.
     #[command(flatten)]
-    pub log: Log,
-}
-
-/// Form of the log.
-#[derive(Args, Debug, Clone)]
-pub struct Log {
-    /// JSON, one object a line, or text for people.
-    #[arg(long, value_enum, default_value_t = LogFormat::Json)]
-    pub log_format: LogFormat,
-    /// A level, or directives as `info,foghorn_operator=debug`.
-    #[arg(long, default_value = "info")]
-    pub log_level: String,
-}
-
-/// Form of a log line.
-#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogFormat {
-    /// One JSON object a line.
-    Json,
-    /// Text for people.
-    Text,
+    pub log: LogArgs,
 }

@@ -12,7 +12,7 @@ use std::{
 use futures::{
     Stream, StreamExt,
     channel::mpsc::{self, UnboundedSender},
-    stream,
+    future, stream,
 };
 use kube::{
     Api, Resource,
@@ -65,6 +65,29 @@ where
         self.listeners.lock().unwrap_or_else(PoisonError::into_inner).push(sender);
         stream::iter(self.store.state()).chain(changes)
     }
+
+    /// As [`changes`](Self::changes), without those that change nothing in what `aspect` looks at.
+    pub fn changes_of<A, F>(&self, aspect: F) -> impl Stream<Item = Arc<K>> + Send + use<K, A, F>
+    where
+        A: PartialEq + Send + 'static,
+        F: Fn(&K) -> A + Send + 'static,
+    {
+        let store = self.store.clone();
+        let mut known = HashMap::new();
+        self.changes().filter(move |object| {
+            let key = ObjectRef::from_obj(&**object);
+            let changed = if store.get(&key).is_none() {
+                known.remove(&key);
+                true
+            } else {
+                let aspect = aspect(object);
+                let changed = known.get(&key) != Some(&aspect);
+                known.insert(key, aspect);
+                changed
+            };
+            future::ready(changed)
+        })
+    }
 }
 
 async fn follow<K>(
@@ -108,4 +131,89 @@ async fn follow<K>(
 fn tell<K>(listeners: &Listeners<K>, object: &Arc<K>) {
     let mut listeners = listeners.lock().unwrap_or_else(PoisonError::into_inner);
     listeners.retain(|listener| listener.unbounded_send(object.clone()).is_ok());
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+    use k8s_openapi::{api::core::v1::ConfigMap, apimachinery::pkg::apis::meta::v1::ObjectMeta};
+    use kube::ResourceExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_listener_is_told_after_the_store_has_the_change() {
+        let (events, watched) = watched();
+        let mut changes = watched.changes().boxed();
+        events.send(Event::Init);
+        events.send(Event::InitApply(object("a", "1")));
+        assert_eq!(changes.next().now_or_never(), None);
+        events.send(Event::InitDone);
+        assert_eq!(changes.next().await.unwrap().name_any(), "a");
+        assert_eq!(watched.store().len(), 1);
+        events.send(Event::Delete(object("a", "1")));
+        assert_eq!(changes.next().await.unwrap().name_any(), "a");
+        assert_eq!(watched.store().len(), 0);
+    }
+
+    #[tokio::test]
+    async fn what_was_deleted_while_the_watch_was_away_is_told() {
+        let (events, watched) = watched();
+        events.send(Event::Init);
+        events.send(Event::InitApply(object("a", "1")));
+        events.send(Event::InitDone);
+        watched.store().wait_until_ready().await.unwrap();
+        let mut changes = watched.changes().boxed();
+        assert_eq!(changes.next().await.unwrap().name_any(), "a");
+        events.send(Event::Init);
+        events.send(Event::InitApply(object("b", "2")));
+        events.send(Event::InitDone);
+        let told = [changes.next().await.unwrap().name_any(), changes.next().await.unwrap().name_any()];
+        assert_eq!(told, ["b", "a"]);
+    }
+
+    #[tokio::test]
+    async fn a_change_of_another_aspect_is_not_told() {
+        let (events, watched) = watched();
+        let mut changes = watched.changes_of(|map| map.data.clone()).boxed();
+        events.send(Event::Init);
+        events.send(Event::InitDone);
+        events.send(Event::Apply(object("a", "1")));
+        events.send(Event::Apply(labelled(object("a", "1"))));
+        events.send(Event::Apply(object("a", "2")));
+        assert_eq!(changes.next().await.unwrap().data, object("a", "1").data);
+        assert_eq!(changes.next().await.unwrap().data, object("a", "2").data);
+        events.send(Event::Delete(object("a", "2")));
+        assert!(changes.next().await.is_some());
+        assert_eq!(changes.next().now_or_never(), None);
+    }
+
+    struct Events(UnboundedSender<Result<Event<ConfigMap>, watcher::Error>>);
+
+    impl Events {
+        fn send(&self, event: Event<ConfigMap>) {
+            self.0.unbounded_send(Ok(event)).unwrap();
+        }
+    }
+
+    fn watched() -> (Events, Watched<ConfigMap>) {
+        let (sender, events) = mpsc::unbounded();
+        let writer = Writer::default();
+        let watched = Watched { store: writer.as_reader(), listeners: Arc::default() };
+        tokio::spawn(follow(events, writer, watched.listeners.clone()));
+        (Events(sender), watched)
+    }
+
+    fn object(name: &str, value: &str) -> ConfigMap {
+        ConfigMap {
+            metadata: ObjectMeta { name: Some(name.into()), ..ObjectMeta::default() },
+            data: Some([("value".to_owned(), value.to_owned())].into()),
+            ..ConfigMap::default()
+        }
+    }
+
+    fn labelled(mut object: ConfigMap) -> ConfigMap {
+        object.labels_mut().insert("a".into(), "b".into());
+        object
+    }
 }

@@ -1,0 +1,298 @@
+//! Whether a plane can be run as its spec says.
+
+use std::collections::BTreeMap;
+
+use foghorn_crds::NetworkPlane;
+use foghorn_membership::{Timings, TimingsError};
+use ipnet::Ipv4Net;
+use k8s_openapi::jiff::Timestamp;
+use kube::{ResourceExt, core::Selector};
+use thiserror::Error;
+
+/// Reason of the condition `Accepted` where it is true.
+pub const ACCEPTED_REASON: &str = "Accepted";
+/// Condition, and its reason, on planes that are the default plane together with another one.
+pub const TWO_DEFAULTS: &str = "TwoDefaults";
+
+/// Why two planes cannot both be run: the younger one waits.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Conflict {
+    /// A Service of this class would belong to two planes.
+    #[error(
+        "loadBalancerClass {class} belongs to the older plane {other}: delete one of them, or make this one again with another class"
+    )]
+    ClassTaken {
+        /// The class of both.
+        class: String,
+        /// The plane that has it.
+        other: String,
+    },
+    /// Two planes with one Lease.
+    #[error(
+        "lease name {lease} belongs to the older plane {other}: delete one of them, or make this one again with another lease.name"
+    )]
+    LeaseNameTaken {
+        /// The Lease name of both.
+        lease: String,
+        /// The plane that has it.
+        other: String,
+    },
+}
+
+impl Conflict {
+    /// The reason of the condition.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::ClassTaken { .. } => "ClassTaken",
+            Self::LeaseNameTaken { .. } => "LeaseNameTaken",
+        }
+    }
+}
+
+/// What in a spec has no meaning, beyond what the schema can tell.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Invalid {
+    /// No IPv4 network in CIDR form.
+    #[error("allowedSubnets has {subnet:?}, which is no IPv4 network in CIDR form, as 203.0.113.0/24: {why}")]
+    AllowedSubnet {
+        /// What is there instead.
+        subnet: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// No IPv4 network in CIDR form.
+    #[error("interface.subnet is {subnet:?}, which is no IPv4 network in CIDR form: {why}")]
+    InterfaceSubnet {
+        /// What is there instead.
+        subnet: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// No regular expression.
+    #[error("interface.regex is {regex:?}, which is no regular expression: {why}")]
+    InterfaceRegex {
+        /// What is there instead.
+        regex: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Two nodes could own the addresses at once.
+    #[error("lease: {0}")]
+    LeaseTimings(TimingsError),
+    /// No label selector.
+    #[error("allowedNamespaces.selector cannot be used: {0}")]
+    NamespaceSelector(String),
+}
+
+impl Invalid {
+    /// The reason of the condition.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::AllowedSubnet { .. } => "InvalidAllowedSubnet",
+            Self::InterfaceSubnet { .. } => "InvalidInterfaceSubnet",
+            Self::InterfaceRegex { .. } => "InvalidInterfaceRegex",
+            Self::LeaseTimings(_) => "InvalidLeaseTimings",
+            Self::NamespaceSelector(_) => "InvalidNamespaceSelector",
+        }
+    }
+}
+
+/// Why a plane is not run as its spec says.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum NotAccepted {
+    /// Another plane was first. No announcers run.
+    #[error(transparent)]
+    Conflict(Conflict),
+    /// The spec has no meaning. What runs stays as it was.
+    #[error(transparent)]
+    Invalid(Invalid),
+    /// The plane's namespace is somebody else's. No announcers run.
+    #[error(
+        "namespace {0} exists and was not made for this plane: delete it, or give the plane another name"
+    )]
+    NamespaceTaken(String),
+}
+
+impl NotAccepted {
+    /// The reason of the condition.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Conflict(conflict) => conflict.reason(),
+            Self::Invalid(invalid) => invalid.reason(),
+            Self::NamespaceTaken(_) => "NamespaceTaken",
+        }
+    }
+}
+
+/// The planes that have to wait, by UID, and why. The oldest plane (of those made in one second the one with the
+/// lowest UID) has its class and its Lease name; one that has to wait takes nothing from others.
+#[must_use]
+pub fn conflicts<'a>(planes: impl IntoIterator<Item = &'a NetworkPlane>) -> BTreeMap<String, Conflict> {
+    let mut planes: Vec<_> = planes.into_iter().collect();
+    planes.sort_by_key(|plane| age(plane));
+    let mut classes = BTreeMap::new();
+    let mut leases = BTreeMap::new();
+    let mut conflicts = BTreeMap::new();
+    for plane in planes {
+        let class = plane.spec.load_balancer_class.clone();
+        let lease = plane.lease_name();
+        let conflict = if let Some(other) = classes.get(&class) {
+            Conflict::ClassTaken { class, other: String::clone(other) }
+        } else if let Some(other) = leases.get(&lease) {
+            Conflict::LeaseNameTaken { lease, other: String::clone(other) }
+        } else {
+            classes.insert(class, plane.name_any());
+            leases.insert(lease, plane.name_any());
+            continue;
+        };
+        conflicts.insert(plane.uid().unwrap_or_default(), conflict);
+    }
+    conflicts
+}
+
+/// The other planes that also say they are the default one, if `plane` does. With two defaults no Service without a
+/// class is newly served.
+#[must_use]
+pub fn other_defaults<'a>(
+    plane: &NetworkPlane,
+    planes: impl IntoIterator<Item = &'a NetworkPlane>,
+) -> Vec<String> {
+    if !plane.spec.default {
+        return Vec::new();
+    }
+    let mut others: Vec<_> = planes
+        .into_iter()
+        .filter(|other| other.spec.default && other.uid() != plane.uid())
+        .map(ResourceExt::name_any)
+        .collect();
+    others.sort();
+    others
+}
+
+/// The plane's `allowedSubnets`, if the whole spec has a meaning.
+///
+/// # Errors
+/// The first thing in the spec that has none.
+pub fn allowed_subnets(plane: &NetworkPlane) -> Result<Vec<Ipv4Net>, Invalid> {
+    let spec = &plane.spec;
+    if let Some(subnet) = &spec.interface.subnet {
+        parse(subnet).map_err(|why| Invalid::InterfaceSubnet { subnet: subnet.clone(), why })?;
+    }
+    if let Some(regex) = &spec.interface.regex {
+        regex::Regex::new(regex).map_err(|error| Invalid::InterfaceRegex {
+            regex: regex.clone(),
+            why: error.to_string().lines().last().unwrap_or_default().to_owned(),
+        })?;
+    }
+    if let Some(selector) = spec.allowed_namespaces.as_ref().and_then(|allowed| allowed.selector.clone()) {
+        Selector::try_from(selector).map_err(|error| Invalid::NamespaceSelector(error.to_string()))?;
+    }
+    let lease = &spec.lease;
+    Timings::new(lease.duration(), lease.renew_deadline(), lease.retry_period())
+        .map_err(Invalid::LeaseTimings)?;
+    spec.allowed_subnets
+        .iter()
+        .map(|subnet| parse(subnet).map_err(|why| Invalid::AllowedSubnet { subnet: subnet.clone(), why }))
+        .collect()
+}
+
+fn parse(subnet: &str) -> Result<Ipv4Net, String> {
+    subnet.parse::<Ipv4Net>().map(|network| network.trunc()).map_err(|error| error.to_string())
+}
+
+fn age(plane: &NetworkPlane) -> (Option<Timestamp>, Option<String>) {
+    (plane.creation_timestamp().map(|time| time.0), plane.uid())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::planes::fixtures::plane;
+
+    #[test]
+    fn the_younger_of_two_planes_with_one_class_waits() {
+        let old = made_at(plane("a", "x.dev/a"), 10, "2");
+        let young = made_at(plane("b", "x.dev/a"), 11, "1");
+        let found = conflicts([&young, &old]);
+        assert_eq!(found.len(), 1);
+        assert_eq!(found["1"], Conflict::ClassTaken { class: "x.dev/a".into(), other: "a".into() });
+    }
+
+    #[test]
+    fn of_planes_made_in_one_second_the_lower_uid_comes_first() {
+        let first = made_at(plane("a", "x.dev/a"), 10, "1");
+        let second = made_at(plane("b", "x.dev/a"), 10, "2");
+        assert!(conflicts([&second, &first]).contains_key("2"));
+    }
+
+    #[test]
+    fn a_default_lease_name_conflicts_with_the_same_name_given() {
+        let old = made_at(plane("a", "x.dev/a"), 10, "1");
+        let mut young = made_at(plane("b", "x.dev/b"), 11, "2");
+        young.spec.lease.name = Some("foghorn-a".into());
+        let found = conflicts([&old, &young]);
+        assert_eq!(found["2"], Conflict::LeaseNameTaken { lease: "foghorn-a".into(), other: "a".into() });
+    }
+
+    #[test]
+    fn a_plane_that_waits_takes_nothing_from_others() {
+        let first = made_at(plane("a", "x.dev/a"), 10, "1");
+        let mut waits = made_at(plane("b", "x.dev/a"), 11, "2");
+        waits.spec.lease.name = Some("mine".into());
+        let mut third = made_at(plane("c", "x.dev/c"), 12, "3");
+        third.spec.lease.name = Some("mine".into());
+        assert_eq!(conflicts([&first, &waits, &third]).into_keys().collect::<Vec<_>>(), ["2"]);
+    }
+
+    #[test]
+    fn two_defaults_name_each_other() {
+        let mut one = made_at(plane("a", "x.dev/a"), 10, "1");
+        let mut two = made_at(plane("b", "x.dev/b"), 11, "2");
+        let other = made_at(plane("c", "x.dev/c"), 12, "3");
+        one.spec.default = true;
+        assert!(other_defaults(&one, [&one, &two, &other]).is_empty());
+        two.spec.default = true;
+        assert_eq!(other_defaults(&one, [&one, &two, &other]), ["b"]);
+        assert_eq!(other_defaults(&two, [&one, &two, &other]), ["a"]);
+        assert!(other_defaults(&other, [&one, &two, &other]).is_empty());
+    }
+
+    #[test]
+    fn what_has_no_meaning_is_named() {
+        let with = |change: fn(&mut NetworkPlane)| {
+            let mut plane = plane("a", "x.dev/a");
+            change(&mut plane);
+            let error = allowed_subnets(&plane).unwrap_err();
+            (error.reason(), error.to_string())
+        };
+        let (reason, message) = with(|plane| plane.spec.allowed_subnets = vec!["203.0.113.0/33".into()]);
+        assert_eq!(reason, "InvalidAllowedSubnet");
+        assert!(message.contains("203.0.113.0/33"), "{message}");
+        let (reason, message) = with(|plane| plane.spec.interface.regex = Some("eth(".into()));
+        assert_eq!(reason, "InvalidInterfaceRegex");
+        assert!(message.contains("unclosed group"), "{message}");
+        let (reason, _) = with(|plane| plane.spec.interface.subnet = Some("300.0.0.0/8".into()));
+        assert_eq!(reason, "InvalidInterfaceSubnet");
+        let (reason, message) = with(|plane| plane.spec.lease.retry_period_seconds = 2);
+        assert_eq!(reason, "InvalidLeaseTimings");
+        assert!(message.contains("retry"), "{message}");
+    }
+
+    #[test]
+    fn host_bits_of_an_allowed_subnet_do_not_matter() {
+        let mut plane = plane("a", "x.dev/a");
+        plane.spec.allowed_subnets = vec!["203.0.113.77/24".into()];
+        assert_eq!(allowed_subnets(&plane), Ok(vec!["203.0.113.0/24".parse().unwrap()]));
+    }
+
+    fn made_at(mut plane: NetworkPlane, second: i64, uid: &str) -> NetworkPlane {
+        plane.metadata.creation_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(
+            Timestamp::from_second(second).unwrap(),
+        ));
+        plane.metadata.uid = Some(uid.to_owned());
+        plane
+    }
+}

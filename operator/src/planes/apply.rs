@@ -1,0 +1,116 @@
+//! Brings an object to the state that it should have, if it is not in it.
+
+use std::fmt::Debug;
+
+use k8s_openapi::NamespaceResourceScope;
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    api::{Patch, PatchParams},
+    runtime::reflector::ObjectRef,
+};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::{context::MANAGER, error::Error};
+
+/// Annotation: digest of what the operator last applied. What is no longer wanted is in the object still, so a look
+/// at the object alone would not show that something is to be taken out of it.
+const APPLIED_ANNOTATION: &str = "foghorn.dev/applied";
+
+/// Applies `desired` by server-side apply, unless `live` already says so. Fields that others added stay.
+///
+/// # Errors
+/// If the API server refuses, or cannot be reached.
+pub(super) async fn apply<K>(api: &Api<K>, live: Option<&K>, desired: &K) -> Result<(), Error>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned,
+{
+    let desired_json =
+        with_digest(desired).map_err(|source| Error::Json { what: "a child of a plane", source })?;
+    if let Some(live) = live {
+        let live_json =
+            serde_json::to_value(live).map_err(|source| Error::Json { what: "a watched object", source })?;
+        if contains(&live_json, &desired_json) {
+            return Ok(());
+        }
+    }
+    let name = desired.name_any();
+    let params = PatchParams::apply(MANAGER).force();
+    let full_name = ObjectRef::from_obj(desired).to_string();
+    tracing::info!(object = %full_name, existed = live.is_some(), "applying");
+    api.patch(&name, &params, &Patch::Apply(&desired_json))
+        .await
+        .map_err(Error::api::<K>("apply", full_name))?;
+    Ok(())
+}
+
+/// The API of the kind in the namespace of `object`.
+pub(crate) fn api_of<K>(client: &Client, object: &K) -> Api<K>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+{
+    Api::namespaced(client.clone(), object.meta().namespace.as_deref().unwrap_or_default())
+}
+
+fn with_digest<K>(object: &K) -> Result<Value, serde_json::Error>
+where
+    K: Resource<DynamicType = ()> + Clone + Serialize,
+{
+    let digest = Sha256::digest(serde_json::to_vec(object)?);
+    let digest = digest.iter().take(8).map(|octet| format!("{octet:02x}")).collect();
+    let mut object = object.clone();
+    object.annotations_mut().insert(APPLIED_ANNOTATION.to_owned(), digest);
+    serde_json::to_value(object)
+}
+
+/// Whether all that `desired` says is in `live` too. What is empty in one may be absent in the other; lists have the
+/// same length.
+fn contains(live: &Value, desired: &Value) -> bool {
+    match (live, desired) {
+        (Value::Object(live), Value::Object(desired)) => {
+            desired.iter().all(|(key, desired)| contains(live.get(key).unwrap_or(&Value::Null), desired))
+        }
+        (Value::Array(live), Value::Array(desired)) => {
+            live.len() == desired.len()
+                && live.iter().zip(desired).all(|(live, desired)| contains(live, desired))
+        }
+        (Value::Null, Value::Object(desired)) => desired.is_empty(),
+        (Value::Null, Value::Array(desired)) => desired.is_empty(),
+        (live, desired) => live == desired,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::planes::{children, fixtures::plane};
+
+    #[test]
+    fn what_the_server_added_is_no_difference() {
+        let desired = json!({"spec": {"containers": [{"name": "a"}], "tolerations": []}});
+        let live = json!({"spec": {"containers": [{"name": "a", "policy": "Always"}]}, "status": {}});
+        assert!(contains(&live, &desired));
+    }
+
+    #[test]
+    fn a_changed_value_a_missing_key_and_a_longer_list_are_differences() {
+        let desired = json!({"a": {"b": 1, "list": ["x"]}});
+        assert!(!contains(&json!({"a": {"b": 2, "list": ["x"]}}), &desired));
+        assert!(!contains(&json!({"a": {"list": ["x"]}}), &desired));
+        assert!(!contains(&json!({"a": {"b": 1, "list": ["x", "y"]}}), &desired));
+        assert!(contains(&desired, &desired));
+    }
+
+    #[test]
+    fn what_is_no_longer_wanted_shows_in_the_digest() {
+        let mut more = children::service_account(&plane("blue", "x.dev/blue"));
+        more.automount_service_account_token = Some(true);
+        let live = with_digest(&more).unwrap();
+        assert!(contains(&live, &live));
+        let less = with_digest(&children::service_account(&plane("blue", "x.dev/blue"))).unwrap();
+        assert!(!contains(&live, &less));
+    }
+}

@@ -1,0 +1,92 @@
+//! What announcers are told of their plane and of the cluster.
+
+use std::net::Ipv4Addr;
+
+use foghorn_crds::{NetworkPlane, PlaneConfig, RefusedNetwork};
+use ipnet::Ipv4Net;
+use k8s_openapi::api::{core::v1::Node, networking::v1::ServiceCIDR};
+use kube::ResourceExt;
+
+/// The configuration of the announcers of `plane`.
+#[must_use]
+pub(super) fn plane_config(
+    plane: &NetworkPlane,
+    cluster_id: &str,
+    allowed_subnets: Vec<Ipv4Net>,
+    refused_networks: Vec<RefusedNetwork>,
+) -> PlaneConfig {
+    PlaneConfig {
+        plane: plane.name_any(),
+        cluster_id: cluster_id.to_owned(),
+        lease_name: plane.lease_name(),
+        lease: plane.spec.lease.clone(),
+        interface: plane.spec.interface.clone(),
+        dhcp: plane.spec.dhcp.clone(),
+        announce: plane.spec.announce.clone(),
+        allowed_subnets,
+        refused_networks,
+    }
+}
+
+/// The IPv4 networks of the cluster itself, sorted: addresses of nodes and ranges of their Pods, and of Services.
+#[must_use]
+pub fn refused_networks<'a>(
+    nodes: impl IntoIterator<Item = &'a Node>,
+    service_cidrs: impl IntoIterator<Item = &'a ServiceCIDR>,
+) -> Vec<RefusedNetwork> {
+    let mut refused: Vec<_> = nodes.into_iter().flat_map(of_node).collect();
+    let services = service_cidrs.into_iter().filter_map(|cidr| cidr.spec.as_ref()?.cidrs.as_ref());
+    refused.extend(services.flatten().filter_map(|cidr| network(cidr, "the cluster's Services".to_owned())));
+    refused.sort();
+    refused.dedup();
+    refused
+}
+
+fn of_node(node: &Node) -> Vec<RefusedNetwork> {
+    let name = node.name_any();
+    let addresses = node.status.iter().flat_map(|status| status.addresses.iter().flatten());
+    let own = addresses
+        .filter_map(|address| address.address.parse::<Ipv4Addr>().ok())
+        .map(|address| RefusedNetwork { network: Ipv4Net::from(address), what: format!("node {name}") });
+    let pods = node.spec.iter().flat_map(|spec| spec.pod_cidrs.iter().flatten().chain(&spec.pod_cidr));
+    own.chain(pods.filter_map(|cidr| network(cidr, format!("the Pods of node {name}")))).collect()
+}
+
+/// Networks of another address family are none of ours.
+fn network(cidr: &str, what: String) -> Option<RefusedNetwork> {
+    cidr.parse::<Ipv4Net>().ok().map(|network| RefusedNetwork { network: network.trunc(), what })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::planes::fixtures;
+
+    #[test]
+    fn nodes_their_pods_and_services_are_refused_once_each() {
+        let nodes = [
+            fixtures::node("w2", "192.0.2.12", "10.244.2.0/24"),
+            fixtures::node("w1", "192.0.2.11", "10.244.1.0/24"),
+        ];
+        let refused =
+            refused_networks(&nodes, &[fixtures::service_cidr(&["10.96.0.0/12", "2001:db8::/108"])]);
+        let words: Vec<_> = refused.iter().map(|r| format!("{}: {}", r.network, r.what)).collect();
+        assert_eq!(
+            words,
+            [
+                "10.96.0.0/12: the cluster's Services",
+                "10.244.1.0/24: the Pods of node w1",
+                "10.244.2.0/24: the Pods of node w2",
+                "192.0.2.11/32: node w1",
+                "192.0.2.12/32: node w2",
+            ]
+        );
+    }
+
+    #[test]
+    fn the_order_of_nodes_does_not_change_the_configuration() {
+        let one = fixtures::node("w1", "192.0.2.11", "10.244.1.0/24");
+        let two = fixtures::node("w2", "192.0.2.12", "10.244.2.0/24");
+        assert_eq!(refused_networks([&one, &two], []), refused_networks([&two, &one], []));
+    }
+}

@@ -1,0 +1,328 @@
+//! Brings each plane's namespace to the state that its spec asks for, and says in its status how that stands.
+
+use std::{
+    collections::BTreeMap,
+    future::ready,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use foghorn_clock::Instant;
+use foghorn_crds::{AddressClaim, NetworkPlane, NetworkPlaneStatus, PlanePorts, contract};
+use foghorn_shell::clock::boot_time;
+use futures::StreamExt;
+use ipnet::Ipv4Net;
+use k8s_openapi::api::{
+    apps::v1::DaemonSet,
+    core::v1::{Event, Namespace, Secret},
+};
+use kube::{
+    Api, ResourceExt,
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
+    runtime::{
+        Controller,
+        controller::{self, Action},
+        reflector::ObjectRef,
+    },
+};
+use rand::{RngCore, SeedableRng, rngs::StdRng};
+
+use super::{
+    acceptance::{self, NotAccepted},
+    apply::{api_of, apply},
+    children, config, daemonset, events,
+    ports::Ports,
+    status::Observed,
+    world::World,
+};
+use crate::{context::Context, error::Error};
+
+/// How many planes are worked on at once.
+const CONCURRENCY: u16 = 4;
+/// How long changes are collected before they are looked at together.
+const DEBOUNCE: Duration = Duration::from_millis(50);
+/// How soon a plane is looked at again that something is wrong with that no watch would tell of.
+const RETRY: Duration = Duration::from_secs(5);
+/// How often a plane is looked at without a cause, and its heartbeat keys with one.
+const RESYNC: Duration = Duration::from_mins(5);
+
+/// The controller of planes.
+pub(super) struct Planes {
+    pub(super) ctx: Arc<Context>,
+    world: World,
+    ports: Mutex<Ports>,
+    /// When the heartbeat keys of a plane, by UID, were last seen. They are not watched: that would need the right to
+    /// read all Secrets of the cluster.
+    keys_seen: Mutex<BTreeMap<String, Instant>>,
+}
+
+/// Runs the controller of planes while the future is polled.
+///
+/// # Errors
+/// If the API server cannot be asked which kinds it has. Else it never ends.
+pub async fn run(ctx: Arc<Context>) -> Result<(), Error> {
+    let (world, watches) = World::watch(&ctx.client).await?;
+    let planes = Arc::new(Planes { ctx, world, ports: Mutex::default(), keys_seen: Mutex::default() });
+    tokio::select! {
+        () = watches => {}
+        () = planes.control() => {}
+    }
+    Ok(())
+}
+
+impl Planes {
+    async fn control(self: Arc<Self>) {
+        self.world.ready().await;
+        // Fails only when the watch's task is gone, and then nobody waits here any longer.
+        let _ = self.ctx.claims.store().wait_until_ready().await;
+        let _ = self.ctx.namespaces.store().wait_until_ready().await;
+        Controller::for_shared_stream(self.ctx.planes.changes(), self.ctx.planes.store().clone())
+            .with_config(controller::Config::default().concurrency(CONCURRENCY).debounce(DEBOUNCE))
+            .reconcile_on(self.world.triggers(&self.ctx))
+            .run(reconcile, retry, self)
+            .for_each(|_| ready(()))
+            .await;
+    }
+
+    async fn reconcile(&self, plane: &NetworkPlane) -> Result<Action, Error> {
+        if plane.metadata.deletion_timestamp.is_some() {
+            return self.delete(plane).await;
+        }
+        if !plane.finalizers().iter().any(|finalizer| finalizer == contract::PLANE_FINALIZER) {
+            let mut finalizers = plane.finalizers().to_vec();
+            finalizers.push(contract::PLANE_FINALIZER.to_owned());
+            self.set_finalizers(plane, &finalizers).await?;
+            return Ok(Action::await_change());
+        }
+        let judgement = self.judge(plane);
+        let ports = match &judgement {
+            Ok(_) | Err(NotAccepted::Invalid(_)) => Some(self.ports_of(plane)?),
+            Err(NotAccepted::Conflict(_) | NotAccepted::NamespaceTaken(_)) => None,
+        };
+        // Ports are on record before anything listens on them.
+        let known_ports = plane.status.as_ref().and_then(|status| status.ports);
+        match (&judgement, ports.filter(|_| ports == known_ports)) {
+            (Ok(subnets), Some(ports)) => self.apply_children(plane, subnets.clone(), ports).await?,
+            (Ok(_), None) | (Err(NotAccepted::Invalid(_)), _) => {}
+            (Err(NotAccepted::Conflict(_) | NotAccepted::NamespaceTaken(_)), _) => {
+                self.remove_announcers(plane).await?;
+            }
+        }
+        self.report(plane, judgement.as_ref().err(), ports).await
+    }
+
+    /// Writes the plane's status, if it is another one.
+    pub(super) async fn report(
+        &self,
+        plane: &NetworkPlane,
+        not_accepted: Option<&NotAccepted>,
+        ports: Option<PlanePorts>,
+    ) -> Result<Action, Error> {
+        let name = plane.name_any();
+        let namespace = contract::plane_namespace(&name);
+        let daemon_set = self.daemon_set(plane);
+        let missing = Observed::missing_pods(daemon_set.as_deref()) > 0;
+        let failed_create = if missing { self.failed_create(&namespace).await? } else { None };
+        let all = self.ctx.planes.store().state();
+        let lease = ObjectRef::new(&plane.lease_name()).within(&namespace);
+        let status = Observed {
+            plane,
+            not_accepted,
+            other_defaults: &acceptance::other_defaults(plane, all.iter().map(|plane| &**plane)),
+            ports,
+            daemon_set: daemon_set.as_deref(),
+            pods: &self.world.pods_of(&name),
+            failed_create: failed_create.as_deref(),
+            claims: &self.claims_of(&name),
+            lease: self.world.leases.store().get(&lease).as_deref(),
+        }
+        .status((self.ctx.now)());
+        if plane.status.as_ref() != Some(&status) {
+            self.write_status(plane, status).await?;
+        }
+        Ok(Action::requeue(if missing { RETRY } else { RESYNC }))
+    }
+
+    async fn write_status(&self, plane: &NetworkPlane, status: NetworkPlaneStatus) -> Result<(), Error> {
+        let name = plane.name_any();
+        let new = NetworkPlane { status: Some(status), ..plane.clone() };
+        // In the version that was looked at only: a transition is then told of once.
+        self.api().replace_status(&name, &PostParams::default(), &new).await.map_err(Error::api::<
+            NetworkPlane,
+        >(
+            "update the status of",
+            &name,
+        ))?;
+        events::tell(&self.ctx.recorder, plane, &new).await;
+        Ok(())
+    }
+
+    fn judge(&self, plane: &NetworkPlane) -> Result<Vec<Ipv4Net>, NotAccepted> {
+        let all = self.ctx.planes.store().state();
+        let mut conflicts = acceptance::conflicts(all.iter().map(|plane| &**plane));
+        if let Some(conflict) = conflicts.remove(&plane.uid().unwrap_or_default()) {
+            return Err(NotAccepted::Conflict(conflict));
+        }
+        if let Some(namespace) = self.namespace(plane)
+            && !children::is_own(&namespace, plane)
+            && !children::is_of_name(&namespace, &plane.name_any())
+        {
+            return Err(NotAccepted::NamespaceTaken(namespace.name_any()));
+        }
+        acceptance::allowed_subnets(plane).map_err(NotAccepted::Invalid)
+    }
+
+    async fn apply_children(
+        &self,
+        plane: &NetworkPlane,
+        subnets: Vec<Ipv4Net>,
+        ports: PlanePorts,
+    ) -> Result<(), Error> {
+        let client = &self.ctx.client;
+        let options = &self.ctx.args;
+        let live = self.namespace(plane);
+        if live.as_ref().is_some_and(|namespace| is_passing(namespace, plane)) {
+            return Ok(());
+        }
+        let namespace = children::namespace(plane);
+        apply(&Api::all(client.clone()), live.as_deref(), &namespace).await?;
+        self.ensure_heartbeat_keys(plane).await?;
+        let config = config::plane_config(plane, &self.cluster_id()?, subnets, self.world.refused_networks());
+        let config = children::config_map(plane, &config)
+            .map_err(|source| Error::Json { what: "the configuration of a plane", source })?;
+        let live = self.world.config_maps.store().get(&ObjectRef::from_obj(&config));
+        apply(&api_of(client, &config), live.as_deref(), &config).await?;
+        let account = children::service_account(plane);
+        let live = self.world.service_accounts.store().get(&ObjectRef::from_obj(&account));
+        apply(&api_of(client, &account), live.as_deref(), &account).await?;
+        let binding = children::role_binding(plane, &options.announcer_cluster_role);
+        let live = self.world.role_bindings.store().get(&ObjectRef::from_obj(&binding));
+        apply(&api_of(client, &binding), live.as_deref(), &binding).await?;
+        let lease = children::lease(plane);
+        let live = self.world.leases.store().get(&ObjectRef::from_obj(&lease));
+        apply(&api_of(client, &lease), live.as_deref(), &lease).await?;
+        let set = daemonset::daemon_set(plane, ports, options);
+        let live = self.world.daemon_sets.store().get(&ObjectRef::from_obj(&set));
+        apply(&api_of(client, &set), live.as_deref(), &set).await
+    }
+
+    /// Makes the heartbeat keys if there are none; those that are there are never touched.
+    async fn ensure_heartbeat_keys(&self, plane: &NetworkPlane) -> Result<(), Error> {
+        let uid = plane.uid().unwrap_or_default();
+        let now = boot_time();
+        if lock(&self.keys_seen).get(&uid).is_some_and(|&seen| now - seen < RESYNC) {
+            return Ok(());
+        }
+        let mut key = [0; children::HEARTBEAT_KEY_LENGTH];
+        StdRng::from_os_rng().fill_bytes(&mut key);
+        let secret = children::heartbeat_secret(plane, key);
+        let api: Api<Secret> = api_of(&self.ctx.client, &secret);
+        let name = ObjectRef::from_obj(&secret).to_string();
+        let present = api.get_metadata_opt(&secret.name_any()).await;
+        if present.map_err(Error::api::<Secret>("get", &name))?.is_none() {
+            api.create(&PostParams::default(), &secret)
+                .await
+                .map_err(Error::api::<Secret>("create", &name))?;
+        }
+        lock(&self.keys_seen).insert(uid, now);
+        Ok(())
+    }
+
+    /// A plane that lost its class to an older one has no announcers, even if it had some.
+    async fn remove_announcers(&self, plane: &NetworkPlane) -> Result<(), Error> {
+        match self.daemon_set(plane) {
+            Some(set) if set.metadata.deletion_timestamp.is_none() => {
+                let api = api_of(&self.ctx.client, &*set);
+                let name = ObjectRef::from_obj(&*set).to_string();
+                let deleted = api.delete(&set.name_any(), &DeleteParams::default()).await;
+                deleted.map(drop).map_err(Error::api::<DaemonSet>("delete", name))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// The text of the last event that says why the DaemonSet's Pods cannot be made.
+    async fn failed_create(&self, namespace: &str) -> Result<Option<String>, Error> {
+        let fields = format!(
+            "involvedObject.kind=DaemonSet,involvedObject.name={},reason=FailedCreate",
+            contract::ANNOUNCER_NAME
+        );
+        let api: Api<Event> = Api::namespaced(self.ctx.client.clone(), namespace);
+        let found = api.list(&ListParams::default().fields(&fields)).await;
+        let found = found.map_err(Error::api::<Event>("list", namespace))?;
+        Ok(events::last_failure(found.items))
+    }
+
+    pub(super) async fn set_finalizers(
+        &self,
+        plane: &NetworkPlane,
+        finalizers: &[String],
+    ) -> Result<(), Error> {
+        let name = plane.name_any();
+        let patch = serde_json::json!({
+            "metadata": { "resourceVersion": plane.resource_version(), "finalizers": finalizers }
+        });
+        let patched = self.api().patch_metadata(&name, &PatchParams::default(), &Patch::Merge(patch)).await;
+        patched.map(drop).map_err(Error::api::<NetworkPlane>("set the finalizers of", &name))
+    }
+
+    /// The plane's own announcers.
+    fn daemon_set(&self, plane: &NetworkPlane) -> Option<Arc<DaemonSet>> {
+        let namespace = contract::plane_namespace(&plane.name_any());
+        let set = ObjectRef::new(contract::ANNOUNCER_NAME).within(&namespace);
+        let uid = plane.uid().unwrap_or_default();
+        let set = self.world.daemon_sets.store().get(&set)?;
+        set.owner_references().iter().any(|owner| owner.uid == uid).then_some(set)
+    }
+
+    pub(super) fn namespace(&self, plane: &NetworkPlane) -> Option<Arc<Namespace>> {
+        self.ctx.namespaces.store().get(&ObjectRef::new(&contract::plane_namespace(&plane.name_any())))
+    }
+
+    pub(super) fn claims_of(&self, plane: &str) -> Vec<Arc<AddressClaim>> {
+        let namespace = contract::plane_namespace(plane);
+        let mut claims = self.ctx.claims.store().state();
+        claims.retain(|claim| claim.metadata.namespace.as_ref() == Some(&namespace));
+        claims
+    }
+
+    fn ports_of(&self, plane: &NetworkPlane) -> Result<PlanePorts, Error> {
+        let all = self.ctx.planes.store().state();
+        lock(&self.ports).of(plane, all.iter().map(|plane| &**plane), self.ctx.args.port_base)
+    }
+
+    fn cluster_id(&self) -> Result<String, Error> {
+        let system = self.ctx.namespaces.store().get(&ObjectRef::new("kube-system"));
+        system.and_then(|namespace| namespace.uid()).ok_or(Error::NoClusterId)
+    }
+
+    fn api(&self) -> Api<NetworkPlane> {
+        Api::all(self.ctx.client.clone())
+    }
+}
+
+/// Whether the namespace is on its way out: it is being deleted, or will be, since it belongs to an earlier plane of
+/// the same name.
+fn is_passing(namespace: &Namespace, plane: &NetworkPlane) -> bool {
+    let of_another = !namespace.owner_references().is_empty() && !children::is_own(namespace, plane);
+    namespace.metadata.deletion_timestamp.is_some() || of_another
+}
+
+async fn reconcile(plane: Arc<NetworkPlane>, planes: Arc<Planes>) -> Result<Action, Error> {
+    let result = planes.reconcile(&plane).await;
+    planes.ctx.metrics.reconciled("plane", &result);
+    result
+}
+
+fn retry(plane: Arc<NetworkPlane>, error: &Error, _: Arc<Planes>) -> Action {
+    if error.is_conflict() {
+        tracing::debug!(plane = %plane.name_any(), %error, "decided on an outdated state, looking again");
+        return Action::requeue(DEBOUNCE);
+    }
+    tracing::warn!(plane = %plane.name_any(), %error, "will be tried again");
+    Action::requeue(RETRY)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,337 @@
+//! The announcers of a plane.
+
+use std::collections::BTreeMap;
+
+use foghorn_crds::{NetworkPlane, PlanePorts, contract};
+use foghorn_shell::logs::Format;
+use k8s_openapi::{
+    api::{
+        apps::v1::{DaemonSet, DaemonSetSpec, DaemonSetUpdateStrategy, RollingUpdateDaemonSet},
+        core::v1::{
+            Capabilities, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction, ObjectFieldSelector,
+            PodSecurityContext, PodSpec, PodTemplateSpec, Probe, ResourceRequirements, SeccompProfile,
+            SecretVolumeSource, SecurityContext, Volume, VolumeMount,
+        },
+    },
+    apimachinery::pkg::{
+        api::resource::Quantity,
+        apis::meta::v1::{LabelSelector, ObjectMeta},
+        util::intstr::IntOrString,
+    },
+};
+use kube::ResourceExt;
+
+use super::children;
+use crate::args::Run;
+
+/// Where the heartbeat keys are in the announcer's container, a file for each with the key's id as its name.
+pub(super) const HEARTBEAT_KEYS_PATH: &str = "/etc/foghorn/heartbeat";
+
+const NAME_LABEL: (&str, &str) = ("app.kubernetes.io/name", "foghorn-announcer");
+const HEARTBEAT_VOLUME: &str = "heartbeat";
+const DEFAULT_PRIORITY_CLASS: &str = "system-node-critical";
+/// The user of the image, whose binary has the file capability `cap_net_raw`.
+const USER: i64 = 65532;
+/// For a hand-over of the Lease and its addresses; a node that shuts down waits no longer for critical Pods.
+const GRACE_SECONDS: i64 = 10;
+
+/// The announcers of `plane`, as the operator's `options` say.
+#[must_use]
+pub(super) fn daemon_set(plane: &NetworkPlane, ports: PlanePorts, options: &Run) -> DaemonSet {
+    let name = plane.name_any();
+    let mut labels = children::labels(&name);
+    labels.insert(NAME_LABEL.0.to_owned(), NAME_LABEL.1.to_owned());
+    let mut metadata = children::metadata(plane, contract::ANNOUNCER_NAME);
+    metadata.labels = Some(labels.clone());
+    DaemonSet {
+        metadata,
+        spec: Some(DaemonSetSpec {
+            selector: LabelSelector { match_labels: Some(pod_labels(&name)), ..LabelSelector::default() },
+            template: PodTemplateSpec {
+                metadata: Some(ObjectMeta { labels: Some(labels), ..ObjectMeta::default() }),
+                spec: Some(pod(plane, ports, options)),
+            },
+            update_strategy: Some(DaemonSetUpdateStrategy {
+                type_: Some("RollingUpdate".to_owned()),
+                rolling_update: Some(RollingUpdateDaemonSet {
+                    max_unavailable: Some(IntOrString::Int(1)),
+                    ..RollingUpdateDaemonSet::default()
+                }),
+            }),
+            revision_history_limit: Some(3),
+            ..DaemonSetSpec::default()
+        }),
+        status: None,
+    }
+}
+
+/// Labels by which a plane's announcer Pods are known.
+#[must_use]
+pub(super) fn pod_labels(plane: &str) -> BTreeMap<String, String> {
+    BTreeMap::from([
+        (NAME_LABEL.0.to_owned(), NAME_LABEL.1.to_owned()),
+        (contract::PLANE_LABEL.to_owned(), plane.to_owned()),
+    ])
+}
+
+fn pod(plane: &NetworkPlane, ports: PlanePorts, options: &Run) -> PodSpec {
+    let spec = &plane.spec;
+    let mut node_selector = spec.node_selector.clone();
+    node_selector.insert("kubernetes.io/os".to_owned(), "linux".to_owned());
+    let priority_class = spec.priority_class_name.clone();
+    PodSpec {
+        service_account_name: Some(contract::ANNOUNCER_NAME.to_owned()),
+        host_network: Some(true),
+        // The API server is found by its address; the cluster's DNS may depend on what announcers announce.
+        dns_policy: Some("Default".to_owned()),
+        enable_service_links: Some(false),
+        node_selector: Some(node_selector),
+        tolerations: Some(spec.tolerations.clone()).filter(|tolerations| !tolerations.is_empty()),
+        priority_class_name: Some(priority_class.unwrap_or_else(|| DEFAULT_PRIORITY_CLASS.to_owned())),
+        termination_grace_period_seconds: Some(GRACE_SECONDS),
+        security_context: Some(PodSecurityContext {
+            run_as_non_root: Some(true),
+            run_as_user: Some(USER),
+            run_as_group: Some(USER),
+            fs_group: Some(USER),
+            seccomp_profile: Some(SeccompProfile {
+                type_: "RuntimeDefault".to_owned(),
+                ..SeccompProfile::default()
+            }),
+            ..PodSecurityContext::default()
+        }),
+        containers: vec![container(plane, ports, options)],
+        volumes: Some(vec![Volume {
+            name: HEARTBEAT_VOLUME.to_owned(),
+            secret: Some(SecretVolumeSource {
+                secret_name: Some(contract::HEARTBEAT_SECRET.to_owned()),
+                default_mode: Some(0o440),
+                ..SecretVolumeSource::default()
+            }),
+            ..Volume::default()
+        }]),
+        ..PodSpec::default()
+    }
+}
+
+fn container(plane: &NetworkPlane, ports: PlanePorts, options: &Run) -> Container {
+    let log_format = match options.log.log_format {
+        Format::Json => "json",
+        Format::Text => "text",
+    };
+    Container {
+        name: contract::ANNOUNCER_NAME.to_owned(),
+        image: Some(options.announcer_image.clone()),
+        image_pull_policy: Some(options.announcer_image_pull_policy.clone()),
+        args: Some(vec![
+            format!("--plane={}", plane.name_any()),
+            format!("--metrics-address=0.0.0.0:{}", ports.metrics),
+            format!("--probe-address=127.0.0.1:{}", ports.probes),
+            format!("--log-format={log_format}"),
+            format!("--log-level={}", options.log.log_level),
+        ]),
+        env: Some(vec![
+            field("POD_NAMESPACE", "metadata.namespace"),
+            field("POD_NAME", "metadata.name"),
+            field("NODE_NAME", "spec.nodeName"),
+        ]),
+        ports: Some(vec![port("metrics", ports.metrics), port("probes", ports.probes)]),
+        resources: Some(plane.spec.resources.clone().unwrap_or_else(default_resources)),
+        liveness_probe: Some(Probe { failure_threshold: Some(3), ..probe("/healthz", ports.probes, 10) }),
+        readiness_probe: Some(Probe { failure_threshold: Some(2), ..probe("/readyz", ports.probes, 2) }),
+        // `allowPrivilegeEscalation: false` would keep the kernel from giving the binary its file capability.
+        security_context: Some(SecurityContext {
+            capabilities: Some(Capabilities {
+                drop: Some(vec!["ALL".to_owned()]),
+                add: Some(vec!["NET_RAW".to_owned()]),
+            }),
+            read_only_root_filesystem: Some(true),
+            ..SecurityContext::default()
+        }),
+        volume_mounts: Some(vec![VolumeMount {
+            name: HEARTBEAT_VOLUME.to_owned(),
+            mount_path: HEARTBEAT_KEYS_PATH.to_owned(),
+            read_only: Some(true),
+            ..VolumeMount::default()
+        }]),
+        ..Container::default()
+    }
+}
+
+/// No CPU limit: a throttled announcer would answer ARP late.
+fn default_resources() -> ResourceRequirements {
+    let quantity = |name: &str, amount: &str| (name.to_owned(), Quantity(amount.to_owned()));
+    ResourceRequirements {
+        requests: Some(BTreeMap::from([quantity("cpu", "10m"), quantity("memory", "24Mi")])),
+        ..ResourceRequirements::default()
+    }
+}
+
+fn field(name: &str, path: &str) -> EnvVar {
+    let field_ref = ObjectFieldSelector { field_path: path.to_owned(), api_version: Some("v1".to_owned()) };
+    EnvVar {
+        name: name.to_owned(),
+        value_from: Some(EnvVarSource { field_ref: Some(field_ref), ..EnvVarSource::default() }),
+        ..EnvVar::default()
+    }
+}
+
+/// On the nodes' network a container's port is a node's port: the scheduler then puts no second Pod on it.
+fn port(name: &str, number: u16) -> ContainerPort {
+    ContainerPort {
+        name: Some(name.to_owned()),
+        container_port: number.into(),
+        host_port: Some(number.into()),
+        protocol: Some("TCP".to_owned()),
+        ..ContainerPort::default()
+    }
+}
+
+fn probe(path: &str, port: u16, period_seconds: i32) -> Probe {
+    Probe {
+        http_get: Some(HTTPGetAction {
+            host: Some("127.0.0.1".to_owned()),
+            path: Some(path.to_owned()),
+            port: IntOrString::Int(port.into()),
+            ..HTTPGetAction::default()
+        }),
+        period_seconds: Some(period_seconds),
+        timeout_seconds: Some(2),
+        ..Probe::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::Toleration;
+
+    use super::*;
+    use crate::planes::fixtures::{options, plane};
+
+    #[test]
+    fn announcers_are_told_who_they_are_and_which_ports_are_theirs() {
+        let container = container_of(&build(&plane("blue", "x.dev/blue")));
+        assert_eq!(
+            container.args.unwrap(),
+            [
+                "--plane=blue",
+                "--metrics-address=0.0.0.0:17402",
+                "--probe-address=127.0.0.1:17403",
+                "--log-format=text",
+                "--log-level=info",
+            ]
+        );
+        let fields: Vec<_> = container
+            .env
+            .unwrap()
+            .into_iter()
+            .map(|env| (env.name, env.value_from.unwrap().field_ref.unwrap().field_path))
+            .collect();
+        assert!(fields.contains(&("NODE_NAME".into(), "spec.nodeName".into())));
+        assert!(fields.contains(&("POD_NAMESPACE".into(), "metadata.namespace".into())));
+        assert!(fields.contains(&("POD_NAME".into(), "metadata.name".into())));
+    }
+
+    #[test]
+    fn announcers_run_on_the_nodes_network_with_one_capability_and_no_other_right() {
+        let set = build(&plane("blue", "x.dev/blue"));
+        let pod = pod_of(&set);
+        assert_eq!(pod.host_network, Some(true));
+        assert_eq!(pod.host_pid, None);
+        let context = pod.security_context.unwrap();
+        assert_eq!((context.run_as_user, context.run_as_non_root), (Some(65532), Some(true)));
+        assert_eq!(context.seccomp_profile.unwrap().type_, "RuntimeDefault");
+        let context = container_of(&set).security_context.unwrap();
+        let capabilities = context.capabilities.unwrap();
+        assert_eq!(capabilities.drop.unwrap(), ["ALL"]);
+        assert_eq!(capabilities.add.unwrap(), ["NET_RAW"]);
+        assert_eq!(context.read_only_root_filesystem, Some(true));
+        assert_eq!(context.privileged, None);
+        assert_eq!(context.allow_privilege_escalation, None, "the file capability would be lost");
+        assert!(pod.volumes.unwrap().iter().all(|volume| volume.host_path.is_none()));
+    }
+
+    #[test]
+    fn probes_go_to_the_loopback_address_and_the_planes_own_port() {
+        let container = container_of(&build(&plane("blue", "x.dev/blue")));
+        for (probe, path) in [(container.liveness_probe, "/healthz"), (container.readiness_probe, "/readyz")]
+        {
+            let get = probe.unwrap().http_get.unwrap();
+            assert_eq!(get.host.as_deref(), Some("127.0.0.1"));
+            assert_eq!(get.path.as_deref(), Some(path));
+            assert_eq!(get.port, IntOrString::Int(17403));
+        }
+    }
+
+    #[test]
+    fn what_the_plane_says_of_nodes_and_resources_is_in_the_pods() {
+        let mut plane = plane("blue", "x.dev/blue");
+        plane.spec.node_selector.insert("site".into(), "north".into());
+        plane.spec.tolerations =
+            vec![Toleration { operator: Some("Exists".into()), ..Toleration::default() }];
+        plane.spec.priority_class_name = Some("mine".into());
+        let memory = BTreeMap::from([("memory".to_owned(), Quantity("64Mi".into()))]);
+        plane.spec.resources =
+            Some(ResourceRequirements { limits: Some(memory.clone()), ..ResourceRequirements::default() });
+        let set = build(&plane);
+        let pod = pod_of(&set);
+        let selector = pod.node_selector.unwrap();
+        assert_eq!((selector["site"].as_str(), selector["kubernetes.io/os"].as_str()), ("north", "linux"));
+        assert_eq!(pod.tolerations, Some(plane.spec.tolerations.clone()));
+        assert_eq!(pod.priority_class_name.as_deref(), Some("mine"));
+        assert_eq!(container_of(&set).resources.unwrap().limits, Some(memory));
+    }
+
+    #[test]
+    fn without_wishes_announcers_are_critical_small_and_without_limits() {
+        let set = build(&plane("blue", "x.dev/blue"));
+        assert_eq!(pod_of(&set).priority_class_name.as_deref(), Some("system-node-critical"));
+        let resources = container_of(&set).resources.unwrap();
+        assert_eq!(resources.limits, None);
+        assert_eq!(resources.requests.unwrap()["cpu"], Quantity("10m".into()));
+    }
+
+    #[test]
+    fn a_change_of_what_is_only_in_the_configuration_changes_no_pod() {
+        let before = plane("blue", "x.dev/blue");
+        let mut after = before.clone();
+        after.spec.dhcp.send_hostname = false;
+        after.spec.announce.refresh_seconds = 7;
+        after.spec.interface.name = Some("eth7".into());
+        after.spec.allowed_subnets = vec!["203.0.113.0/24".into()];
+        after.spec.default = true;
+        assert_eq!(build(&before), build(&after));
+    }
+
+    #[test]
+    fn the_selector_matches_the_pods() {
+        let spec = build(&plane("blue", "x.dev/blue")).spec.unwrap();
+        let labels = spec.template.metadata.unwrap().labels.unwrap();
+        for (key, value) in spec.selector.match_labels.unwrap() {
+            assert_eq!(labels.get(&key), Some(&value));
+        }
+    }
+
+    #[test]
+    fn the_heartbeat_keys_are_readable_by_the_announcer_only_and_never_written() {
+        let set = build(&plane("blue", "x.dev/blue"));
+        let pod = pod_of(&set);
+        assert_eq!(pod.security_context.unwrap().fs_group, Some(65532));
+        let secret = pod.volumes.unwrap().remove(0).secret.unwrap();
+        assert_eq!((secret.secret_name.as_deref(), secret.default_mode), (Some("heartbeat"), Some(0o440)));
+        let mount = container_of(&set).volume_mounts.unwrap().remove(0);
+        assert_eq!((mount.mount_path.as_str(), mount.read_only), (HEARTBEAT_KEYS_PATH, Some(true)));
+    }
+
+    fn build(plane: &NetworkPlane) -> DaemonSet {
+        daemon_set(plane, PlanePorts { metrics: 17402, probes: 17403 }, &options())
+    }
+
+    fn pod_of(set: &DaemonSet) -> PodSpec {
+        set.spec.clone().unwrap().template.spec.unwrap()
+    }
+
+    fn container_of(set: &DaemonSet) -> Container {
+        pod_of(set).containers.remove(0)
+    }
+}

@@ -1,0 +1,79 @@
+//! The end of a plane: its addresses are released while its announcers still run, then all that it has goes.
+
+use foghorn_crds::{AddressClaim, NetworkPlane, contract};
+use k8s_openapi::{api::core::v1::Namespace, jiff::Timestamp};
+use kube::{
+    Api, ResourceExt,
+    api::{DeleteParams, Preconditions},
+    runtime::{controller::Action, reflector::ObjectRef},
+};
+
+use super::{apply::api_of, children, controller::Planes};
+use crate::error::{Error, gone};
+
+/// How often an end that makes no progress is looked at.
+const LOOK: std::time::Duration = std::time::Duration::from_secs(2);
+/// How long the namespace is waited for. What keeps it then is not the plane's: another controller's finalizer, or an
+/// aggregated API that does not answer.
+const NAMESPACE_SECONDS: i64 = 60;
+
+impl Planes {
+    /// Does the next step to the end of a plane that is being deleted.
+    pub(super) async fn delete(&self, plane: &NetworkPlane) -> Result<Action, Error> {
+        if !plane.finalizers().iter().any(|finalizer| finalizer == contract::PLANE_FINALIZER) {
+            return Ok(Action::await_change());
+        }
+        let claims = self.claims_of(&plane.name_any());
+        for claim in claims.iter().filter(|claim| claim.metadata.deletion_timestamp.is_none()) {
+            let api: Api<AddressClaim> = api_of(&self.ctx.client, &**claim);
+            let deleted = api.delete(&claim.name_any(), &DeleteParams::default()).await;
+            gone(deleted).map_err(Error::api::<AddressClaim>("delete", ObjectRef::from_obj(&**claim)))?;
+        }
+        let ports = plane.status.as_ref().and_then(|status| status.ports);
+        if !claims.is_empty() {
+            self.report(plane, None, ports).await?;
+            return Ok(Action::requeue(LOOK));
+        }
+        if let Some(namespace) = self.namespace(plane).filter(|namespace| children::is_own(namespace, plane))
+        {
+            match &namespace.metadata.deletion_timestamp {
+                None => {
+                    self.delete_namespace(&namespace).await?;
+                    self.report(plane, None, ports).await?;
+                    return Ok(Action::requeue(LOOK));
+                }
+                Some(since) if !is_overdue(since.0, (self.ctx.now)()) => return Ok(Action::requeue(LOOK)),
+                Some(_) => tracing::warn!(
+                    plane = %plane.name_any(),
+                    namespace = %namespace.name_any(),
+                    "the namespace is kept by something that is not the plane's, no longer waiting for it"
+                ),
+            }
+        }
+        let mut finalizers = plane.finalizers().to_vec();
+        finalizers.retain(|finalizer| finalizer != contract::PLANE_FINALIZER);
+        gone_is_fine(self.set_finalizers(plane, &finalizers).await)?;
+        tracing::info!(plane = %plane.name_any(), "the plane is gone");
+        Ok(Action::await_change())
+    }
+
+    async fn delete_namespace(&self, namespace: &Namespace) -> Result<(), Error> {
+        let this_one = Preconditions { uid: namespace.uid(), resource_version: None };
+        let params = DeleteParams { preconditions: Some(this_one), ..DeleteParams::default() };
+        let name = namespace.name_any();
+        let api: Api<Namespace> = Api::all(self.ctx.client.clone());
+        tracing::info!(namespace = %name, "no claim is left, deleting the plane's namespace");
+        gone(api.delete(&name, &params).await).map_err(Error::api::<Namespace>("delete", name))
+    }
+}
+
+fn is_overdue(since: Timestamp, now: Timestamp) -> bool {
+    now.as_second().saturating_sub(since.as_second()) > NAMESPACE_SECONDS
+}
+
+fn gone_is_fine(result: Result<(), Error>) -> Result<(), Error> {
+    match result {
+        Err(error) if error.is_not_found() => Ok(()),
+        result => result,
+    }
+}

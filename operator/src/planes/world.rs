@@ -1,0 +1,225 @@
+//! What the plane controller knows of the cluster, and what it is woken by.
+
+use std::sync::Arc;
+
+use foghorn_crds::{AddressClaim, NetworkPlane, RefusedNetwork, contract};
+use futures::{
+    FutureExt, Stream, StreamExt,
+    future::{BoxFuture, join_all},
+    stream::{self, BoxStream},
+};
+use k8s_openapi::{
+    NamespaceResourceScope,
+    api::{
+        apps::v1::DaemonSet,
+        coordination::v1::Lease,
+        core::v1::{ConfigMap, Namespace, Node, Pod, ServiceAccount},
+        networking::v1::ServiceCIDR,
+        rbac::v1::RoleBinding,
+    },
+};
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    api::ListParams,
+    runtime::{
+        reflector::{ObjectRef, Store},
+        watcher,
+    },
+};
+use serde::de::DeserializeOwned;
+
+use super::config;
+use crate::{
+    context::{Context, MANAGED_BY},
+    error::Error,
+    watched::Watched,
+};
+
+/// The cluster's nodes and ranges, and what planes have in their namespaces.
+pub(super) struct World {
+    /// Announcers.
+    pub(super) daemon_sets: Watched<DaemonSet>,
+    /// Configurations.
+    pub(super) config_maps: Watched<ConfigMap>,
+    /// Announcers' accounts.
+    pub(super) service_accounts: Watched<ServiceAccount>,
+    /// Announcers' rights.
+    pub(super) role_bindings: Watched<RoleBinding>,
+    /// Planes' Leases.
+    pub(super) leases: Watched<Lease>,
+    /// Announcers' Pods.
+    pub(super) pods: Watched<Pod>,
+    nodes: Watched<Node>,
+    service_cidrs: Option<Watched<ServiceCIDR>>,
+}
+
+impl World {
+    /// Watches the cluster while the future is polled; it never ends.
+    ///
+    /// # Errors
+    /// If the API server cannot be asked which kinds it has.
+    pub(super) async fn watch(client: &Client) -> Result<(Self, BoxFuture<'static, ()>), Error> {
+        let mut tasks = Vec::new();
+        let world = Self {
+            daemon_sets: children(client, &mut tasks),
+            config_maps: children(client, &mut tasks),
+            service_accounts: children(client, &mut tasks),
+            role_bindings: children(client, &mut tasks),
+            leases: children(client, &mut tasks),
+            pods: children(client, &mut tasks),
+            nodes: watch(Api::all(client.clone()), watcher::Config::default(), &mut tasks),
+            service_cidrs: if has_service_cidrs(client).await? {
+                Some(watch(Api::all(client.clone()), watcher::Config::default(), &mut tasks))
+            } else {
+                tracing::warn!("the API server has no ServiceCIDR: addresses of Services are not refused");
+                None
+            },
+        };
+        Ok((world, join_all(tasks).map(drop).boxed()))
+    }
+
+    /// Waits until every store is filled: a plane is not judged by half of the world.
+    pub(super) async fn ready(&self) {
+        async fn filled<K>(watched: &Watched<K>)
+        where
+            K: Resource<DynamicType = ()>
+                + Clone
+                + std::fmt::Debug
+                + DeserializeOwned
+                + Send
+                + Sync
+                + 'static,
+        {
+            // Fails only when the watch's task is gone, and then nobody waits here any longer.
+            let _ = watched.store().wait_until_ready().await;
+        }
+        filled(&self.daemon_sets).await;
+        filled(&self.config_maps).await;
+        filled(&self.service_accounts).await;
+        filled(&self.role_bindings).await;
+        filled(&self.leases).await;
+        filled(&self.pods).await;
+        filled(&self.nodes).await;
+        if let Some(service_cidrs) = &self.service_cidrs {
+            filled(service_cidrs).await;
+        }
+    }
+
+    /// The networks of the cluster itself.
+    #[must_use]
+    pub(super) fn refused_networks(&self) -> Vec<RefusedNetwork> {
+        let nodes = self.nodes.store().state();
+        let cidrs = self.service_cidrs.as_ref().map(|cidrs| cidrs.store().state()).unwrap_or_default();
+        config::refused_networks(nodes.iter().map(|node| &**node), cidrs.iter().map(|cidr| &**cidr))
+    }
+
+    /// The announcers' Pods of a plane.
+    #[must_use]
+    pub(super) fn pods_of(&self, plane: &str) -> Vec<Arc<Pod>> {
+        let mut pods = self.pods.store().state();
+        pods.retain(|pod| pod.labels().get(contract::PLANE_LABEL).is_some_and(|of| of == plane));
+        pods
+    }
+
+    /// The planes that may have something to do, as the world changes.
+    pub(super) fn triggers(
+        &self,
+        ctx: &Context,
+    ) -> impl Stream<Item = ObjectRef<NetworkPlane>> + Send + use<> {
+        let planes = ctx.planes.store();
+        let mut triggers = vec![
+            of_plane(self.daemon_sets.changes()),
+            of_plane(self.config_maps.changes()),
+            of_plane(self.service_accounts.changes()),
+            of_plane(self.role_bindings.changes()),
+            of_plane(self.pods.changes()),
+            of_namespace(ctx.namespaces.changes()),
+            // A Lease is renewed each second, and a claim's lease every now and then.
+            of_plane(self.leases.changes_of(|lease| {
+                let holder = lease.spec.as_ref().and_then(|spec| spec.holder_identity.clone());
+                (holder, lease.metadata.labels.clone(), lease.metadata.owner_references.clone())
+            })),
+            of_claim(ctx.claims.changes_of(|claim| {
+                let address = claim.status.as_ref().and_then(|status| status.address);
+                (address.is_some(), claim.metadata.deletion_timestamp.is_some())
+            })),
+            // A plane may wait for another one's class, or be no longer the only default.
+            all_planes(
+                planes,
+                ctx.planes.changes_of(|plane| (plane.spec.clone(), plane.metadata.uid.clone())),
+            ),
+            all_planes(planes, self.nodes.changes_of(|node| config::refused_networks([node], []))),
+        ];
+        if let Some(service_cidrs) = &self.service_cidrs {
+            triggers.push(all_planes(planes, service_cidrs.changes()));
+        }
+        stream::select_all(triggers)
+    }
+}
+
+fn children<K>(client: &Client, tasks: &mut Vec<BoxFuture<'static, ()>>) -> Watched<K>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + std::fmt::Debug
+        + DeserializeOwned
+        + Send
+        + Sync
+        + 'static,
+{
+    let labels = format!("{}={},{}", MANAGED_BY.0, MANAGED_BY.1, contract::PLANE_LABEL);
+    watch(Api::all(client.clone()), watcher::Config::default().labels(&labels), tasks)
+}
+
+fn watch<K>(api: Api<K>, config: watcher::Config, tasks: &mut Vec<BoxFuture<'static, ()>>) -> Watched<K>
+where
+    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Send + Sync + 'static,
+{
+    let (watched, task) = Watched::new(api, config);
+    tasks.push(task.boxed());
+    watched
+}
+
+/// Kubernetes has them since 1.33.
+async fn has_service_cidrs(client: &Client) -> Result<bool, Error> {
+    let api: Api<ServiceCIDR> = Api::all(client.clone());
+    match api.list_metadata(&ListParams::default().limit(1)).await {
+        Ok(_) => Ok(true),
+        Err(kube::Error::Api(status)) if status.is_not_found() || status.code == 404 => Ok(false),
+        Err(error) => Err(Error::api::<ServiceCIDR>("list", "of the cluster")(error)),
+    }
+}
+
+fn of_plane<K>(
+    changes: impl Stream<Item = Arc<K>> + Send + 'static,
+) -> BoxStream<'static, ObjectRef<NetworkPlane>>
+where
+    K: Resource<DynamicType = ()> + Send + Sync + 'static,
+{
+    let plane = |child: Arc<K>| child.labels().get(contract::PLANE_LABEL).map(|plane| ObjectRef::new(plane));
+    changes.filter_map(move |child| std::future::ready(plane(child))).boxed()
+}
+
+/// By name: the label may just have been taken off.
+fn of_namespace(
+    changes: impl Stream<Item = Arc<Namespace>> + Send + 'static,
+) -> BoxStream<'static, ObjectRef<NetworkPlane>> {
+    let plane =
+        |namespace: Arc<Namespace>| contract::plane_of_namespace(&namespace.name_any()).map(ObjectRef::new);
+    changes.filter_map(move |namespace| std::future::ready(plane(namespace))).boxed()
+}
+
+fn of_claim(
+    changes: impl Stream<Item = Arc<AddressClaim>> + Send + 'static,
+) -> BoxStream<'static, ObjectRef<NetworkPlane>> {
+    changes.map(|claim| ObjectRef::new(&claim.spec.plane)).boxed()
+}
+
+fn all_planes<K: Send + Sync + 'static>(
+    planes: &Store<NetworkPlane>,
+    changes: impl Stream<Item = Arc<K>> + Send + 'static,
+) -> BoxStream<'static, ObjectRef<NetworkPlane>> {
+    let planes = planes.clone();
+    let all = move |_| stream::iter(planes.state()).map(|plane| ObjectRef::from_obj(&*plane));
+    changes.flat_map(all).boxed()
+}
