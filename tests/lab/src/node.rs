@@ -129,11 +129,12 @@ conf_dir = "{dir}/cni"
     )
 }
 
+/// Pods behind routed veths: on a bridge, a Pod would reach a Service whose endpoint is on its own node only with br_netfilter.
 fn cni_config(number: u8) -> String {
     let subnet = pod_subnet(number);
     format!(
         r#"{{"cniVersion": "1.0.0", "name": "pods", "plugins": [
-  {{"type": "bridge", "bridge": "cni0", "isGateway": true, "ipMasq": true,
+  {{"type": "ptp", "ipMasq": true,
     "ipam": {{"type": "host-local", "ranges": [[{{"subnet": "{subnet}"}}]], "routes": [{{"dst": "0.0.0.0/0"}}]}}}},
   {{"type": "portmap", "capabilities": {{"portMappings": true}}}}
 ]}}

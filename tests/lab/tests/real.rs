@@ -63,6 +63,21 @@ fn a_deployment_serves_through_a_service(lab: &Lab) {
         Ok(lab.node("w2")?.exec(&["curl", "-sS", "-m1", service]).is_ok().then_some(()))
     })
     .unwrap();
+    let inside = [
+        "exec",
+        "deployment/web",
+        "--",
+        "/bin/busybox",
+        "timeout",
+        "2",
+        "/bin/busybox",
+        "wget",
+        "-qO-",
+        service,
+    ];
+    for _ in 0..8 {
+        assert!(lab.kubectl(&inside).unwrap().contains(" on w"));
+    }
     let target = SocketAddr::from(([198, 51, 100, 12], 30080));
     let probe = Probe::start(&lab.client(Network::Private), target, Duration::from_millis(10)).unwrap();
     thread::sleep(Duration::from_secs(1));

@@ -10,7 +10,7 @@ use std::{
 use clap::{Subcommand, ValueEnum};
 use foghorn_lab::{Config, Lab, Probe, Result, build_images, topology::Network};
 
-use crate::kubectl::at_this_terminal;
+use crate::{kubectl::at_this_terminal, say};
 
 /// The lab, and what to do with it.
 #[derive(clap::Args)]
@@ -170,24 +170,24 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
 fn with(lab: &Lab, action: Running) -> Result<ExitCode> {
     match action {
         Running::Status => status(lab)?,
-        Running::Kubeconfig => println!("{}", lab.kubeconfig().display()),
+        Running::Kubeconfig => say(&lab.kubeconfig().display().to_string()),
         Running::Exec { host, command } => return at_this_terminal(lab.host(&host)?.command(&command)),
         Running::Images => {
             for archive in build_images()? {
                 lab.load_image(&archive)?;
-                println!("loaded {}", archive.display());
+                say(&format!("loaded {}", archive.display()));
             }
         }
         Running::Leases { network } => {
             for lease in lab.dhcp(network.into()).leases()? {
                 let client_id = lease.client_id.as_deref().unwrap_or("-");
-                println!("{} {} {client_id} until {}", lease.address, lease.mac, lease.expiry);
+                say(&format!("{} {} {client_id} until {}", lease.address, lease.mac, lease.expiry));
             }
         }
         Running::Probe { host, target, seconds, pause } => {
             let probe = Probe::start(&lab.host(&host)?, target, Duration::from_millis(pause))?;
             thread::sleep(Duration::from_secs(seconds));
-            println!("{}", probe.finish()?);
+            say(&probe.finish()?.to_string());
         }
         Running::PowerOff { node } => lab.power_off(&node)?,
         Running::PowerOn { node } => lab.power_on(&node)?,
@@ -217,7 +217,7 @@ fn with(lab: &Lab, action: Running) -> Result<ExitCode> {
 fn up(name: String, nodes: u8) -> Result<()> {
     let start = Instant::now();
     let lab = Lab::up(Config { name, nodes, ..Config::default() })?;
-    println!("the lab `{}` is up after {:.1} s", lab.name(), start.elapsed().as_secs_f32());
+    say(&format!("the lab `{}` is up after {:.1} s", lab.name(), start.elapsed().as_secs_f32()));
     status(&lab)
 }
 
@@ -229,7 +229,7 @@ fn status(lab: &Lab) -> Result<()> {
         };
         let daemons = host.daemons.iter().map(daemon).collect::<Vec<_>>().join(", ");
         let faults = host.faults.iter().map(|fault| format!(" [{fault}]")).collect::<String>();
-        println!("{:15} {:45} {daemons}{faults}", host.name, host.addresses.join(", "));
+        say(&format!("{:15} {:45} {daemons}{faults}", host.name, host.addresses.join(", ")));
     }
     Ok(())
 }

@@ -3,7 +3,10 @@
 mod kubectl;
 mod lab;
 
-use std::process::ExitCode;
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+};
 
 use clap::{Parser, Subcommand};
 
@@ -35,4 +38,9 @@ fn main() -> ExitCode {
         eprintln!("{error}");
         ExitCode::FAILURE
     })
+}
+
+/// Prints a line; a reader that has gone, such as `head`, is no error.
+pub(crate) fn say(line: &str) {
+    let _gone = writeln!(io::stdout(), "{line}");
 }
