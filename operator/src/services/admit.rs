@@ -1,0 +1,249 @@
+//! Whether a plane takes a Service on.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use foghorn_crds::{AllowedNamespaces, Limits, NetworkPlane, conditions};
+use k8s_openapi::jiff::Timestamp;
+use kube::{
+    ResourceExt,
+    core::{Selector, SelectorExt},
+};
+
+use super::{
+    reasons::{self, Unserved},
+    request::is_accepted,
+};
+
+/// Whether the plane takes new Services on. Those that it serves stay, whatever became of the plane's spec.
+pub(crate) fn plane_is_accepted(plane: &NetworkPlane) -> Result<(), Unserved> {
+    if is_accepted(plane) {
+        return Ok(());
+    }
+    let conditions = plane.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    let why = conditions::get(conditions, conditions::ACCEPTED).map_or_else(
+        || "it has not been looked at yet".to_owned(),
+        |accepted| format!("{}: {}", accepted.reason, accepted.message),
+    );
+    let message = format!("plane {} takes no Services on ({why})", plane.name_any());
+    Err(Unserved::new(reasons::PLANE_NOT_ACCEPTED, message))
+}
+
+/// Whether the plane serves the namespace with these labels.
+pub(crate) fn namespace_is_allowed(
+    plane: &NetworkPlane,
+    namespace: &str,
+    labels: &BTreeMap<String, String>,
+) -> Result<(), Unserved> {
+    let Some(allowed) = &plane.spec.allowed_namespaces else { return Ok(()) };
+    let refuse = |why: &str| {
+        let message = format!("plane {} does not serve the namespace {namespace}: {why}", plane.name_any());
+        Err(Unserved::new(reasons::NAMESPACE_NOT_ALLOWED, message))
+    };
+    match selects(allowed, namespace, labels) {
+        Ok(true) => Ok(()),
+        Ok(false) => refuse("its allowedNamespaces neither name nor select it"),
+        Err(invalid) => refuse(&format!("the selector of its allowedNamespaces is invalid ({invalid})")),
+    }
+}
+
+fn selects(
+    allowed: &AllowedNamespaces,
+    namespace: &str,
+    labels: &BTreeMap<String, String>,
+) -> Result<bool, String> {
+    if allowed.names.iter().any(|name| name == namespace) {
+        return Ok(true);
+    }
+    let Some(selector) = allowed.selector.clone() else { return Ok(false) };
+    let selector = Selector::try_from(selector).map_err(|error| error.to_string())?;
+    Ok(selector.matches(labels))
+}
+
+/// A Service that has no claim and may have one. The order is the one in which free addresses are given.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Waiting {
+    pub(crate) since: Option<Timestamp>,
+    pub(crate) uid: String,
+    pub(crate) namespace: String,
+}
+
+/// Whether there is an address left for the Service `uid` of `namespace`, when the claims of Services of the
+/// namespaces `held` keep theirs, and the older of those `waiting` come first.
+pub(crate) fn is_within_limits<'a>(
+    plane: &NetworkPlane,
+    held: impl IntoIterator<Item = &'a str>,
+    waiting: BTreeSet<Waiting>,
+    uid: &str,
+    namespace: &str,
+) -> Result<(), Unserved> {
+    let mut slots = Slots { limits: &plane.spec.limits, used: 0, by_namespace: BTreeMap::new() };
+    held.into_iter().for_each(|namespace| slots.take(namespace));
+    for other in waiting.iter().take_while(|other| other.uid != uid) {
+        if slots.shortage(&other.namespace).is_none() {
+            slots.take(&other.namespace);
+        }
+    }
+    match slots.shortage(namespace) {
+        None => Ok(()),
+        Some(shortage) => Err(Unserved::new(
+            reasons::LIMIT_REACHED,
+            format!(
+                "{shortage} on plane {}; the Service gets one when another is given back",
+                plane.name_any()
+            ),
+        )),
+    }
+}
+
+struct Slots<'a> {
+    limits: &'a Limits,
+    used: u32,
+    by_namespace: BTreeMap<String, u32>,
+}
+
+impl Slots<'_> {
+    fn take(&mut self, namespace: &str) {
+        self.used += 1;
+        *self.by_namespace.entry(namespace.to_owned()).or_default() += 1;
+    }
+
+    fn shortage(&self, namespace: &str) -> Option<String> {
+        if let Some(limit) = self.limits.addresses.filter(|limit| self.used >= *limit) {
+            return Some(format!("all {limit} addresses that limits.addresses allows are in use"));
+        }
+        let used = self.by_namespace.get(namespace).copied().unwrap_or_default();
+        let limit = self.limits.addresses_per_namespace.filter(|limit| used >= *limit)?;
+        Some(format!(
+            "all {limit} addresses that limits.addressesPerNamespace allows the namespace {namespace} are in use"
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::fixtures::*, *};
+
+    #[test]
+    fn an_accepted_plane_takes_services_on() {
+        assert_eq!(plane_is_accepted(&plane("a").build()), Ok(()));
+    }
+
+    #[test]
+    fn a_rejected_plane_says_why_it_takes_none() {
+        let unserved = plane_is_accepted(&plane("a").rejected("ClassConflict").build()).unwrap_err();
+        assert_eq!(unserved.reason, reasons::PLANE_NOT_ACCEPTED);
+        assert!(unserved.message.contains("ClassConflict"), "{}", unserved.message);
+    }
+
+    #[test]
+    fn a_plane_that_nobody_has_looked_at_takes_none() {
+        assert!(plane_is_accepted(&plane("a").new_one().build()).is_err());
+    }
+
+    #[test]
+    fn every_namespace_is_allowed_where_none_is_named() {
+        assert_eq!(allowed(None, "shop", &[]), Ok(()));
+    }
+
+    #[test]
+    fn namespaces_are_allowed_by_name() {
+        let names = AllowedNamespaces { names: vec!["shop".into()], selector: None };
+        assert_eq!(allowed(Some(names.clone()), "shop", &[]), Ok(()));
+        assert_eq!(
+            allowed(Some(names), "shop2", &[]).map_err(|u| u.reason),
+            Err(reasons::NAMESPACE_NOT_ALLOWED)
+        );
+    }
+
+    #[test]
+    fn namespaces_are_allowed_by_label() {
+        let prod = AllowedNamespaces { names: vec!["lab".into()], selector: Some(selector("stage", "prod")) };
+        assert_eq!(allowed(Some(prod.clone()), "shop", &[("stage", "prod")]), Ok(()));
+        assert_eq!(allowed(Some(prod.clone()), "lab", &[]), Ok(()));
+        assert!(allowed(Some(prod), "shop", &[("stage", "dev")]).is_err());
+    }
+
+    #[test]
+    fn an_empty_selector_selects_every_namespace_and_none_selects_no_further_one() {
+        let every = AllowedNamespaces { names: vec![], selector: Some(Default::default()) };
+        assert_eq!(allowed(Some(every), "shop", &[]), Ok(()));
+        assert!(allowed(Some(AllowedNamespaces::default()), "shop", &[]).is_err());
+    }
+
+    #[test]
+    fn an_invalid_selector_allows_nobody_and_is_named() {
+        let invalid = AllowedNamespaces { names: vec![], selector: Some(invalid_selector()) };
+        let unserved = allowed(Some(invalid), "shop", &[]).unwrap_err();
+        assert!(unserved.message.contains("invalid"), "{}", unserved.message);
+    }
+
+    #[test]
+    fn without_limits_there_is_always_room() {
+        assert_eq!(room(limits(None, None), &["a"; 1000], &[], "a/1"), Ok(()));
+    }
+
+    #[test]
+    fn the_limit_of_the_plane_counts_all_claims() {
+        assert_eq!(room(limits(Some(3), None), &["a", "b"], &[], "a/1"), Ok(()));
+        let full = room(limits(Some(2), None), &["a", "b"], &[], "a/1").unwrap_err();
+        assert_eq!(full.reason, reasons::LIMIT_REACHED);
+        assert!(full.message.contains("limits.addresses "), "{}", full.message);
+    }
+
+    #[test]
+    fn the_limit_of_a_namespace_counts_its_own_claims() {
+        assert_eq!(room(limits(None, Some(1)), &["b", "b"], &[], "a/1"), Ok(()));
+        let full = room(limits(None, Some(2)), &["b", "b"], &[], "b/1").unwrap_err();
+        assert!(full.message.contains("limits.addressesPerNamespace"), "{}", full.message);
+    }
+
+    #[test]
+    fn the_longest_waiting_gets_the_free_address() {
+        let waiting = ["a/2", "a/1", "b/3"];
+        assert_eq!(room(limits(Some(2), None), &["a"], &waiting, "a/1"), Ok(()));
+        assert!(room(limits(Some(2), None), &["a"], &waiting, "a/2").is_err());
+        assert_eq!(room(limits(Some(3), None), &["a"], &waiting, "a/2"), Ok(()));
+        assert!(room(limits(Some(3), None), &["a"], &waiting, "b/3").is_err());
+    }
+
+    #[test]
+    fn one_that_its_namespace_keeps_waiting_holds_nobody_else_up() {
+        let waiting = ["a/1", "a/2", "b/3"];
+        assert_eq!(room(limits(Some(2), Some(1)), &["a"], &waiting, "b/3"), Ok(()));
+    }
+
+    #[test]
+    fn a_limit_of_zero_gives_nobody_an_address() {
+        assert!(room(limits(Some(0), None), &[], &[], "a/1").is_err());
+        assert!(room(limits(None, Some(0)), &[], &[], "a/1").is_err());
+    }
+
+    fn allowed(
+        namespaces: Option<AllowedNamespaces>,
+        namespace: &str,
+        labels: &[(&str, &str)],
+    ) -> Result<(), Unserved> {
+        let mut plane = plane("a").build();
+        plane.spec.allowed_namespaces = namespaces;
+        let labels = labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        namespace_is_allowed(&plane, namespace, &labels)
+    }
+
+    /// `waiting` and `me` are written as `namespace/second of creation`.
+    fn room(limits: Limits, held: &[&str], waiting: &[&str], me: &str) -> Result<(), Unserved> {
+        let mut plane = plane("a").build();
+        plane.spec.limits = limits;
+        let one = |text: &str| {
+            let (namespace, second) = text.split_once('/').unwrap();
+            let since = Timestamp::from_second(second.parse().unwrap()).ok();
+            Waiting { since, uid: text.into(), namespace: namespace.into() }
+        };
+        let namespace = one(me).namespace;
+        let waiting = waiting.iter().copied().chain([me]).map(one).collect();
+        is_within_limits(&plane, held.iter().copied(), waiting, me, &namespace)
+    }
+
+    fn limits(addresses: Option<u32>, addresses_per_namespace: Option<u32>) -> Limits {
+        Limits { addresses, addresses_per_namespace }
+    }
+}

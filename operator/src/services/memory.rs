@@ -1,0 +1,107 @@
+//! What the controllers remember of a Service between reconciliations. All of it can be forgotten without harm.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use k8s_openapi::api::core::v1::Service;
+use kube::ResourceExt;
+
+use super::dispute::Writings;
+
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+const LAST_RETRY: Duration = Duration::from_secs(300);
+
+/// A Service by namespace and name.
+pub(crate) type Key = (String, String);
+
+/// The key of a Service.
+pub(crate) fn key(service: &Service) -> Key {
+    (service.namespace().unwrap_or_default(), service.name_any())
+}
+
+/// What is remembered, by Service.
+#[derive(Debug, Default)]
+pub(crate) struct Memory(Mutex<BTreeMap<Key, Remembered>>);
+
+/// What is remembered of one Service.
+#[derive(Debug, Default)]
+pub(crate) struct Remembered {
+    /// What was written to it.
+    pub(crate) writings: Writings,
+    /// The plane that an address was promised on, until the claim shows in the watch.
+    pub(crate) promised: Option<String>,
+    /// The plane whose limits keep it waiting.
+    pub(crate) waiting_for: Option<String>,
+    failures: u32,
+}
+
+impl Remembered {
+    /// The Service neither waits for an address nor was promised one.
+    pub(crate) fn expects_nothing(&mut self) {
+        self.promised = None;
+        self.waiting_for = None;
+    }
+
+    /// How long to wait after one more failure in a row.
+    pub(crate) fn failed(&mut self) -> Duration {
+        let wait = FIRST_RETRY.saturating_mul(2_u32.saturating_pow(self.failures)).min(LAST_RETRY);
+        self.failures += 1;
+        wait
+    }
+
+    /// The row of failures has ended.
+    pub(crate) fn succeeded(&mut self) {
+        self.failures = 0;
+    }
+}
+
+impl Memory {
+    /// All that is remembered, for as long as the guard lives.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, BTreeMap<Key, Remembered>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads or changes what is remembered of one Service.
+    pub(crate) fn of<T>(&self, key: Key, look: impl FnOnce(&mut Remembered) -> T) -> T {
+        look(self.lock().entry(key).or_default())
+    }
+
+    /// Forgets one Service.
+    pub(crate) fn forget(&self, key: &Key) {
+        self.lock().remove(key);
+    }
+
+    /// The Services that the limits of `plane` keep waiting.
+    pub(crate) fn waiting_for(&self, plane: &str) -> Vec<Key> {
+        let waits = |remembered: &Remembered| remembered.waiting_for.as_deref() == Some(plane);
+        self.lock().iter().filter(|(_, remembered)| waits(remembered)).map(|(key, _)| key.clone()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_wait_doubles_with_each_failure_up_to_five_minutes_and_starts_anew_after_a_success() {
+        let mut remembered = Remembered::default();
+        let waits: Vec<_> = (0..11).map(|_| remembered.failed().as_secs()).collect();
+        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]);
+        remembered.succeeded();
+        assert_eq!(remembered.failed(), FIRST_RETRY);
+    }
+
+    #[test]
+    fn those_who_wait_for_a_plane_are_found() {
+        let memory = Memory::default();
+        let key = |name: &str| ("shop".to_owned(), name.to_owned());
+        memory.of(key("web"), |web| web.waiting_for = Some("a".into()));
+        memory.of(key("api"), |api| api.waiting_for = Some("b".into()));
+        assert_eq!(memory.waiting_for("a"), [key("web")]);
+        memory.forget(&key("web"));
+        assert!(memory.waiting_for("a").is_empty());
+    }
+}

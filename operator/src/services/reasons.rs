@@ -1,0 +1,39 @@
+//! Why a Service has no address, beyond what came of its claim: one word for each cause.
+
+/// What the Service asks for cannot be given yet.
+pub(crate) const REQUEST_NOT_SUPPORTED: &str = "RequestNotSupported";
+/// The Service wants the client's source address kept, which is not there yet.
+pub(crate) const EXTERNAL_TRAFFIC_POLICY_LOCAL: &str = "ExternalTrafficPolicyLocal";
+/// The Service wants an IPv6 address only.
+pub(crate) const IPV6_NOT_SUPPORTED: &str = "IPv6NotSupported";
+/// The Service wants addresses of both families.
+pub(crate) const DUAL_STACK_NOT_SUPPORTED: &str = "DualStackNotSupported";
+/// The Service names no class, and more than one plane says that it is the default one.
+pub(crate) const DEFAULT_PLANE_AMBIGUOUS: &str = "DefaultPlaneAmbiguous";
+/// The plane is not accepted: its spec is invalid or conflicts with another plane.
+pub(crate) const PLANE_NOT_ACCEPTED: &str = "PlaneNotAccepted";
+/// The plane does not serve the Service's namespace.
+pub(crate) const NAMESPACE_NOT_ALLOWED: &str = "NamespaceNotAllowed";
+/// The plane, or the Service's namespace on it, has as many addresses as it may have.
+pub(crate) const LIMIT_REACHED: &str = "LimitReached";
+/// A claim that the Service, or one of its name, had before has not ended yet.
+pub(crate) const FORMER_CLAIM_ENDING: &str = "FormerClaimEnding";
+/// No announcer has taken the claim up yet.
+pub(crate) const WAITING_FOR_ANNOUNCER: &str = "WaitingForAnnouncer";
+/// The address is one that an older claim has.
+pub(crate) const ADDRESS_TAKEN: &str = "AddressTaken";
+/// Someone else keeps changing the Service's status or finalizers.
+pub(crate) const STATUS_DISPUTED: &str = "StatusDisputed";
+
+/// Why a Service gets no address: a reason of this list, and words for its owner.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Unserved {
+    pub(crate) reason: &'static str,
+    pub(crate) message: String,
+}
+
+impl Unserved {
+    pub(crate) fn new(reason: &'static str, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into() }
+    }
+}

@@ -1,0 +1,329 @@
+//! One Service: from what it asks for to what its status says.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use foghorn_crds::{AddressClaim, AddressFamily, ClaimState, NetworkPlane, contract};
+use k8s_openapi::{api::core::v1::Service, jiff::Timestamp};
+use kube::{
+    Resource, ResourceExt,
+    runtime::{controller::Action, reflector::ObjectRef},
+};
+
+use super::{
+    State,
+    admit::{self, Waiting},
+    claim,
+    dispute::{self, Verdict},
+    memory::{Key, Remembered, key},
+    publish::{self, Ingress, Notice, Publication, transition},
+    reasons::{self, Unserved},
+    request::{self, Standing},
+    write,
+};
+use crate::error::Error;
+
+/// After this long a Service is looked at again, although nothing told of a change.
+const REVIEW: Duration = Duration::from_secs(300);
+/// As [`REVIEW`], of a Service that waits for what it is not told of.
+const SOON: Duration = Duration::from_secs(15);
+
+/// Brings one Service to the state that it should have, as far as that goes now.
+pub(crate) async fn reconcile(service: Arc<Service>, state: Arc<State>) -> Result<Action, Error> {
+    let result = attend(&state, &service).await;
+    state.ctx.metrics.reconciled("service", &result);
+    if result.is_ok() {
+        let mut memory = state.memory.lock();
+        memory.entry(key(&service)).and_modify(Remembered::succeeded);
+    }
+    result
+}
+
+/// When a failed Service is looked at again. No other Service waits for it.
+pub(crate) fn retry(service: Arc<Service>, error: &Error, state: Arc<State>) -> Action {
+    if error.is_conflict() || error.is_not_found() {
+        tracing::debug!(%error, "outdated, looking again");
+        return Action::requeue(Duration::from_secs(1));
+    }
+    let wait = state.memory.of(key(&service), Remembered::failed);
+    tracing::warn!(%error, ?wait, "Service is tried again");
+    Action::requeue(wait)
+}
+
+async fn attend(state: &State, service: &Service) -> Result<Action, Error> {
+    let claims = state.claims_of(service);
+    if service.metadata.deletion_timestamp.is_some() {
+        return let_go(state, service, &claims).await;
+    }
+    let live = claims.iter().find(|claim| is_of(claim, service) && !is_ending(claim));
+    let claimed = live.map(|claim| claim.spec.plane.as_str());
+    match request::standing(service, &state.ctx.planes.store().state(), claimed) {
+        Standing::NotOurs => let_go(state, service, &claims).await,
+        Standing::Unserved(unserved) => refuse(state, service, &claims, unserved).await,
+        Standing::Of(plane) => {
+            let namespace = service.namespace().unwrap_or_default();
+            match admit::namespace_is_allowed(&plane, &namespace, &state.labels_of(&namespace)) {
+                Ok(()) => serve(state, service, &claims, &plane).await,
+                Err(unserved) => refuse(state, service, &claims, unserved).await,
+            }
+        }
+    }
+}
+
+/// Ends what the Service has of us and takes our marks off it. One that has none is not touched.
+///
+/// The claim ends first: its announcer withdraws the address and gives it back. Then the status is cleared, then the
+/// claim goes (see [`super::ending`]), then the finalizer.
+async fn let_go(state: &State, service: &Service, claims: &[Arc<AddressClaim>]) -> Result<Action, Error> {
+    let client = &state.ctx.client;
+    end(state, claims).await?;
+    let mut service = service.clone();
+    if write::has_our_status(&service) && claims.iter().all(|claim| is_withdrawn(claim)) {
+        let had_address = publish::condition(&service).is_some_and(|condition| condition.status == "True");
+        service = match write::apply_status(client, &service, None).await {
+            Err(error) if error.is_not_found() => return Ok(Action::await_change()),
+            done => done?,
+        };
+        if had_address {
+            let note = "the Service is no longer served: its address is withdrawn";
+            state.tell(&service, Notice::normal("AddressWithdrawn", "Withdraw", note)).await;
+        }
+    }
+    if !claims.is_empty() {
+        return Ok(Action::requeue(REVIEW));
+    }
+    if write::has_our_finalizer(&service) {
+        write::remove_finalizer(client, &service, contract::SERVICE_FINALIZER).await?;
+    }
+    state.memory.forget(&key(&service));
+    Ok(Action::await_change())
+}
+
+/// Says why the Service gets no address; a claim that it has from before ends.
+async fn refuse(
+    state: &State,
+    service: &Service,
+    claims: &[Arc<AddressClaim>],
+    unserved: Unserved,
+) -> Result<Action, Error> {
+    end(state, claims).await?;
+    if unserved.reason != reasons::LIMIT_REACHED {
+        state.memory.of(key(service), Remembered::expects_nothing);
+    }
+    let (service, action) = publish(state, service, unserved.into()).await?;
+    if claims.is_empty() && write::has_our_finalizer(&service) {
+        write::remove_finalizer(&state.ctx.client, &service, contract::SERVICE_FINALIZER).await?;
+    }
+    Ok(action)
+}
+
+async fn serve(
+    state: &State,
+    service: &Service,
+    claims: &[Arc<AddressClaim>],
+    plane: &NetworkPlane,
+) -> Result<Action, Error> {
+    let stays = |claim: &AddressClaim| {
+        is_of(claim, service) && !is_ending(claim) && claim.spec.plane == plane.name_any()
+    };
+    let (mine, former): (Vec<_>, Vec<_>) = claims.iter().cloned().partition(|claim| stays(claim));
+    if !former.is_empty() {
+        end(state, &former).await?;
+        let message = "the claim that the Service, or one of its name, had before has to end first";
+        let waiting = Publication::none(reasons::FORMER_CLAIM_ENDING, message);
+        return Ok(publish(state, service, waiting).await?.1);
+    }
+    match mine.first() {
+        Some(claim) => keep(state, service, claim, plane).await,
+        None => begin(state, service, plane).await,
+    }
+}
+
+/// Makes the Service's claim, if the plane takes it on.
+async fn begin(state: &State, service: &Service, plane: &NetworkPlane) -> Result<Action, Error> {
+    if let Err(unserved) = admit(state, service, plane) {
+        return refuse(state, service, &[], unserved).await;
+    }
+    let client = &state.ctx.client;
+    let mut service = service.clone();
+    if !write::has_our_finalizer(&service) {
+        service = write::add_finalizer(client, &service, contract::SERVICE_FINALIZER).await?;
+    }
+    let claim = claim::desired(&service, plane);
+    match write::create_claim(client, &claim).await {
+        // Made by the previous reconciliation, and not in the watch yet.
+        Err(error) if error.is_conflict() => return Ok(Action::requeue(SOON)),
+        done => done?,
+    }
+    let publication = publish::of_claim(&claim, plane, &[], []);
+    Ok(publish(state, &service, publication).await?.1)
+}
+
+/// Keeps the Service's claim right, and says what came of it.
+async fn keep(
+    state: &State,
+    service: &Service,
+    claim: &Arc<AddressClaim>,
+    plane: &NetworkPlane,
+) -> Result<Action, Error> {
+    state.memory.of(key(service), Remembered::expects_nothing);
+    let client = &state.ctx.client;
+    if let Some(corrected) = claim::corrected(claim, &claim::desired(service, plane)) {
+        write::replace_claim(client, &corrected).await?;
+    }
+    let mut service = service.clone();
+    if !write::has_our_finalizer(&service) {
+        let now = (state.ctx.now)();
+        match state.memory.of(key(&service), |it| it.writings.may_rewrite(now, &service)) {
+            Verdict::Write => {
+                service = write::add_finalizer(client, &service, contract::SERVICE_FINALIZER).await?;
+                state.memory.of(key(&service), |it| it.writings.rewrote(now));
+            }
+            Verdict::Stop => return stop(state, &service, now).await.map(|(_, action)| action),
+            Verdict::Stopped(until) => return Ok(at(now, until)),
+        }
+    }
+    let claims = state.ctx.claims.store().state();
+    let others = claims.iter().map(|claim| &**claim).filter(|claim| claim::is_genuine(claim));
+    let publication = publish::of_claim(claim, plane, &state.refused_networks(), others);
+    Ok(publish(state, &service, publication).await?.1)
+}
+
+/// Whether the plane takes on a Service that has no claim. If so, the address counts as used from now on.
+fn admit(state: &State, service: &Service, plane: &NetworkPlane) -> Result<(), Unserved> {
+    admit::plane_is_accepted(plane)?;
+    let limits = &plane.spec.limits;
+    if limits.addresses.is_none() && limits.addresses_per_namespace.is_none() {
+        return Ok(());
+    }
+    let (plane_name, me) = (plane.name_any(), key(service));
+    let claims = state.ctx.claims.store().state();
+    let claimed = |claim: &AddressClaim| {
+        let service = &claim.spec.service_ref;
+        (service.namespace.clone(), service.name.clone())
+    };
+    let of_plane = claims.iter().filter(|claim| claim.spec.plane == plane_name);
+    let mut held: BTreeMap<_, _> = of_plane.map(|claim| (claim.name_any(), claimed(claim))).collect();
+    let with_claim: BTreeSet<_> = claims.iter().map(|claim| claimed(claim)).collect();
+    let waiting = state.waiting(plane, &with_claim);
+
+    let mut memory = state.memory.lock();
+    for (key, _) in memory.iter().filter(|(key, it)| it.promised.as_ref() == Some(&plane_name) && **key != me)
+    {
+        let name = contract::claim_name(&key.0, &key.1, AddressFamily::IPv4);
+        held.insert(name, key.clone());
+    }
+    let promised: BTreeSet<_> = held.values().cloned().collect();
+    let waiting = waiting.into_iter().filter(|(key, _)| !promised.contains(key)).map(|(_, it)| it).collect();
+    let held = held.values().map(|(namespace, _)| namespace.as_str());
+    let uid = service.uid().unwrap_or_default();
+    let room = admit::is_within_limits(plane, held, waiting, &uid, &me.0);
+    let remembered = memory.entry(me).or_default();
+    (remembered.promised, remembered.waiting_for) =
+        if room.is_ok() { (Some(plane_name), None) } else { (None, Some(plane_name)) };
+    room
+}
+
+impl State {
+    /// The Services without a claim that `plane` would serve if it had addresses for all.
+    fn waiting(&self, plane: &NetworkPlane, with_claim: &BTreeSet<Key>) -> Vec<(Key, Waiting)> {
+        let planes = self.ctx.planes.store().state();
+        let services = self.services.store().state_filter(|service| {
+            service.metadata.deletion_timestamp.is_none() && !with_claim.contains(&key(service))
+        });
+        let served = services.into_iter().filter(|service| {
+            let namespace = service.namespace().unwrap_or_default();
+            let its_plane = request::standing(service, &planes, None);
+            matches!(its_plane, Standing::Of(its_plane) if its_plane.name_any() == plane.name_any())
+                && admit::namespace_is_allowed(plane, &namespace, &self.labels_of(&namespace)).is_ok()
+        });
+        served
+            .map(|service| {
+                let waiting = Waiting {
+                    since: service.creation_timestamp().map(|time| time.0),
+                    uid: service.uid().unwrap_or_default(),
+                    namespace: service.namespace().unwrap_or_default(),
+                };
+                (key(&service), waiting)
+            })
+            .collect()
+    }
+}
+
+/// Writes the publication, if the Service does not say it already and nobody disputes it. Gives the Service as it is
+/// then, and when to look at it again.
+async fn publish(
+    state: &State,
+    service: &Service,
+    publication: Publication,
+) -> Result<(Service, Action), Error> {
+    let now = (state.ctx.now)();
+    let action = Action::requeue(match publication.reason.as_str() {
+        reasons::ADDRESS_TAKEN | reasons::LIMIT_REACHED => SOON,
+        _ => REVIEW,
+    });
+    let Some(status) = publication.status(service, now) else { return Ok((service.clone(), action)) };
+    match state.memory.of(key(service), |it| it.writings.may_publish(now, service, &publication)) {
+        Verdict::Write => {}
+        Verdict::Stop => return stop(state, service, now).await,
+        Verdict::Stopped(until) => return Ok((service.clone(), at(now, until))),
+    }
+    let written = write::apply_status(&state.ctx.client, service, Some(&status)).await?;
+    if let Some(notice) = transition(service, &publication) {
+        state.tell(service, notice).await;
+    }
+    state.memory.of(key(service), |it| it.writings.published(now, publication));
+    Ok((written, action))
+}
+
+/// Says that there is a dispute about the Service, and with whom.
+async fn stop(state: &State, service: &Service, now: Timestamp) -> Result<(Service, Action), Error> {
+    let rival = dispute::rival(service).unwrap_or_else(|| "another controller".to_owned());
+    let minutes = dispute::PAUSE.as_secs() / 60;
+    let publication = Publication {
+        ingress: Ingress::Disputed,
+        reason: reasons::STATUS_DISPUTED.to_owned(),
+        message: format!(
+            "{rival} keeps changing the Service's status or finalizers, so Foghorn leaves them alone for {minutes} \
+             minutes or until the spec changes: only one controller can serve a Service"
+        ),
+    };
+    let mut written = service.clone();
+    if let Some(status) = publication.status(service, now) {
+        written = write::apply_status(&state.ctx.client, service, Some(&status)).await?;
+    }
+    if let Some(notice) = transition(service, &publication) {
+        state.tell(service, notice).await;
+    }
+    state.memory.of(key(service), |it| it.writings.stopped(now, service));
+    Ok((written, Action::requeue(dispute::PAUSE)))
+}
+
+async fn end(state: &State, claims: &[Arc<AddressClaim>]) -> Result<(), Error> {
+    for claim in claims.iter().filter(|claim| !is_ending(claim)) {
+        tracing::info!(claim = %ObjectRef::from_obj(&**claim), "ending");
+        write::delete_claim(&state.ctx.client, claim).await?;
+    }
+    Ok(())
+}
+
+/// Whether the claim is of this very Service.
+fn is_of(claim: &AddressClaim, service: &Service) -> bool {
+    Some(&claim.spec.service_ref.uid) == service.meta().uid.as_ref()
+}
+
+fn is_ending(claim: &AddressClaim) -> bool {
+    claim.metadata.deletion_timestamp.is_some()
+}
+
+/// Whether nobody answers for the claim's address any longer, or ever did.
+fn is_withdrawn(claim: &AddressClaim) -> bool {
+    is_ending(claim) && claim.status.as_ref().is_none_or(|status| status.state == Some(ClaimState::Released))
+}
+
+fn at(now: Timestamp, then: Timestamp) -> Action {
+    Action::requeue(then.duration_since(now).unsigned_abs())
+}
