@@ -23,6 +23,7 @@ pub(crate) const PAUSE: Duration = Duration::from_secs(600);
 pub(crate) struct Writings {
     published: Option<Publication>,
     rewrites: VecDeque<Timestamp>,
+    rival: Option<String>,
     stopped: Option<Stopped>,
 }
 
@@ -55,6 +56,7 @@ impl Writings {
 
     /// Whether what someone took away from `service` may be put back.
     pub(crate) fn may_rewrite(&mut self, now: Timestamp, service: &Service) -> Verdict {
+        self.rival = rival(service).or(self.rival.take());
         if let Some(stopped) = &self.stopped {
             if now < stopped.until && stopped.spec == service.spec {
                 return Verdict::Stopped(stopped.until);
@@ -71,6 +73,20 @@ impl Writings {
         self.stopped = Some(Stopped { until: now + PAUSE, spec: service.spec.clone() });
     }
 
+    /// With whom there is a dispute about `service`, in words.
+    pub(crate) fn opponent(&self, service: &Service) -> String {
+        if let Some(rival) = &self.rival {
+            return rival.clone();
+        }
+        let mut writers: Vec<_> = others(service).filter_map(|entry| entry.manager.as_deref()).collect();
+        writers.sort_unstable();
+        writers.dedup();
+        let writers = if writers.is_empty() { "nobody".to_owned() } else { writers.join(", ") };
+        format!(
+            "another controller (managedFields name no writer of the status, and of other fields {writers})"
+        )
+    }
+
     /// `publication` was written, now.
     pub(crate) fn published(&mut self, now: Timestamp, publication: Publication) {
         if self.published.as_ref() == Some(&publication) {
@@ -85,20 +101,23 @@ impl Writings {
     }
 }
 
-/// Who else writes to the Service, by the name of the field manager: the last who wrote the address, else the last who
-/// wrote the status, else the last who wrote at all.
-pub(crate) fn rival(service: &Service) -> Option<String> {
-    let others = service.managed_fields().iter().filter(|entry| entry.manager.as_deref() != Some(MANAGER));
-    let last = others.max_by_key(|entry| {
-        let of_status = entry.subresource.as_deref() == Some("status");
-        (names_the_address(entry), of_status, entry.time.as_ref().map(|time| time.0))
-    })?;
-    last.manager.clone()
+/// Who else wrote to the Service's status or finalizers, by the name of the field manager; the last one if several did.
+///
+/// Whoever only takes something away owns no field and leaves no trace.
+fn rival(service: &Service) -> Option<String> {
+    let wrote = |entry: &ManagedFieldsEntry, path| {
+        entry.fields_v1.as_ref().is_some_and(|fields| fields.0.pointer(path).is_some())
+    };
+    let rivals = others(service)
+        .filter(|entry| wrote(entry, "/f:status") || wrote(entry, "/f:metadata/f:finalizers"))
+        .max_by_key(|entry| {
+            (wrote(entry, "/f:status/f:loadBalancer"), entry.time.as_ref().map(|time| time.0))
+        });
+    rivals.and_then(|entry| entry.manager.clone())
 }
 
-fn names_the_address(entry: &ManagedFieldsEntry) -> bool {
-    let fields = entry.fields_v1.as_ref();
-    fields.is_some_and(|fields| fields.0.pointer("/f:status/f:loadBalancer").is_some())
+fn others(service: &Service) -> impl Iterator<Item = &ManagedFieldsEntry> {
+    service.managed_fields().iter().filter(|entry| entry.manager.as_deref() != Some(MANAGER))
 }
 
 #[cfg(test)]
@@ -173,27 +192,43 @@ mod tests {
     }
 
     #[test]
-    fn the_rival_is_the_last_other_who_wrote_the_address() {
+    fn the_opponent_is_the_last_other_who_wrote_the_address() {
         let address = json!({"f:status": {"f:loadBalancer": {}}});
-        let mut service = service("web").build();
-        service.metadata.managed_fields = Some(vec![
+        let service = managed_by(vec![
             entry(MANAGER, Some("status"), 9, address.clone()),
             entry("cloud-controller", Some("status"), 5, address.clone()),
             entry("older-controller", Some("status"), 4, address),
+            entry("observer", Some("status"), 7, json!({"f:status": {"f:conditions": {}}})),
             entry("kubectl", None, 8, json!({"f:spec": {}})),
         ]);
-        assert_eq!(rival(&service).as_deref(), Some("cloud-controller"));
+        assert_eq!(opponent_after(&[&service]), "cloud-controller");
     }
 
     #[test]
-    fn without_a_trace_in_the_status_the_last_other_writer_is_named() {
+    fn an_opponent_who_was_seen_once_is_remembered() {
+        let seen = managed_by(vec![entry("stripper", None, 3, json!({"f:metadata": {"f:finalizers": {}}}))]);
+        assert_eq!(opponent_after(&[&seen, &service("web").build()]), "stripper");
+    }
+
+    #[test]
+    fn an_opponent_without_a_trace_is_not_taken_for_the_author_of_the_service() {
+        let service = managed_by(vec![entry("kubectl", None, 1, json!({"f:spec": {}}))]);
+        let opponent = opponent_after(&[&service]);
+        assert!(opponent.starts_with("another controller") && opponent.contains("kubectl"), "{opponent}");
+    }
+
+    fn opponent_after(rewritten: &[&Service]) -> String {
+        let mut writings = Writings::default();
+        for (service, second) in rewritten.iter().zip(0..) {
+            writings.may_rewrite(at(second), service);
+        }
+        writings.opponent(rewritten.last().unwrap())
+    }
+
+    fn managed_by(entries: Vec<ManagedFieldsEntry>) -> Service {
         let mut service = service("web").build();
-        assert_eq!(rival(&service), None);
-        service.metadata.managed_fields = Some(vec![
-            entry("kubectl", None, 1, json!({"f:spec": {}})),
-            entry("stripper", None, 3, json!({"f:metadata": {}})),
-        ]);
-        assert_eq!(rival(&service).as_deref(), Some("stripper"));
+        service.metadata.managed_fields = Some(entries);
+        service
     }
 
     fn disputed() -> Writings {

@@ -153,10 +153,9 @@ async fn begin(state: &State, service: &Service, plane: &NetworkPlane) -> Result
         service = write::add_finalizer(client, &service, contract::SERVICE_FINALIZER).await?;
     }
     let claim = claim::desired(&service, plane);
-    match write::create_claim(client, &claim).await {
+    if !write::create_claim(client, &claim).await? {
         // Made by the previous reconciliation, and not in the watch yet.
-        Err(error) if error.is_conflict() => return Ok(Action::requeue(SOON)),
-        done => done?,
+        return Ok(Action::requeue(SOON));
     }
     let publication = publish::of_claim(&claim, plane, &[], []);
     Ok(publish(state, &service, publication).await?.1)
@@ -281,13 +280,13 @@ async fn publish(
 
 /// Says that there is a dispute about the Service, and with whom.
 async fn stop(state: &State, service: &Service, now: Timestamp) -> Result<(Service, Action), Error> {
-    let rival = dispute::rival(service).unwrap_or_else(|| "another controller".to_owned());
+    let opponent = state.memory.of(key(service), |it| it.writings.opponent(service));
     let minutes = dispute::PAUSE.as_secs() / 60;
     let publication = Publication {
         ingress: Ingress::Disputed,
         reason: reasons::STATUS_DISPUTED.to_owned(),
         message: format!(
-            "{rival} keeps changing the Service's status or finalizers, so Foghorn leaves them alone for {minutes} \
+            "{opponent} keeps changing the Service's status or finalizers, so Foghorn leaves them alone for {minutes} \
              minutes or until the spec changes: only one controller can serve a Service"
         ),
     };

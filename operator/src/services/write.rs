@@ -95,11 +95,14 @@ where
         .map_err(Error::api::<K>("set the finalizers of", ObjectRef::from_obj(object)))
 }
 
-/// Creates the claim.
-pub(crate) async fn create_claim(client: &Client, claim: &AddressClaim) -> Result<(), Error> {
+/// Creates the claim; false if there is one of its name.
+pub(crate) async fn create_claim(client: &Client, claim: &AddressClaim) -> Result<bool, Error> {
     let params = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
-    let created = api_of(client, claim).create(&params, claim).await;
-    created.map(drop).map_err(Error::api::<AddressClaim>("create", ObjectRef::from_obj(claim)))
+    match api_of(client, claim).create(&params, claim).await {
+        Ok(_) => Ok(true),
+        Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(false),
+        Err(error) => Err(Error::api::<AddressClaim>("create", ObjectRef::from_obj(claim))(error)),
+    }
 }
 
 /// Replaces the claim of the same version.
