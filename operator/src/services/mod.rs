@@ -1,11 +1,11 @@
 //! A Service becomes a claim, and what came of the claim becomes the Service's status.
 //!
-//! - [`request`]: what a Service asks for, and of which plane.
-//! - [`admit`]: whether the plane takes it on.
-//! - [`claim`]: the claim that its address is asked with.
-//! - [`publish`]: what its status says.
-//! - [`dispute`]: when someone else keeps changing that.
-//! - [`service`]: all of this, for one Service; [`ending`]: the end of a claim.
+//! - `request`: what a Service asks for, and of which plane.
+//! - `admit`: whether the plane takes it on.
+//! - `claim`: the claim that its address is asked with.
+//! - `publish`: what its status says.
+//! - `dispute`: when someone else keeps changing that.
+//! - `service`: all of this, for one Service; `ending`: the end of a claim.
 
 mod admit;
 mod claim;
@@ -216,8 +216,12 @@ impl State {
         note.truncate(note.floor_char_boundary(NOTE_MAX));
         tracing::info!(namespace = ?about.namespace, name = ?about.name, reason, note, "event");
         let event = Event { type_, reason, note: Some(note), action, secondary: None };
-        if let Err(error) = self.ctx.recorder.publish(&event, about).await {
-            tracing::warn!(%error, reason = event.reason, "cannot publish an event");
+        match self.ctx.recorder.publish(&event, about).await {
+            Ok(()) => {}
+            // In a namespace that is being deleted there are no new events.
+            Err(kube::Error::Api(status))
+                if status.is_forbidden() && status.message.contains("terminated") => {}
+            Err(error) => tracing::warn!(%error, reason = event.reason, "cannot publish an event"),
         }
     }
 }

@@ -136,3 +136,90 @@ pub(crate) fn has_our_status(service: &Service) -> bool {
 pub(crate) fn has_our_finalizer(service: &Service) -> bool {
     service.finalizers().iter().any(|finalizer| finalizer == contract::SERVICE_FINALIZER)
 }
+
+#[cfg(test)]
+mod tests {
+    use http::{Request, Response};
+    use kube::client::Body;
+
+    use super::{
+        super::{fixtures, publish::Publication},
+        *,
+    };
+
+    #[tokio::test]
+    async fn a_status_is_applied_to_the_version_that_was_looked_at() {
+        let service = fixtures::service("web").build();
+        let status = Publication::none("Acquiring", "asking").status(&service, fixtures::at(1));
+        let (client, server) = server(200, json!(service));
+        apply_status(&client, &service, status.as_ref()).await.unwrap();
+        let (line, body) = server.await.unwrap();
+        assert_eq!(
+            line,
+            "PATCH /api/v1/namespaces/shop/services/web/status?&force=true&fieldManager=foghorn-operator"
+        );
+        assert_eq!(body["metadata"]["resourceVersion"], "1");
+        assert_eq!(body["metadata"]["uid"], "uid-web");
+        assert_eq!(body["status"]["loadBalancer"]["ingress"], json!([]));
+    }
+
+    #[tokio::test]
+    async fn what_is_let_go_of_is_applied_without_a_status() {
+        let service = fixtures::service("web").build();
+        let (client, server) = server(200, json!(service));
+        apply_status(&client, &service, None).await.unwrap();
+        assert_eq!(server.await.unwrap().1.get("status"), None);
+    }
+
+    #[tokio::test]
+    async fn finalizers_of_others_stay_when_ours_goes() {
+        let mut service = fixtures::service("web").build();
+        service.metadata.finalizers =
+            Some(vec!["example.com/other".into(), contract::SERVICE_FINALIZER.into()]);
+        let (client, server) = server(200, json!(service));
+        remove_finalizer(&client, &service, contract::SERVICE_FINALIZER).await.unwrap();
+        let body = server.await.unwrap().1;
+        assert_eq!(body["metadata"]["finalizers"], json!(["example.com/other"]));
+        assert_eq!(body["metadata"]["resourceVersion"], "1");
+    }
+
+    #[tokio::test]
+    async fn only_this_very_claim_is_deleted() {
+        let claim = fixtures::claim("web");
+        let (client, server) = server(404, refusal(404, "NotFound"));
+        delete_claim(&client, &claim).await.unwrap();
+        let (line, body) = server.await.unwrap();
+        assert!(line.starts_with("DELETE /apis/foghorn.dev/v1alpha1/namespaces/foghorn-a/"), "{line}");
+        assert_eq!(body["preconditions"]["uid"], "uid-claim-web");
+    }
+
+    #[tokio::test]
+    async fn a_claim_that_is_there_already_is_no_error_and_an_outdated_write_is_a_conflict() {
+        let claim = fixtures::claim("web");
+        let (client, _server) = server(409, refusal(409, "AlreadyExists"));
+        assert!(!create_claim(&client, &claim).await.unwrap());
+        let (client, _server) = server(409, refusal(409, "Conflict"));
+        assert!(replace_claim(&client, &claim).await.unwrap_err().is_conflict());
+    }
+
+    /// An API server that gives one answer, and tells what it was asked: method and path, and the body.
+    fn server(code: u16, answer: Value) -> (Client, tokio::task::JoinHandle<(String, Value)>) {
+        let (service, mut requests) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
+        let serve = tokio::spawn(async move {
+            let (request, send) = requests.next_request().await.unwrap();
+            let line = format!("{} {}", request.method(), request.uri());
+            let body = request.into_body().collect_bytes().await.unwrap();
+            let answer = Body::from(serde_json::to_vec(&answer).unwrap());
+            send.send_response(Response::builder().status(code).body(answer).unwrap());
+            (line, serde_json::from_slice(&body).unwrap())
+        });
+        (Client::new(service, "default"), serve)
+    }
+
+    fn refusal(code: u16, reason: &str) -> Value {
+        json!({
+            "apiVersion": "v1", "kind": "Status", "status": "Failure", "metadata": {},
+            "code": code, "reason": reason, "message": reason,
+        })
+    }
+}
