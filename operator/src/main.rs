@@ -1,28 +1,36 @@
 //! Foghorn's operator.
 
-use std::time::Duration;
+use std::{error::Error, process::ExitCode, time::Duration};
 
 use clap::Parser;
 use foghorn_operator::{
     args::{Arguments, Command},
     leader, uninstall,
 };
-use foghorn_shell::logs;
+use foghorn_shell::logs::{self, LogArgs};
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> anyhow::Result<()> {
+async fn main() -> ExitCode {
     match Arguments::parse().command {
-        Command::Run(options) => {
-            logs::init(&options.log)?;
-            let ended = leader::run(*options).await;
-            if let Err(error) = &ended {
-                tracing::error!(%error, "the operator ends");
-            }
-            Ok(ended?)
-        }
+        Command::Run(options) => logged(&options.log.clone(), leader::run(*options)).await,
         Command::Uninstall(options) => {
-            logs::init(&options.log)?;
-            Ok(uninstall::run(Duration::from_secs(options.deadline_seconds)).await?)
+            let deadline = Duration::from_secs(options.deadline_seconds);
+            logged(&options.log, uninstall::run(deadline)).await
+        }
+    }
+}
+
+/// Starts the logs, does the work, and says in one line why it failed, if so.
+async fn logged<E: Error>(log: &LogArgs, work: impl Future<Output = Result<(), E>>) -> ExitCode {
+    if let Err(error) = logs::init(log) {
+        eprintln!("{error}");
+        return ExitCode::FAILURE;
+    }
+    match work.await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(%error, "the operator ends");
+            ExitCode::FAILURE
         }
     }
 }

@@ -17,7 +17,7 @@ use k8s_openapi::{
 };
 use kube::{
     Api, Client, Resource, ResourceExt,
-    api::{DeleteParams, ListParams, Patch, PatchParams},
+    api::{DeleteParams, ListParams, PartialObjectMeta, Patch, PatchParams},
     runtime::reflector::ObjectRef,
 };
 use prometheus_client::registry::Registry;
@@ -60,6 +60,8 @@ struct Left {
     planes: Vec<NetworkPlane>,
     claims: Vec<AddressClaim>,
     services: Vec<Service>,
+    /// Whether all that is left is that planes' namespaces, which are being deleted, come to their end.
+    only_ending: bool,
 }
 
 impl Left {
@@ -148,8 +150,8 @@ impl Uninstall {
             if versions != last.1 {
                 last = (now, versions);
             }
-            // A plane that waits for the end of its namespace only does not move either, and needs no help.
-            if now >= last.0 + STILL || now + RESERVE >= self.deadline {
+            let still = now >= last.0 + STILL && !left.only_ending;
+            if still || now + RESERVE >= self.deadline {
                 return Ok(left);
             }
             sleep(LOOK).await;
@@ -233,11 +235,8 @@ impl Uninstall {
     async fn end_plane(&self, plane: &NetworkPlane) -> Result<(), ApiError> {
         let name = plane.name_any();
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
-        let labels = format!("{}={},{}={name}", MANAGED_BY.0, MANAGED_BY.1, contract::PLANE_LABEL);
-        let own = namespaces.list_metadata(&ListParams::default().labels(&labels)).await;
-        let own = own.map_err(ApiError::api::<Namespace>("list", &name))?;
-        for namespace in own.items.iter().filter(|namespace| namespace.metadata.deletion_timestamp.is_none())
-        {
+        let own = self.namespaces_of(&name).await?;
+        for namespace in own.iter().filter(|namespace| namespace.metadata.deletion_timestamp.is_none()) {
             let namespace = namespace.name_any();
             let deleted = namespaces.delete(&namespace, &DeleteParams::default()).await;
             gone(deleted).map_err(ApiError::api::<Namespace>("delete", namespace))?;
@@ -258,7 +257,25 @@ impl Uninstall {
         let claims = listed(Api::<AddressClaim>::all(self.client.clone())).await?;
         let mut services = listed(Api::<Service>::all(self.client.clone())).await?;
         services.retain(|service| write::has_our_finalizer(service) || write::has_our_status(service));
-        Ok(Left { planes, claims, services })
+        let only_ending = claims.is_empty() && services.is_empty() && self.all_are_ending(&planes).await?;
+        Ok(Left { planes, claims, services, only_ending })
+    }
+
+    async fn all_are_ending(&self, planes: &[NetworkPlane]) -> Result<bool, ApiError> {
+        for plane in planes {
+            let namespaces = self.namespaces_of(&plane.name_any()).await?;
+            if !namespaces.iter().any(|namespace| namespace.metadata.deletion_timestamp.is_some()) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    async fn namespaces_of(&self, plane: &str) -> Result<Vec<PartialObjectMeta<Namespace>>, ApiError> {
+        let labels = format!("{}={},{}={plane}", MANAGED_BY.0, MANAGED_BY.1, contract::PLANE_LABEL);
+        let namespaces: Api<Namespace> = Api::all(self.client.clone());
+        let own = namespaces.list_metadata(&ListParams::default().labels(&labels)).await;
+        Ok(own.map_err(ApiError::api::<Namespace>("list", plane))?.items)
     }
 
     fn planes(&self) -> Api<NetworkPlane> {
@@ -293,5 +310,63 @@ fn note(result: Result<(), ApiError>) {
         }
         Err(error) => tracing::warn!(%error, "will be tried again"),
         Ok(()) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use foghorn_crds::AddressClaimStatus;
+
+    use super::*;
+    use crate::planes::fixtures;
+
+    #[test]
+    fn each_step_of_whoever_works_shows() {
+        let mut left = Left { planes: vec![fixtures::plane("blue", "x.dev/blue")], ..Left::default() };
+        let before = left.versions();
+        left.planes[0].finalizers_mut().push(contract::PLANE_FINALIZER.into());
+        let after = left.versions();
+        assert_ne!(before, after);
+        left.planes[0].metadata.resource_version = Some("8".into());
+        assert_eq!(left.versions(), after, "what is written without a step is no step");
+    }
+
+    #[test]
+    fn a_claim_without_a_lease_has_nothing_to_release() {
+        let claim =
+            claim(AddressClaimStatus { state: Some(ClaimState::Acquiring), ..AddressClaimStatus::default() });
+        assert!(is_released(&claim));
+    }
+
+    #[test]
+    fn a_claim_with_a_lease_is_waited_for_until_it_is_released() {
+        let lease = serde_json::from_value(serde_json::json!({
+            "address": "203.0.113.7", "server": "203.0.113.2", "acquiredAt": "2026-01-01T00:00:00.000000Z",
+        }))
+        .unwrap();
+        let bound = AddressClaimStatus {
+            state: Some(ClaimState::Bound),
+            lease: Some(lease),
+            ..AddressClaimStatus::default()
+        };
+        let released = AddressClaimStatus { state: Some(ClaimState::Released), ..bound.clone() };
+        let mut left = Left { claims: vec![claim(bound)], ..Left::default() };
+        assert!(left.has_unreleased());
+        left.claims = vec![claim(released)];
+        assert!(!left.has_unreleased());
+        assert!(!left.is_nothing());
+    }
+
+    fn claim(status: AddressClaimStatus) -> AddressClaim {
+        let spec = serde_json::from_value(serde_json::json!({
+            "plane": "blue",
+            "serviceRef": {"namespace": "web", "name": "a", "uid": "u"},
+            "family": "IPv4",
+            "source": "DHCP",
+        }))
+        .unwrap();
+        let mut claim = AddressClaim::new("web.a.ipv4", spec);
+        claim.status = Some(status);
+        claim
     }
 }

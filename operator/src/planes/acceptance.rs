@@ -165,7 +165,8 @@ pub fn other_defaults<'a>(
     }
     let mut others: Vec<_> = planes
         .into_iter()
-        .filter(|other| other.spec.default && other.uid() != plane.uid())
+        .filter(|other| other.spec.default && other.metadata.deletion_timestamp.is_none())
+        .filter(|other| other.uid() != plane.uid())
         .map(ResourceExt::name_any)
         .collect();
     others.sort();

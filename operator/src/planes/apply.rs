@@ -83,7 +83,11 @@ fn contains(live: &Value, desired: &Value) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use http::{Request, Response};
+    use k8s_openapi::api::core::v1::ServiceAccount;
+    use kube::client::Body;
     use serde_json::json;
+    use tower_test::mock::{self, Handle};
 
     use super::*;
     use crate::planes::{children, fixtures::plane};
@@ -104,6 +108,37 @@ mod tests {
         assert!(contains(&desired, &desired));
     }
 
+    #[tokio::test]
+    async fn what_is_as_it_should_be_costs_no_request() {
+        let (client, mut server) = api_server();
+        let account = children::service_account(&plane("blue", "x.dev/blue"));
+        let live = serde_json::from_value(with_digest(&account).unwrap()).unwrap();
+        apply(&api_of(&client, &account), Some(&live), &account).await.unwrap();
+        drop(client);
+        assert!(server.next_request().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn drift_is_repaired_by_server_side_apply() {
+        let (client, mut server) = api_server();
+        let account = children::service_account(&plane("blue", "x.dev/blue"));
+        let mut live: ServiceAccount = serde_json::from_value(with_digest(&account).unwrap()).unwrap();
+        live.labels_mut().clear();
+        let answer = serde_json::to_vec(&account).unwrap();
+        let served = tokio::spawn(async move {
+            let (request, respond) = server.next_request().await.unwrap();
+            respond.send_response(Response::new(Body::from(answer)));
+            request
+        });
+        apply(&api_of(&client, &account), Some(&live), &account).await.unwrap();
+        let request = served.await.unwrap();
+        assert_eq!(request.method(), "PATCH");
+        assert_eq!(request.headers()["content-type"], "application/apply-patch+yaml");
+        let uri = request.uri().to_string();
+        assert!(uri.starts_with("/api/v1/namespaces/foghorn-blue/serviceaccounts/announcer?"), "{uri}");
+        assert!(uri.contains("force=true") && uri.contains("fieldManager=foghorn-operator"), "{uri}");
+    }
+
     #[test]
     fn what_is_no_longer_wanted_shows_in_the_digest() {
         let mut more = children::service_account(&plane("blue", "x.dev/blue"));
@@ -112,5 +147,10 @@ mod tests {
         assert!(contains(&live, &live));
         let less = with_digest(&children::service_account(&plane("blue", "x.dev/blue"))).unwrap();
         assert!(!contains(&live, &less));
+    }
+
+    fn api_server() -> (Client, Handle<Request<Body>, Response<Body>>) {
+        let (service, handle) = mock::pair();
+        (Client::new(service, "default"), handle)
     }
 }

@@ -20,6 +20,9 @@ use super::{
 /// Longest note of an event, in octets.
 const NOTE_MAX: usize = 1024;
 
+/// What Kubernetes puts before the message of an event that was seen often.
+const COMBINED: &str = "(combined from similar events): ";
+
 /// What passes by itself on the way to a ready plane.
 const PASSING: [&str; 5] =
     [reasons::STARTING, reasons::NOT_ACCEPTED, reasons::NOT_REPORTED, reasons::NOT_READY, reasons::DELETING];
@@ -38,7 +41,8 @@ pub(super) async fn tell(recorder: &Recorder, old: &NetworkPlane, new: &NetworkP
 pub(super) fn last_failure(mut events: Vec<v1::Event>) -> Option<String> {
     events.sort_by_key(time);
     let message = events.pop()?.message?;
-    Some(without_pod_names(&message))
+    let message = message.strip_prefix(COMBINED).unwrap_or(&message);
+    Some(without_pod_names(message))
 }
 
 /// Each attempt has a Pod name of its own; with them the same failure would be another one each time.
@@ -125,7 +129,10 @@ mod tests {
             ..v1::Event::default()
         };
         let first = at(1, "Error creating: quota");
-        let second = at(2, "Error creating: pods \"announcer-x7k2p\" is forbidden: violates \"baseline\"");
+        let second = at(
+            2,
+            "(combined from similar events): Error creating: pods \"announcer-x7k2p\" is forbidden: violates \"baseline\"",
+        );
         assert_eq!(
             last_failure(vec![second, first]).unwrap(),
             "Error creating: pods \"announcer-*\" is forbidden: violates \"baseline\""

@@ -146,7 +146,10 @@ impl World {
             // A plane may wait for another one's class, or be no longer the only default.
             all_planes(
                 planes,
-                ctx.planes.changes_of(|plane| (plane.spec.clone(), plane.metadata.uid.clone())),
+                ctx.planes.changes_of(|plane| {
+                    let deleting = plane.metadata.deletion_timestamp.is_some();
+                    (plane.spec.clone(), plane.metadata.uid.clone(), deleting)
+                }),
             ),
             all_planes(planes, self.nodes.changes_of(|node| config::refused_networks([node], []))),
         ];
