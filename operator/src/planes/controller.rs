@@ -1,7 +1,7 @@
 //! Brings each plane's namespace to the state that its spec asks for, and says in its status how that stands.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     future::ready,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -210,7 +210,13 @@ impl Planes {
     async fn ensure_heartbeat_keys(&self, plane: &NetworkPlane) -> Result<(), Error> {
         let uid = plane.uid().unwrap_or_default();
         let now = boot_time();
-        if lock(&self.keys_seen).get(&uid).is_some_and(|&seen| now - seen < RESYNC) {
+        // Pods that cannot start may be waiting for the keys.
+        let running = self.daemon_set(plane).is_some_and(|set| {
+            set.status.as_ref().is_some_and(|status| {
+                status.number_ready > 0 && status.number_ready == status.desired_number_scheduled
+            })
+        });
+        if running && lock(&self.keys_seen).get(&uid).is_some_and(|&seen| now - seen < RESYNC) {
             return Ok(());
         }
         let mut key = [0; children::HEARTBEAT_KEY_LENGTH];
@@ -224,7 +230,11 @@ impl Planes {
                 .await
                 .map_err(Error::api::<Secret>("create", &name))?;
         }
-        lock(&self.keys_seen).insert(uid, now);
+        let alive: BTreeSet<_> =
+            self.ctx.planes.store().state().iter().filter_map(|plane| plane.uid()).collect();
+        let mut seen = lock(&self.keys_seen);
+        seen.retain(|uid, _| alive.contains(uid));
+        seen.insert(uid, now);
         Ok(())
     }
 
