@@ -103,6 +103,18 @@ impl DhcpServer {
         self.start()
     }
 
+    /// Whether it has this configuration, running or not.
+    #[must_use]
+    pub fn has(&self, config: &DhcpConfig) -> bool {
+        read(&self.config_file()).is_ok_and(|text| text == self.text(config))
+    }
+
+    /// Whether it runs.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.daemon().check().is_ok()
+    }
+
     /// Starts it with the configuration it last had.
     ///
     /// # Errors

@@ -1,0 +1,293 @@
+//! The lab with Foghorn in it.
+
+use std::{collections::BTreeSet, net::Ipv4Addr, path::Path, time::Duration};
+
+use foghorn_lab::{DhcpConfig, Error, Lab, Result, topology::Network, until};
+use serde_json::Value;
+
+use crate::Service;
+
+/// The chart's folder.
+pub const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../helm/foghorn");
+/// Values that make the chart use the images that were built here.
+pub const IMAGES: [&str; 4] = [
+    "operator.image.repository=localhost/foghorn-operator",
+    "operator.image.tag=dev",
+    "announcer.image.repository=localhost/foghorn-announcer",
+    "announcer.image.tag=dev",
+];
+/// Marks the namespaces that tests make.
+const LABEL: &str = "foghorn-e2e";
+const SYSTEM: &str = "foghorn-system";
+
+/// A plane of the chart's example with two planes, and the network that it is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plane {
+    /// The plane's name.
+    pub name: &'static str,
+    /// Its `loadBalancerClass`.
+    pub class: &'static str,
+    /// The lab's network.
+    pub network: Network,
+}
+
+/// On eth1.
+pub const PUBLIC: Plane =
+    Plane { name: "public-prod", class: "foghorn.dev/public-prod", network: Network::Public };
+/// On eth0; the default plane.
+pub const PRIVATE: Plane =
+    Plane { name: "private-dev", class: "foghorn.dev/private-dev", network: Network::Private };
+
+impl Plane {
+    /// The namespace of its announcers and claims.
+    #[must_use]
+    pub fn namespace(&self) -> String {
+        format!("foghorn-{}", self.name)
+    }
+}
+
+/// The lab with Foghorn in it.
+pub struct Cluster {
+    /// The lab.
+    pub lab: Lab,
+}
+
+impl Cluster {
+    pub(crate) fn new(lab: Lab) -> Self {
+        Self { lab }
+    }
+
+    /// Installs the chart with two planes, unless that is the present state, and waits until both planes are ready.
+    ///
+    /// # Errors
+    /// What Helm or a plane says.
+    pub fn install(&self) -> Result<()> {
+        let planes = self.lab.kubectl(&["get", "networkplanes", "-o", "name"]).unwrap_or_default();
+        let present: BTreeSet<_> = planes.lines().filter_map(|line| line.split('/').nth(1)).collect();
+        if present != BTreeSet::from([PUBLIC.name, PRIVATE.name]) {
+            self.upgrade(&format!("{CHART}/examples/two-planes.yaml"), &[])?;
+        }
+        [PUBLIC, PRIVATE].iter().try_for_each(|plane| self.wait_ready(plane.name))
+    }
+
+    /// `helm upgrade --install` with a file of values and more of them.
+    ///
+    /// # Errors
+    /// What Helm says.
+    pub fn upgrade(&self, values: &str, more: &[&str]) -> Result<String> {
+        self.helm_upgrade(CHART, values, more)
+    }
+
+    /// [`upgrade`](Self::upgrade) with another chart.
+    ///
+    /// # Errors
+    /// What Helm says.
+    pub fn helm_upgrade(&self, chart: &str, values: &str, more: &[&str]) -> Result<String> {
+        let mut args = vec!["upgrade", "--install", "foghorn", chart, "-n", SYSTEM, "--create-namespace"];
+        args.extend(["--wait", "--timeout", "60s", "-f", values]);
+        IMAGES.iter().chain(more).for_each(|value| args.extend(["--set", value]));
+        self.lab.helm(&args)
+    }
+
+    /// Waits until a plane is ready on all nodes.
+    ///
+    /// # Errors
+    /// If it is not within a minute.
+    pub fn wait_ready(&self, plane: &str) -> Result<()> {
+        let all = format!("{0}/{0}", self.lab.config().nodes);
+        until(&format!("plane {plane} ready on {all} nodes"), Duration::from_secs(60), || {
+            let plane = self.lab.kubectl_json(&["get", "networkplane", plane])?;
+            let ready = condition(&plane, "Ready").is_some_and(|c| c["status"] == "True");
+            Ok((ready && plane["status"]["nodes"] == all.as_str()).then_some(()))
+        })
+    }
+
+    /// Makes a namespace, with a web Deployment of one Pod on each node.
+    ///
+    /// # Errors
+    /// If its Pods do not get ready.
+    pub fn namespace(&self, name: &str) -> Result<()> {
+        let nodes = self.lab.config().nodes;
+        self.lab.apply(&format!(
+            r"
+apiVersion: v1
+kind: Namespace
+metadata: {{name: {name}, labels: {{{LABEL}: 'true'}}}}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: web, namespace: {name}}}
+spec:
+  replicas: {nodes}
+  selector: {{matchLabels: {{app: web}}}}
+  template:
+    metadata: {{labels: {{app: web}}}}
+    spec:
+      terminationGracePeriodSeconds: 0
+      topologySpreadConstraints:
+      - {{maxSkew: 1, topologyKey: kubernetes.io/hostname, whenUnsatisfiable: DoNotSchedule, labelSelector: {{matchLabels: {{app: web}}}}}}
+      containers:
+      - name: web
+        image: localhost/web:1
+        imagePullPolicy: Never
+        env:
+        - {{name: NODE_NAME, valueFrom: {{fieldRef: {{fieldPath: spec.nodeName}}}}}}
+"
+        ))?;
+        self.lab.kubectl(&["-n", name, "rollout", "status", "deployment/web", "--timeout=60s"]).map(|_| ())
+    }
+
+    /// A Service in front of the namespace's web Deployment, with an address by DHCP on a plane.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    pub fn service(&self, namespace: &str, name: &str, plane: Plane) -> Result<Service<'_>> {
+        let service = Service::new(self, namespace, name, plane);
+        self.lab.apply(&service.manifest(Some(plane.class)))?;
+        Ok(service)
+    }
+
+    /// The nodes that answer ARP for an address, asked by the client of its network.
+    ///
+    /// # Errors
+    /// If the client cannot ask.
+    pub fn who_has(&self, network: Network, address: Ipv4Addr) -> Result<BTreeSet<String>> {
+        let macs = self.lab.client(network).who_has("eth0", address)?;
+        Ok(macs.into_iter().map(|mac| self.lab.host_of_mac(&mac).unwrap_or(mac)).collect())
+    }
+
+    /// What `http://<address>/` answers to the client of a network.
+    ///
+    /// # Errors
+    /// What curl says.
+    pub fn get(&self, network: Network, address: Ipv4Addr) -> Result<String> {
+        let url = format!("http://{address}/");
+        self.lab.client(network).exec(&["curl", "-sS", "--max-time", "3", &url])
+    }
+
+    /// The node that holds the Lease of a plane.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn holder(&self, plane: Plane) -> Result<String> {
+        let namespace = plane.namespace();
+        until(&format!("a holder of plane {}", plane.name), Duration::from_secs(30), || {
+            let lease = self.lab.kubectl_json(&["-n", &namespace, "get", "lease", &namespace])?;
+            let holder = lease["spec"]["holderIdentity"].as_str().unwrap_or_default();
+            Ok(holder.rsplit_once('_').map(|(node, _)| node.to_owned()))
+        })
+    }
+
+    /// The events about a Service, as `reason: note`.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub fn events(&self, namespace: &str, service: &str) -> Result<Vec<String>> {
+        let events = self.lab.kubectl_json(&["-n", namespace, "get", "events.events.k8s.io"])?;
+        let of_service =
+            |event: &&Value| event["regarding"]["name"] == service && event["regarding"]["kind"] == "Service";
+        let text = |event: &Value| {
+            let part = |key: &str| event[key].as_str().unwrap_or_default().to_owned();
+            format!("{}: {}", part("reason"), part("note"))
+        };
+        Ok(events["items"].as_array().into_iter().flatten().filter(of_service).map(text).collect())
+    }
+
+    /// The announcers' Pods of a plane: node and name.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub fn announcers(&self, plane: Plane) -> Result<Vec<(String, String)>> {
+        let pods = self.lab.kubectl_json(&["-n", &plane.namespace(), "get", "pods"])?;
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let pods = pods["items"].as_array().cloned().unwrap_or_default();
+        Ok(pods.iter().map(|pod| (text(&pod["spec"]["nodeName"]), text(&pod["metadata"]["name"]))).collect())
+    }
+
+    /// Removes what a test left, heals what it broke, and waits until no claim is left.
+    ///
+    /// # Errors
+    /// If something is stuck.
+    pub fn clean(&self) -> Result<()> {
+        if self.lab.status().is_ok_and(|_| self.lab.kubectl(&["get", "--raw", "/readyz"]).is_err()) {
+            self.lab.start_api()?;
+        }
+        for node in self.lab.nodes() {
+            self.lab.power_on(node.name())?;
+            // Nothing was cut, mostly.
+            let _whole = self.lab.mend_api(node.name());
+            for plane in [PUBLIC, PRIVATE] {
+                let _none_there = self.lab.resume_announcer(plane.name, node.name());
+            }
+        }
+        for network in Network::OF_NODES {
+            let server = self.lab.dhcp(network);
+            let usual = DhcpConfig::of(network);
+            if !server.has(&usual) || !server.is_running() {
+                server.configure(&usual)?;
+            }
+        }
+        let selector = format!("{LABEL}=true");
+        self.lab.kubectl(&["delete", "namespaces", "-l", &selector, "--wait=false"])?;
+        until("no namespace and no claim of a test is left", Duration::from_secs(90), || {
+            let left = self.lab.kubectl(&["get", "namespaces", "-l", &selector, "-o", "name"])?;
+            let claims = self.lab.kubectl(&["get", "addressclaims", "-A", "-o", "name"]).unwrap_or_default();
+            Ok((left.trim().is_empty() && claims.trim().is_empty()).then_some(()))
+        })
+    }
+
+    /// Prints all that tells why a test failed.
+    pub fn tell(&self) {
+        let show = |args: &[&str]| {
+            let said = self.lab.kubectl(args).unwrap_or_else(|error| error.to_string());
+            println!("--- kubectl {}\n{said}", args.join(" "));
+        };
+        show(&["get", "networkplanes,addressclaims,services", "-A", "-o", "wide"]);
+        show(&["get", "pods", "-A", "-o", "wide"]);
+        show(&[
+            "get",
+            "addressclaims",
+            "-A",
+            "-o",
+            "jsonpath={range .items[*]}{.metadata.name} {.status}{\"\\n\"}{end}",
+        ]);
+        show(&["get", "events", "-A", "--sort-by=.metadata.creationTimestamp"]);
+        show(&["-n", SYSTEM, "logs", "-l", "app.kubernetes.io/name=foghorn", "--tail=60"]);
+        for plane in [PUBLIC, PRIVATE] {
+            for (_, pod) in self.announcers(plane).unwrap_or_default() {
+                show(&["-n", &plane.namespace(), "logs", &pod, "--tail=30"]);
+            }
+        }
+        for network in Network::OF_NODES {
+            println!(
+                "--- the DHCP server of the {} network\n{}",
+                network.name(),
+                self.lab.dhcp(network).log(40)
+            );
+        }
+    }
+}
+
+/// The condition of that type in an object's status.
+#[must_use]
+pub fn condition<'a>(object: &'a Value, type_: &str) -> Option<&'a Value> {
+    object["status"]["conditions"].as_array()?.iter().find(|condition| condition["type"] == type_)
+}
+
+/// An error of a test's own.
+pub(crate) fn failed(what: impl Into<String>) -> Error {
+    Error::Config(what.into())
+}
+
+/// The resident memory of a process in octets.
+///
+/// # Errors
+/// If there is no such process.
+pub fn resident(pid: i32) -> Result<u64> {
+    let path = format!("/proc/{pid}/status");
+    let text =
+        std::fs::read_to_string(Path::new(&path)).map_err(|error| failed(format!("{path}: {error}")))?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kilobytes = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
+    kilobytes.map(|kilobytes| kilobytes * 1024).ok_or_else(|| failed(format!("{path} has no VmRSS")))
+}

@@ -1,0 +1,51 @@
+//! Foghorn in a real cluster, seen from outside: on the wire and with kubectl.
+//!
+//! All tests share one lab with the chart installed; [`run`] gives it to one test at a time, cleans up after each, and
+//! when one fails prints what the cluster says and what was seen on the wire.
+
+mod cluster;
+mod garbage;
+mod service;
+
+use std::{
+    env,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+pub use cluster::{CHART, Cluster, IMAGES, PRIVATE, PUBLIC, Plane, condition, resident};
+pub use foghorn_lab::{Error, Result};
+use foghorn_lab::{Lab, Wire, topology::Network};
+pub use garbage::garbage;
+pub use service::Service;
+
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// Runs a test on the lab that `LAB` names, with the chart installed and no Service there.
+///
+/// # Errors
+/// What the test gives, after the state of the cluster and the frames on both networks were printed.
+pub fn run(test: impl FnOnce(&Cluster) -> Result<()>) -> Result<()> {
+    let _turn: MutexGuard<'_, ()> = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let name = env::var("LAB").unwrap_or_else(|_| "foghorn".to_owned());
+    let cluster = Cluster::new(Lab::open(&name)?);
+    cluster.clean()?;
+    cluster.install()?;
+    let switch = cluster.lab.switch();
+    let watch = |network: Network| Wire::start(&switch, network.bridge(), "arp or port 67 or port 68");
+    let wires = [watch(Network::Private)?, watch(Network::Public)?];
+    let ended = catch_unwind(AssertUnwindSafe(|| test(&cluster)));
+    if !matches!(ended, Ok(Ok(()))) {
+        cluster.tell();
+        for (wire, network) in wires.iter().zip(["private", "public"]) {
+            let lines = wire.lines();
+            println!("--- the last frames on the {network} network");
+            lines.iter().skip(lines.len().saturating_sub(60)).for_each(|line| println!("{line}"));
+        }
+    }
+    let cleaned = cluster.clean();
+    match ended {
+        Ok(ended) => ended.and(cleaned),
+        Err(panic) => resume_unwind(panic),
+    }
+}

@@ -1,0 +1,105 @@
+//! A Service gets an address from the network's DHCP server.
+
+use std::time::{Duration, Instant};
+
+use foghorn_e2e::{PRIVATE, PUBLIC, Result, condition, run};
+use foghorn_lab::DhcpConfig;
+
+#[test]
+fn a_dhcp_service_is_answered_by_one_node_and_status_claim_and_event_agree() -> Result<()> {
+    run(|cluster| {
+        cluster.namespace("shop")?;
+        for plane in [PUBLIC, PRIVATE] {
+            let name = plane.name;
+            let began = Instant::now();
+            let service = cluster.service("shop", name, plane)?;
+            let address = service.address()?;
+            println!("{name}: {address} after {:.2?}", began.elapsed());
+
+            let leases = service.leases()?;
+            assert_eq!(leases.len(), 1, "{leases:?}");
+            assert_eq!(leases[0].address, address);
+            assert_eq!(leases[0].host_name.as_deref(), Some(format!("{name}-shop").as_str()));
+            let owners = cluster.who_has(plane.network, address)?;
+            assert_eq!(owners.len(), 1, "{owners:?}");
+            assert!(cluster.get(plane.network, address)?.contains(" on w"));
+
+            let claim = service.claim()?.unwrap_or_default();
+            assert_eq!(claim["status"]["address"], address.to_string().as_str());
+            assert_eq!(claim["status"]["state"], "Bound");
+            assert_eq!(claim["status"]["holder"].as_str(), owners.first().map(String::as_str));
+            let object = service.object()?;
+            assert_eq!(object["status"]["loadBalancer"]["ingress"][0]["ipMode"], "VIP");
+            let ready = condition(&object, "foghorn.dev/AddressReady").cloned().unwrap_or_default();
+            assert_eq!(
+                (ready["status"].as_str(), ready["reason"].as_str()),
+                (Some("True"), Some("Announced"))
+            );
+            let events = cluster.events("shop", name)?;
+            assert!(
+                events.iter().any(|e| e.contains("AddressAssigned") && e.contains(&address.to_string())),
+                "{events:?}"
+            );
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn a_server_that_checks_by_ping_is_waited_for() -> Result<()> {
+    run(|cluster| {
+        let slow = DhcpConfig { ping_check: true, ..DhcpConfig::of(PUBLIC.network) };
+        cluster.lab.dhcp(PUBLIC.network).configure(&slow)?;
+        cluster.namespace("shop")?;
+        let began = Instant::now();
+        let address = cluster.service("shop", "web", PUBLIC)?.address()?;
+        println!("with ping check: {address} after {:.2?}", began.elapsed());
+        Ok(())
+    })
+}
+
+#[test]
+fn a_service_without_a_class_is_served_by_the_default_plane_and_a_foreign_class_is_not_touched() -> Result<()>
+{
+    run(|cluster| {
+        cluster.namespace("shop")?;
+        let classless = cluster.service("shop", "web", PRIVATE)?.sibling("classless");
+        let foreign = classless.sibling("foreign");
+        cluster.lab.apply(&classless.manifest(None))?;
+        cluster.lab.apply(&foreign.manifest(Some("example.org/other")))?;
+        let address = classless.address()?;
+        assert!(cluster.get(PRIVATE.network, address)?.contains(" on w"));
+
+        std::thread::sleep(Duration::from_secs(2));
+        let object = foreign.object()?;
+        assert!(object["metadata"]["finalizers"].is_null(), "{object}");
+        assert!(condition(&object, "foghorn.dev/AddressReady").is_none(), "{object}");
+        assert!(object["status"]["loadBalancer"]["ingress"].is_null(), "{object}");
+        assert_eq!(cluster.events("shop", "foreign")?, Vec::<String>::new());
+        assert!(foreign.claim()?.is_none());
+        Ok(())
+    })
+}
+
+#[test]
+fn what_is_not_served_yet_is_said_on_the_service() -> Result<()> {
+    run(|cluster| {
+        cluster.namespace("shop")?;
+        let service = cluster.service("shop", "local", PUBLIC)?;
+        let address = service.address()?;
+        let patch = r#"{"spec":{"externalTrafficPolicy":"Local"}}"#;
+        cluster.lab.kubectl(&["-n", "shop", "patch", "service", "local", "-p", patch])?;
+        let message = service.reason("ExternalTrafficPolicyLocal")?;
+        println!("{message}");
+        foghorn_lab::until("the claim is ended", Duration::from_secs(30), || {
+            Ok(service.claim()?.is_none().then_some(()))
+        })?;
+        assert!(cluster.who_has(PUBLIC.network, address)?.is_empty());
+
+        let fixed = cluster.service("shop", "fixed", PUBLIC)?;
+        let patch = r#"{"spec":{"loadBalancerIP":"203.0.113.60"}}"#;
+        cluster.lab.kubectl(&["-n", "shop", "patch", "service", "fixed", "-p", patch])?;
+        println!("{}", fixed.reason("RequestNotSupported")?);
+        Ok(())
+    })
+}

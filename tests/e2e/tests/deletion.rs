@@ -1,0 +1,113 @@
+//! A Service goes, in every way in which it can.
+
+use std::{thread::sleep, time::Duration};
+
+use foghorn_e2e::{PUBLIC, Result, Service, condition, run};
+
+#[test]
+fn a_deleted_service_leaves_silence_and_no_lease_and_another_one_is_untouched() -> Result<()> {
+    run(|cluster| {
+        cluster.namespace("shop")?;
+        let (going, staying) =
+            (cluster.service("shop", "going", PUBLIC)?, cluster.service("shop", "staying", PUBLIC)?);
+        let (address, other) = (going.address()?, staying.address()?);
+        let before = staying.claim()?;
+        going.delete()?;
+        going.gone()?;
+        assert!(cluster.who_has(PUBLIC.network, address)?.is_empty());
+        assert_not_leased(cluster, address)?;
+        assert_eq!(cluster.who_has(PUBLIC.network, other)?.len(), 1);
+        assert!(cluster.get(PUBLIC.network, other)?.contains(" on w"));
+        assert_eq!(staying.claim()?, before);
+        Ok(())
+    })
+}
+
+#[test]
+fn a_service_that_becomes_cluster_ip_gives_its_address_back_and_keeps_serving_inside() -> Result<()> {
+    run(|cluster| {
+        cluster.namespace("shop")?;
+        let service = cluster.service("shop", "web", PUBLIC)?;
+        let address = service.address()?;
+        let patch = r#"{"spec":{"type":"ClusterIP","loadBalancerClass":null,"loadBalancerIP":null}}"#;
+        cluster.lab.kubectl(&["-n", "shop", "patch", "service", "web", "-p", patch])?;
+        foghorn_lab::until("the claim is gone", Duration::from_secs(30), || {
+            Ok(service.claim()?.is_none().then_some(()))
+        })?;
+        foghorn_lab::until("the Service is as any other", Duration::from_secs(10), || {
+            let object = service.object()?;
+            let clean = object["metadata"]["finalizers"].is_null()
+                && condition(&object, "foghorn.dev/AddressReady").is_none()
+                && object["status"]["loadBalancer"]["ingress"].is_null();
+            Ok(clean.then_some(()))
+        })?;
+        assert!(cluster.who_has(PUBLIC.network, address)?.is_empty());
+        assert_not_leased(cluster, address)
+    })
+}
+
+#[test]
+fn a_deleted_namespace_gives_all_its_addresses_back() -> Result<()> {
+    run(|cluster| {
+        cluster.namespace("shop")?;
+        let services: Vec<Service<'_>> = ["a", "b"]
+            .into_iter()
+            .map(|name| cluster.service("shop", name, PUBLIC))
+            .collect::<Result<_>>()?;
+        let addresses = services.iter().map(Service::address).collect::<Result<Vec<_>>>()?;
+        cluster.lab.kubectl(&["delete", "namespace", "shop", "--timeout=60s"])?;
+        services.iter().try_for_each(Service::gone)?;
+        addresses.into_iter().try_for_each(|address| assert_not_leased(cluster, address))
+    })
+}
+
+#[test]
+fn a_service_whose_finalizer_others_strip_is_released_all_the_same() -> Result<()> {
+    run(|cluster| {
+        cluster.namespace("shop")?;
+        let service = cluster.service("shop", "web", PUBLIC)?;
+        let address = service.address()?;
+        service.delete_at_once()?;
+        service.gone()?;
+        assert!(cluster.who_has(PUBLIC.network, address)?.is_empty());
+        assert_not_leased(cluster, address)
+    })
+}
+
+#[test]
+fn a_controller_that_keeps_clearing_the_status_is_named() -> Result<()> {
+    run(|cluster| {
+        cluster.namespace("shop")?;
+        let service = cluster.service("shop", "web", PUBLIC)?;
+        let address = service.address()?;
+        let clear = r#"{"metadata":{"finalizers":null},"status":{"loadBalancer":{"ingress":null}}}"#;
+        let mut named = None;
+        for _ in 0..40 {
+            let args = ["-n", "shop", "patch", "service", "web", "--subresource=status", "--type=merge"];
+            cluster.lab.kubectl(&[&args[..], &["--field-manager=cloud-controller", "-p", clear]].concat())?;
+            sleep(Duration::from_millis(300));
+            named =
+                cluster.events("shop", "web")?.into_iter().find(|event| event.starts_with("StatusDisputed"));
+            if named.is_some() {
+                break;
+            }
+        }
+        let named = named.unwrap_or_default();
+        println!("{named}");
+        assert!(named.contains("cloud-controller"), "{named}");
+        assert_eq!(
+            cluster.who_has(PUBLIC.network, address)?.len(),
+            1,
+            "the address itself is not in dispute"
+        );
+        service.delete()?;
+        service.gone()?;
+        assert_not_leased(cluster, address)
+    })
+}
+
+fn assert_not_leased(cluster: &foghorn_e2e::Cluster, address: std::net::Ipv4Addr) -> Result<()> {
+    let leases = cluster.lab.dhcp(PUBLIC.network).leases()?;
+    assert!(leases.iter().all(|lease| lease.address != address), "{leases:?}");
+    Ok(())
+}

@@ -1,0 +1,109 @@
+//! DHCP servers as they are on bad days.
+
+use std::{
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use foghorn_e2e::{Cluster, PRIVATE, PUBLIC, Result, run};
+use foghorn_lab::{DhcpConfig, Wire, until};
+
+#[test]
+fn without_a_server_the_service_says_so_others_are_not_delayed_and_the_address_comes_with_the_server()
+-> Result<()> {
+    run(|cluster| {
+        cluster.namespace("shop")?;
+        cluster.lab.dhcp(PUBLIC.network).stop()?;
+        let waiting = cluster.service("shop", "waiting", PUBLIC)?;
+        let message = waiting.reason("NoDHCPAnswer")?;
+        println!("{message}");
+        let began = Instant::now();
+        cluster.service("shop", "other", PRIVATE)?.address()?;
+        println!("the other plane's Service after {:.2?}", began.elapsed());
+        cluster.lab.dhcp(PUBLIC.network).start()?;
+        // The client asks every 64 s at most.
+        let address = until("an address", Duration::from_secs(90), || Ok(waiting.address().ok()))?;
+        assert!(cluster.get(PUBLIC.network, address)?.contains(" on w"));
+        Ok(())
+    })
+}
+
+#[test]
+fn a_short_lease_is_renewed_by_unicast_by_the_owner_and_by_the_next_one() -> Result<()> {
+    run(|cluster| {
+        let short = DhcpConfig { lease_seconds: 120, ..DhcpConfig::of(PUBLIC.network) };
+        cluster.lab.dhcp(PUBLIC.network).configure(&short)?;
+        cluster.namespace("shop")?;
+        let service = cluster.service("shop", "web", PUBLIC)?;
+        let address = service.address()?;
+        let expiry = |service: &foghorn_e2e::Service<'_>| -> Result<u64> {
+            Ok(service.leases()?.first().map_or(0, |lease| lease.expiry))
+        };
+        let first = expiry(&service)?;
+        let wire = Wire::start(&cluster.lab.switch(), PUBLIC.network.bridge(), "udp port 67")?;
+        let renewal = format!("{address}.68 > 203.0.113.2.67");
+        wire.wait_for(&[&renewal, "Request"], Duration::from_secs(75))?;
+        until("a later expiry", Duration::from_secs(5), || Ok((expiry(&service)? > first).then_some(())))?;
+
+        let owner = cluster.holder(PUBLIC)?;
+        cluster.lab.stop_announcer(PUBLIC.name, &owner)?;
+        let next = service.held_by_another(&owner)?;
+        wire.clear();
+        let second = expiry(&service)?;
+        let line = wire.wait_for(&[&renewal, "Request"], Duration::from_secs(75))?;
+        println!("renewed by {owner}, then by {next}: {line}");
+        until("a later expiry", Duration::from_secs(5), || Ok((expiry(&service)? > second).then_some(())))?;
+        assert_eq!(service.address()?, address);
+        assert_eq!(cluster.who_has(PUBLIC.network, address)?.into_iter().collect::<Vec<_>>(), [next]);
+        Ok(())
+    })
+}
+
+#[test]
+fn a_server_that_refuses_the_renewal_gives_a_new_address_that_reaches_the_status() -> Result<()> {
+    run(|cluster| {
+        let server = cluster.lab.dhcp(PUBLIC.network);
+        let short = DhcpConfig { lease_seconds: 120, authoritative: true, ..DhcpConfig::of(PUBLIC.network) };
+        server.configure(&short)?;
+        cluster.namespace("shop")?;
+        let service = cluster.service("shop", "web", PUBLIC)?;
+        let old = service.address()?;
+        server.stop()?;
+        server.forget_leases()?;
+        let elsewhere = (PUBLIC.network.address(210), PUBLIC.network.address(219));
+        server.configure(&DhcpConfig { range: elsewhere, ..short })?;
+        let new = until("a new address", Duration::from_secs(100), || {
+            Ok(Some(service.address()?).filter(|address| *address != old))
+        })?;
+        println!("{old} → {new}");
+        assert!(cluster.who_has(PUBLIC.network, old)?.is_empty());
+        assert_eq!(cluster.who_has(PUBLIC.network, new)?.len(), 1);
+        assert!(cluster.get(PUBLIC.network, new)?.contains(" on w"));
+        Ok(())
+    })
+}
+
+#[test]
+fn a_server_that_offers_the_address_of_a_node_or_router_is_refused_by_name() -> Result<()> {
+    run(|cluster| {
+        cluster.namespace("shop")?;
+        offer(cluster, 12, "node w2")?;
+        offer(cluster, 1, "router")?;
+        Ok(())
+    })
+}
+
+/// The server offers nothing but the address with this last octet.
+fn offer(cluster: &Cluster, last: u8, whose: &str) -> Result<()> {
+    let only = PUBLIC.network.address(last);
+    let config = DhcpConfig { range: (only, only), ..DhcpConfig::of(PUBLIC.network) };
+    cluster.lab.dhcp(PUBLIC.network).configure(&config)?;
+    let service = cluster.service("shop", &format!("offer-{last}"), PUBLIC)?;
+    let message = service.reason("AddressRefused")?;
+    println!("{message}");
+    assert!(message.contains(whose), "{message}");
+    sleep(Duration::from_secs(1));
+    assert!(service.object()?["status"]["loadBalancer"]["ingress"].is_null());
+    service.delete()?;
+    service.gone()
+}

@@ -1,0 +1,202 @@
+//! Planes stay apart.
+
+use std::{net::SocketAddr, thread::sleep, time::Duration};
+
+use foghorn_e2e::{CHART, PRIVATE, PUBLIC, Plane, Result, condition, run};
+use foghorn_lab::{Probe, until};
+use serde_json::Value;
+
+#[test]
+fn two_planes_on_the_same_nodes_share_nothing() -> Result<()> {
+    run(|cluster| {
+        cluster.namespace("shop")?;
+        let (public, private) =
+            (cluster.service("shop", "public", PUBLIC)?, cluster.service("shop", "private", PRIVATE)?);
+        let (at_public, at_private) = (public.address()?, private.address()?);
+        let plane = |plane: Plane| cluster.lab.kubectl_json(&["get", "networkplane", plane.name]);
+        let (a, b) = (plane(PUBLIC)?, plane(PRIVATE)?);
+        for path in [
+            "/spec/loadBalancerClass",
+            "/status/namespace",
+            "/status/leaseName",
+            "/status/ports/metrics",
+            "/status/ports/probes",
+        ] {
+            let (a, b) = (a.pointer(path), b.pointer(path));
+            assert!(a.is_some() && a != b, "{path}: {a:?} {b:?}");
+        }
+        // Each answers for its own address only, on its own network only.
+        assert_eq!(cluster.who_has(PUBLIC.network, at_public)?.len(), 1);
+        assert_eq!(cluster.who_has(PRIVATE.network, at_private)?.len(), 1);
+        assert!(cluster.who_has(PUBLIC.network, at_private)?.is_empty());
+        assert!(cluster.who_has(PRIVATE.network, at_public)?.is_empty());
+        assert!(public.claim()?.is_some() && private.claim()?.is_some());
+        Ok(())
+    })
+}
+
+#[test]
+fn the_token_of_one_plane_is_refused_on_the_claims_of_another_and_on_services() -> Result<()> {
+    run(|cluster| {
+        let account = format!("--as=system:serviceaccount:{}:announcer", PUBLIC.namespace());
+        let may = |verb: &str, what: &str, namespace: &str| {
+            let said = cluster.lab.kubectl(&["auth", "can-i", verb, what, "-n", namespace, &account]);
+            said.is_ok_and(|said| said.trim() == "yes")
+        };
+        assert!(may("update", "addressclaims.foghorn.dev/status", &PUBLIC.namespace()));
+        assert!(may("update", "leases.coordination.k8s.io", &PUBLIC.namespace()));
+        for verb in ["get", "list", "update", "patch", "delete"] {
+            assert!(!may(verb, "addressclaims.foghorn.dev/status", &PRIVATE.namespace()), "{verb}");
+            assert!(!may(verb, "leases.coordination.k8s.io", &PRIVATE.namespace()), "{verb}");
+            assert!(!may(verb, "services", "default"), "{verb}");
+            assert!(!may(verb, "secrets", "default"), "{verb}");
+        }
+        for verb in ["update", "patch", "delete"] {
+            assert!(!may(verb, "addressclaims.foghorn.dev", &PUBLIC.namespace()), "{verb}");
+        }
+        let args = ["-n", &PRIVATE.namespace(), "get", "addressclaims", &account];
+        let refused = cluster.lab.kubectl(&args).err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(refused.contains("forbidden"), "{refused}");
+        Ok(())
+    })
+}
+
+#[test]
+fn deleting_one_plane_leaves_the_other_serving_without_a_lost_request() -> Result<()> {
+    run(|cluster| {
+        cluster.namespace("shop")?;
+        let (public, private) =
+            (cluster.service("shop", "public", PUBLIC)?, cluster.service("shop", "private", PRIVATE)?);
+        let (going, staying) = (public.address()?, private.address()?);
+        let probe = Probe::start(
+            &cluster.lab.client(PRIVATE.network),
+            SocketAddr::from((staying, 80)),
+            Duration::from_millis(20),
+        )?;
+        sleep(Duration::from_millis(500));
+        cluster.lab.kubectl(&["delete", "networkplane", PUBLIC.name, "--timeout=60s"])?;
+        sleep(Duration::from_secs(1));
+        let report = probe.finish()?;
+        println!("{report}");
+        assert_eq!(report.failed, 0, "{report}");
+        assert!(cluster.who_has(PUBLIC.network, going)?.is_empty());
+        let leases = cluster.lab.dhcp(PUBLIC.network).leases()?;
+        assert!(leases.iter().all(|lease| lease.address != going), "{leases:?}");
+        until("the Service of the plane that is gone has no address", Duration::from_secs(10), || {
+            let object = public.object()?;
+            Ok(object["status"]["loadBalancer"]["ingress"].is_null().then_some(()))
+        })?;
+        until("the plane's namespace is gone", Duration::from_secs(60), || {
+            Ok(cluster.lab.kubectl(&["get", "namespace", &PUBLIC.namespace()]).is_err().then_some(()))
+        })?;
+        cluster.upgrade(&format!("{CHART}/examples/two-planes.yaml"), &[])?;
+        cluster.wait_ready(PUBLIC.name)?;
+        let back = public.address()?;
+        assert!(cluster.get(PUBLIC.network, back)?.contains(" on w"));
+        Ok(())
+    })
+}
+
+#[test]
+fn a_plane_edit_reaches_running_announcers_without_a_restart() -> Result<()> {
+    run(|cluster| {
+        cluster.namespace("shop")?;
+        let service = cluster.service("shop", "web", PUBLIC)?;
+        service.address()?;
+        let pods = cluster.announcers(PUBLIC)?;
+        let edit = |subnets: &str| {
+            let patch = format!(r#"{{"spec":{{"allowedSubnets":{subnets}}}}}"#);
+            cluster.lab.kubectl(&["patch", "networkplane", PUBLIC.name, "--type=merge", "-p", &patch])
+        };
+        edit(r#"["203.0.113.240/29"]"#)?;
+        println!("{}", service.reason("AddressRefused")?);
+        edit("null")?;
+        service.reason("Announced")?;
+        assert_eq!(cluster.announcers(PUBLIC)?, pods);
+        Ok(())
+    })
+}
+
+#[test]
+fn the_younger_of_two_planes_with_one_class_or_lease_name_has_a_condition_and_no_announcers() -> Result<()> {
+    run(|cluster| {
+        let plane = |name: &str, class: &str, more: &str| {
+            format!(
+                "apiVersion: foghorn.dev/v1alpha1\nkind: NetworkPlane\nmetadata: {{name: {name}}}\nspec: {{loadBalancerClass: {class}, interface: {{name: eth1}}{more}}}\n---\n"
+            )
+        };
+        let manifests = plane("same-class", PUBLIC.class, "")
+            + &plane("same-lease", "foghorn.dev/same-lease", ", lease: {name: foghorn-public-prod}");
+        cluster.lab.apply(&manifests)?;
+        for (name, reason) in [("same-class", "ClassTaken"), ("same-lease", "LeaseNameTaken")] {
+            let said = until(reason, Duration::from_secs(20), || {
+                let object = cluster.lab.kubectl_json(&["get", "networkplane", name])?;
+                Ok(condition(&object, "Accepted")
+                    .filter(|c| c["reason"] == reason)
+                    .map(|c| c["message"].clone()))
+            })?;
+            println!("{said}");
+            assert!(said.as_str().unwrap_or_default().contains(PUBLIC.name), "{said}");
+            let sets = cluster.lab.kubectl_json(&["-n", &format!("foghorn-{name}"), "get", "daemonsets"])?;
+            assert_eq!(sets["items"], Value::Array(Vec::new()));
+        }
+        cluster.lab.kubectl(&["delete", "networkplane", "same-class", "same-lease", "--timeout=60s"])?;
+        cluster.wait_ready(PUBLIC.name)
+    })
+}
+
+#[test]
+fn what_the_operator_made_is_repaired_when_others_change_it() -> Result<()> {
+    run(|cluster| {
+        let namespace = PUBLIC.namespace();
+        cluster.lab.kubectl(&["-n", &namespace, "delete", "rolebinding", "announcer"])?;
+        cluster.lab.kubectl(&[
+            "-n",
+            &namespace,
+            "patch",
+            "configmap",
+            "plane",
+            "-p",
+            r#"{"data":{"plane.json":"{}"}}"#,
+        ])?;
+        let patch = r#"{"spec":{"template":{"spec":{"hostNetwork":false}}}}"#;
+        cluster.lab.kubectl(&["-n", &namespace, "patch", "daemonset", "announcer", "-p", patch])?;
+        until("all is as it was", Duration::from_secs(30), || {
+            cluster.lab.kubectl(&["-n", &namespace, "get", "rolebinding", "announcer"])?;
+            let map = cluster.lab.kubectl_json(&["-n", &namespace, "get", "configmap", "plane"])?;
+            let set = cluster.lab.kubectl_json(&["-n", &namespace, "get", "daemonset", "announcer"])?;
+            let repaired = map["data"]["plane.json"].as_str().is_some_and(|text| text.contains(PUBLIC.name))
+                && set["spec"]["template"]["spec"]["hostNetwork"] == true;
+            Ok(repaired.then_some(()))
+        })?;
+        cluster.wait_ready(PUBLIC.name)
+    })
+}
+
+#[test]
+fn specs_that_make_no_sense_are_refused_with_a_reason() -> Result<()> {
+    run(|cluster| {
+        let apply = |name: &str, spec: &str| {
+            let text = format!(
+                "apiVersion: foghorn.dev/v1alpha1\nkind: NetworkPlane\nmetadata: {{name: {name}}}\nspec: {{loadBalancerClass: foghorn.dev/x, {spec}}}\n"
+            );
+            cluster.lab.apply(&text).err().map(|error| error.to_string()).unwrap_or_default()
+        };
+        let eth1 = "interface: {name: eth1}";
+        let cases = [
+            ("system", eth1.to_owned(), "reserved"),
+            (&"x".repeat(41), eth1.to_owned(), "at most 40"),
+            ("two", "interface: {name: eth1, regex: e.*}".to_owned(), "exactly one of"),
+            ("slow", format!("{eth1}, lease: {{durationSeconds: 5, renewDeadlineSeconds: 5}}"), "97 %"),
+            ("lease", format!("{eth1}, lease: {{name: Not_Valid}}"), "spec.lease.name"),
+        ];
+        for (name, spec, words) in cases {
+            let said = apply(name, &spec);
+            assert!(said.contains(words), "{name}: {said}");
+        }
+        let patch = r#"{"spec":{"loadBalancerClass":"foghorn.dev/other"}}"#;
+        let said = cluster.lab.kubectl(&["patch", "networkplane", PUBLIC.name, "--type=merge", "-p", patch]);
+        assert!(said.is_err_and(|error| error.to_string().contains("loadBalancerClass is immutable")));
+        Ok(())
+    })
+}
