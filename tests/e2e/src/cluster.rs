@@ -156,13 +156,17 @@ spec:
         Ok(macs.into_iter().map(|mac| self.lab.host_of_mac(&mac).unwrap_or(mac)).collect())
     }
 
-    /// What `http://<address>/` answers to the client of a network.
+    /// What `http://<address>/` answers to the client of a network. An address is in the status before kube-proxy has
+    /// brought it to every node, so it is asked again for a while, each time by a new connection.
     ///
     /// # Errors
-    /// What curl says.
+    /// What curl says at last.
     pub fn get(&self, network: Network, address: Ipv4Addr) -> Result<String> {
         let url = format!("http://{address}/");
-        self.lab.client(network).exec(&["curl", "-sS", "--max-time", "3", &url])
+        let client = self.lab.client(network);
+        until(&format!("an answer from {url}"), Duration::from_secs(15), || {
+            client.exec(&["curl", "-sS", "--max-time", "1", &url]).map(Some)
+        })
     }
 
     /// The node that holds the Lease of a plane.

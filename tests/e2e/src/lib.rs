@@ -40,7 +40,7 @@ pub fn run(test: impl FnOnce(&Cluster) -> Result<()>) -> Result<()> {
         for (wire, network) in wires.iter().zip(["private", "public"]) {
             let lines = wire.lines();
             println!("--- the last frames on the {network} network");
-            lines.iter().skip(lines.len().saturating_sub(60)).for_each(|line| println!("{line}"));
+            lines.iter().skip(lines.len().saturating_sub(40)).for_each(|line| println!("{line}"));
         }
     }
     let cleaned = cluster.clean();
