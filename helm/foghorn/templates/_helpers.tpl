@@ -39,6 +39,9 @@ capabilities:
 {{- $leases := dict }}
 {{- $defaults := list }}
 {{- range $name, $plane := .Values.planes }}
+{{- if not (regexMatch "^[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?$" $name) }}
+{{- fail (printf "planes.%s: the name of a plane must be a DNS label of at most 40 characters: lower case letters, digits and hyphens" $name) }}
+{{- end }}
 {{- if eq $name "system" }}
 {{- fail "planes.system: the name system is reserved, foghorn-system is where the operator lives" }}
 {{- end }}

@@ -57,17 +57,28 @@ impl Cluster {
         Self { lab }
     }
 
-    /// Installs the chart with two planes, unless that is the present state, and waits until both planes are ready.
+    /// Installs the chart with two planes, unless that is the present state, and waits until both planes are ready. Planes
+    /// that a test left are removed.
     ///
     /// # Errors
     /// What Helm or a plane says.
     pub fn install(&self) -> Result<()> {
         let planes = self.lab.kubectl(&["get", "networkplanes", "-o", "name"]).unwrap_or_default();
         let present: BTreeSet<_> = planes.lines().filter_map(|line| line.split('/').nth(1)).collect();
-        if present != BTreeSet::from([PUBLIC.name, PRIVATE.name]) {
+        let wanted = BTreeSet::from([PUBLIC.name, PRIVATE.name]);
+        if !present.is_superset(&wanted) || !self.operator_runs() {
             self.upgrade(&format!("{CHART}/examples/two-planes.yaml"), &[])?;
         }
+        for other in present.difference(&wanted) {
+            self.lab.kubectl(&["delete", "networkplane", other, "--ignore-not-found", "--timeout=90s"])?;
+        }
         [PUBLIC, PRIVATE].iter().try_for_each(|plane| self.wait_ready(plane.name))
+    }
+
+    /// Whether there is the one operator that the chart makes by default, and it is ready.
+    fn operator_runs(&self) -> bool {
+        let operator = self.lab.kubectl_json(&["-n", SYSTEM, "get", "deployment", "foghorn-operator"]);
+        operator.is_ok_and(|it| it["spec"]["replicas"] == 1 && it["status"]["readyReplicas"] == 1)
     }
 
     /// `helm upgrade --install` with a file of values and more of them.
@@ -208,11 +219,11 @@ spec:
         Ok(pods.iter().map(|pod| (text(&pod["spec"]["nodeName"]), text(&pod["metadata"]["name"]))).collect())
     }
 
-    /// Removes what a test left, heals what it broke, and waits until no claim is left.
+    /// Heals what a test broke.
     ///
     /// # Errors
-    /// If something is stuck.
-    pub fn clean(&self) -> Result<()> {
+    /// If something does not come back.
+    pub fn heal(&self) -> Result<()> {
         if self.lab.status().is_ok_and(|_| self.lab.kubectl(&["get", "--raw", "/readyz"]).is_err()) {
             self.lab.start_api()?;
         }
@@ -231,6 +242,15 @@ spec:
                 server.configure(&usual)?;
             }
         }
+        Ok(())
+    }
+
+    /// Heals what a test broke, removes what it left, and waits until no claim is left.
+    ///
+    /// # Errors
+    /// If something is stuck.
+    pub fn clean(&self) -> Result<()> {
+        self.heal()?;
         let selector = format!("{LABEL}=true");
         self.lab.kubectl(&["delete", "namespaces", "-l", &selector, "--wait=false"])?;
         until("no namespace and no claim of a test is left", Duration::from_secs(90), || {

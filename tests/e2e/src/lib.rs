@@ -29,8 +29,10 @@ pub fn run(test: impl FnOnce(&Cluster) -> Result<()>) -> Result<()> {
     let _turn: MutexGuard<'_, ()> = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let name = env::var("LAB").unwrap_or_else(|_| "foghorn".to_owned());
     let cluster = Cluster::new(Lab::open(&name)?);
-    cluster.clean()?;
+    // Nothing is cleaned without an operator.
+    cluster.heal()?;
     cluster.install()?;
+    cluster.clean()?;
     let switch = cluster.lab.switch();
     let watch = |network: Network| Wire::start(&switch, network.bridge(), "arp or port 67 or port 68");
     let wires = [watch(Network::Private)?, watch(Network::Public)?];
