@@ -482,6 +482,9 @@ impl Engine {
             dhcp::Output::Bound(lease) => self.announce(now, name, &lease),
             dhcp::Output::Renewed(lease) => {
                 debug!(claim = name, address = %lease.address, server = %lease.server_id, "lease renewed");
+                if let Some(held) = self.held.get_mut(name) {
+                    held.granted = Some(lease);
+                }
             }
             dhcp::Output::Lost { address, reason } => {
                 warn!(claim = name, %address, %reason, "address lost");
@@ -525,6 +528,9 @@ impl Engine {
     }
 
     fn check(&mut self, now: Instant, name: &str, lease: &Lease) {
+        if let Some(held) = self.held.get_mut(name) {
+            held.granted = Some(lease.clone());
+        }
         match self.usable(name, lease) {
             Ok(()) => {
                 self.by_address.insert(lease.address, name.to_owned());
@@ -558,12 +564,16 @@ impl Engine {
                 held.remark = Some(why);
                 held.refused = true;
             }
-            self.tell(now, &name, dhcp::Input::Conflict);
+            self.tell(now, &name, dhcp::Input::Refused);
         }
     }
 
     fn announce(&mut self, now: Instant, name: &str, lease: &Lease) {
-        let Some(held) = self.held.get_mut(name).filter(|held| !held.releasing) else { return };
+        let Some(held) = self.held.get_mut(name) else { return };
+        held.granted = Some(lease.clone());
+        if held.releasing {
+            return;
+        }
         info!(claim = name, address = %lease.address, server = %lease.server_id, "address announced");
         held.announced = Some(lease.address);
         held.checking = None;
@@ -596,7 +606,7 @@ impl Engine {
             }
             Destination::Server(server) => server,
         };
-        let lease = held.client.lease();
+        let lease = held.granted.as_ref();
         let router = lease.and_then(|lease| lease.routers.first().copied());
         let subnet = lease
             .and_then(|lease| Some(Ipv4Net::with_netmask(lease.address, lease.subnet_mask?).ok()))
@@ -606,8 +616,8 @@ impl Engine {
             || own.clone().any(|(own, bits)| Ipv4Net::new(own, bits).is_ok_and(|net| net.contains(&server)));
         let next_hop = if on_link { server } else { router.unwrap_or(server) };
         // An address that is withdrawn is not put into anybody's ARP table again: the node asks in its own name.
-        let sender = if held.releasing { own.map(|(own, _)| own).next() } else { None };
-        let sender = sender.unwrap_or(transmit.from);
+        let withdrawn = held.announced != Some(transmit.from);
+        let sender = own.map(|(own, _)| own).next().filter(|_| withdrawn).unwrap_or(transmit.from);
         held.waiting = Some((next_hop, transmit));
         self.by_next_hop.entry(next_hop).or_default().insert(name.to_owned());
         self.tell_l2(now, l2::Input::Resolve { sender, target: next_hop });

@@ -291,6 +291,10 @@ fn a_new_configuration_takes_an_address_away_that_it_forbids() {
     assert_eq!(network.who_has(address), None);
     network.run(SECOND);
     assert_eq!(network.address("web"), None);
+    let (reason, message) = network.reason("web");
+    assert_eq!(reason, reasons::ADDRESS_REFUSED);
+    assert!(message.contains("in none of the plane's allowedSubnets"), "{message}");
+    assert_eq!(network.server.received.last(), Some(&(RELEASE, false)));
 }
 
 #[test]

@@ -77,6 +77,7 @@ impl Client {
             Input::Reply(reply) => self.take_reply(now, phase, reply),
             Input::Checked(verdict) => self.checked(now, phase, verdict),
             Input::Conflict => self.conflict(now, phase),
+            Input::Refused => self.refused(now, phase),
             Input::Release => self.release(phase),
             Input::LinkUp => self.link_up(now, phase),
         };
@@ -202,6 +203,18 @@ impl Client {
             (_, Some(lease)) => lease,
         };
         self.lose(lease.address, LostReason::Conflict);
+        self.wish = None;
+        let wait = self.after_bad_address.take();
+        self.init(now, wait)
+    }
+
+    fn refused(&mut self, now: Instant, phase: Phase) -> Phase {
+        let (address, server_id) = match (&phase, phase.lease()) {
+            (Phase::Checking(_), _) | (_, None) => return phase,
+            (_, Some(lease)) => (lease.address, lease.server_id),
+        };
+        self.lose(address, LostReason::Refused);
+        self.send_alone(Form::Release { address, server_id }, Destination::Server(server_id));
         self.wish = None;
         let wait = self.after_bad_address.take();
         self.init(now, wait)

@@ -20,6 +20,8 @@ pub enum Input<'a> {
     Checked(Verdict),
     /// Another host uses the address that is in use, and defence failed (RFC 5227 section 2.4).
     Conflict,
+    /// The address that is in use may no longer be used here: it is given back, and another one is asked for later.
+    Refused,
     /// The claim is deleted: give the address back. Never for a fail-over; there the caller drops the client.
     Release,
     /// The interface has a carrier again, maybe on another network.
@@ -137,6 +139,9 @@ pub enum LostReason {
     /// Another host uses the address.
     #[error("another host uses the address")]
     Conflict,
+    /// The caller may no longer use it.
+    #[error("it may no longer be used here; given back")]
+    Refused,
     /// The server leased another address in its place, which is checked next.
     #[error("DHCP server replaced it by {0}")]
     Replaced(Ipv4Addr),

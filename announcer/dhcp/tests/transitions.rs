@@ -163,6 +163,17 @@ fn a_refused_address_is_given_back_and_named() {
 }
 
 #[test]
+fn an_address_in_use_that_is_refused_later_is_withdrawn_and_given_back() {
+    let mut harness = Harness::bound(3600);
+    harness.input(Input::Refused);
+    assert_eq!(harness.lost(), [&LostReason::Refused]);
+    let release = harness.last_sent();
+    assert_eq!((release.option(53), release.to), (Some([7].as_slice()), Destination::Server(SERVER)));
+    assert_eq!(harness.next_timer(), seconds(10));
+    assert_eq!(harness.client.state(), State::Selecting);
+}
+
+#[test]
 fn b36_an_address_in_use_is_withdrawn_but_never_declined() {
     let mut harness = Harness::bound(3600);
     harness.input(Input::Conflict);

@@ -13,6 +13,8 @@ pub(super) struct Held {
     pub(super) client: Client,
     /// The address that ARP is answered for.
     pub(super) announced: Option<Ipv4Addr>,
+    /// The lease that the server granted last: where it and its network are, even after the client has ended.
+    pub(super) granted: Option<Lease>,
     /// The address that is being probed.
     pub(super) checking: Option<Ipv4Addr>,
     /// The claim is deleted: nothing is announced any more, and the lease goes back.
@@ -54,6 +56,7 @@ impl Held {
             identity,
             client,
             announced: None,
+            granted: None,
             checking: None,
             releasing: false,
             released: false,
@@ -106,9 +109,10 @@ impl Held {
             {
                 reasons::ADDRESS_CONFLICT
             }
-            Some(Problem::Lost { reason: LostReason::Conflict, .. } | Problem::Conflict { .. }) => {
-                reasons::ADDRESS_REFUSED
-            }
+            Some(
+                Problem::Lost { reason: LostReason::Conflict | LostReason::Refused, .. }
+                | Problem::Conflict { .. },
+            ) => reasons::ADDRESS_REFUSED,
             Some(Problem::Lost { reason: LostReason::Replaced(_), .. }) => reasons::ACQUIRING,
             Some(Problem::Refused { .. }) => reasons::ADDRESS_REFUSED,
             Some(Problem::Unusable { .. }) => reasons::UNUSABLE_DHCP_ANSWER,

@@ -5,6 +5,8 @@
 
 mod cluster;
 mod garbage;
+mod http;
+mod operator;
 mod service;
 
 use std::{
@@ -17,6 +19,8 @@ pub use cluster::{CHART, Cluster, IMAGES, PRIVATE, PUBLIC, Plane, condition, res
 pub use foghorn_lab::{Error, Result};
 use foghorn_lab::{Lab, Wire, topology::Network};
 pub use garbage::garbage;
+pub use http::{Metrics, fetch};
+pub use operator::OperatorPod;
 pub use service::Service;
 
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());

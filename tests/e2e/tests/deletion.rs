@@ -86,7 +86,9 @@ fn a_controller_that_keeps_clearing_the_status_is_named() -> Result<()> {
         let mut named = None;
         for change in [other, clear].into_iter().cycle().take(40) {
             let args = ["-n", "shop", "patch", "service", "web", "--subresource=status", "--type=merge"];
-            cluster.lab.kubectl(&[&args[..], &["--field-manager=cloud-controller", "-p", change]].concat())?;
+            cluster
+                .lab
+                .kubectl(&[&args[..], &["--field-manager=cloud-controller", "-p", change]].concat())?;
             sleep(Duration::from_millis(300));
             named =
                 cluster.events("shop", "web")?.into_iter().find(|event| event.starts_with("StatusDisputed"));

@@ -40,8 +40,10 @@ fn the_token_of_one_plane_is_refused_on_the_claims_of_another_and_on_services() 
     run(|cluster| {
         let account = format!("--as=system:serviceaccount:{}:announcer", PUBLIC.namespace());
         let may = |verb: &str, what: &str, namespace: &str| {
-            let said = cluster.lab.kubectl(&["auth", "can-i", verb, what, "-n", namespace, &account]);
-            said.is_ok_and(|said| said.trim() == "yes")
+            let (resource, subresource) = what.split_once('/').unwrap_or((what, ""));
+            let subresource = format!("--subresource={subresource}");
+            let args = ["auth", "can-i", verb, resource, "-n", namespace, &subresource, &account];
+            cluster.lab.kubectl(&args).is_ok_and(|said| said.trim() == "yes")
         };
         assert!(may("update", "addressclaims.foghorn.dev/status", &PUBLIC.namespace()));
         assert!(may("update", "leases.coordination.k8s.io", &PUBLIC.namespace()));

@@ -17,6 +17,7 @@ fn garbage_and_storms_do_not_slow_the_service_of_others() -> Result<()> {
             cluster.lab.kubectl(&["-n", &PUBLIC.namespace(), "get", "pods", "-o", path])
         };
         let restarted = restarts(cluster)?;
+        assert!(cluster.get(PUBLIC.network, address)?.contains(" on w"));
         let probe = Probe::start(
             &cluster.lab.client(PUBLIC.network),
             SocketAddr::from((address, 80)),

@@ -1,11 +1,14 @@
 //! The images: those of the lab itself, and the project's own; built without a network from scratch and static binaries.
 
+mod architecture;
+
 use std::{
-    env,
     ffi::OsStr,
     fs,
     path::{Path, PathBuf},
 };
+
+pub use architecture::Architecture;
 
 use crate::{
     command::{command, create_dir, entries, read, remove_dir, run},
@@ -47,53 +50,49 @@ pub fn build_lab_images() -> Result<Vec<PathBuf>> {
     ["pause", "web"].iter().map(|name| build_image(&image(name), &folder)).collect()
 }
 
+/// Helm values that make the chart use the images that [`build_images`] builds.
+pub const IMAGE_VALUES: [&str; 4] = [
+    "operator.image.repository=localhost/foghorn-operator",
+    "operator.image.tag=dev",
+    "announcer.image.repository=localhost/foghorn-announcer",
+    "announcer.image.tag=dev",
+];
+
 /// Compiles operator and announcer as static binaries and builds `localhost/foghorn-operator:dev` and `localhost/foghorn-announcer:dev`. Answers with
 /// their archives.
 ///
 /// # Errors
-/// If cargo or buildah fails.
-pub fn build_images() -> Result<Vec<PathBuf>> {
+/// If there is no Rust target for the architecture, or cargo or buildah fails.
+pub fn build_images(architecture: Architecture) -> Result<Vec<PathBuf>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let root = root.canonicalize().map_err(Error::io(format!("finding {}", root.display())))?;
     let target = root.join("target/static");
-    let triple = format!("{}-unknown-linux-gnu", env::consts::ARCH);
-    let cargo = env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
-    println!("compiling operator and announcer");
-    let build = [
-        &cargo,
-        "build",
-        "--release",
-        "--target",
-        &triple,
-        "-p",
-        "foghorn-operator",
-        "-p",
-        "foghorn-announcer",
-    ];
-    let mut build = command(&build);
-    build
-        .current_dir(&root)
-        .env("CARGO_TARGET_DIR", &target)
-        .env("RUSTFLAGS", "-C target-feature=+crt-static");
-    run(&mut build)?;
+    println!("compiling operator and announcer for {}", architecture.name());
+    let mut build = architecture.cargo_build()?;
+    build.args(["-p", "foghorn-operator", "-p", "foghorn-announcer"]);
+    run(build.current_dir(&root).env("CARGO_TARGET_DIR", &target))?;
     let image = |part: &str, capability: Option<&str>| Image {
         name: format!("localhost/foghorn-{part}:dev"),
         dockerfile: root.join(part).join("Dockerfile"),
-        binary: target.join(&triple).join("release").join(format!("foghorn-{part}")),
+        binary: target.join(architecture.target()).join("release").join(format!("foghorn-{part}")),
         capability: capability.map(str::to_owned),
     };
-    let folder = root.join("target/images");
+    let folder = root.join("target/images").join(architecture.name());
     [image("operator", None), image("announcer", Some(ANNOUNCER_CAPABILITY))]
         .iter()
-        .map(|image| build_image(image, &folder))
+        .map(|image| build_for(architecture, image, &folder))
         .collect()
 }
 
-/// Builds an image into an archive in `folder`, unless the archive there was made from the same things.
+/// Builds an image for this machine into an archive in `folder`, unless the archive there was made from the same things.
 ///
 /// # Errors
 /// If setcap or buildah fails.
 pub fn build_image(image: &Image, folder: &Path) -> Result<PathBuf> {
+    build_for(Architecture::of_this_machine()?, image, folder)
+}
+
+fn build_for(architecture: Architecture, image: &Image, folder: &Path) -> Result<PathBuf> {
     let Image { name, dockerfile, binary, capability } = image;
     let bytes = fs::read(binary).map_err(Error::io(format!("reading {}", binary.display())))?;
     let capability = capability.as_deref().unwrap_or_default();
@@ -120,7 +119,9 @@ pub fn build_image(image: &Image, folder: &Path) -> Result<PathBuf> {
         let place = ["buildah", "--storage-driver", "vfs", "--root", &storage, "--runroot", &runtime];
         run(&mut command(&place.iter().chain(args).copied().collect::<Vec<_>>()))
     };
-    buildah(&["bud", "--isolation", "chroot", "--layers=false", "-t", name, "-f", &dockerfile, &context])?;
+    let arch = ["bud", "--arch", architecture.name()];
+    let how = ["--isolation", "chroot", "--layers=false", "-t", name, "-f", &dockerfile, &context];
+    buildah(&[&arch[..], &how].concat())?;
     buildah(&["push", "-q", name, &format!("docker-archive:{}:{name}", unfinished.display())])?;
     for old in
         entries(folder).iter().filter(|file| file.starts_with(&format!("{stem}-")) && file.ends_with(".tar"))

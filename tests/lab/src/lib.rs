@@ -31,7 +31,7 @@ pub use clean::leftovers;
 pub use dhcp::{DhcpConfig, DhcpServer, Lease};
 pub use error::{Error, Result};
 pub use host::Host;
-pub use images::{Image, build_image, build_images, build_lab_images};
+pub use images::{Architecture, IMAGE_VALUES, Image, build_image, build_images, build_lab_images};
 pub use lab::{Config, Lab, state_dir};
 pub use packages::install_missing as install_missing_packages;
 pub use poll::until;

@@ -1,7 +1,13 @@
 //! The tasks of the project: `cargo xtask help` lists them.
 
+mod cargo;
+mod crds;
+mod demo;
+mod images;
 mod kubectl;
 mod lab;
+mod steps;
+mod test;
 
 use std::{
     io::{self, Write as _},
@@ -20,6 +26,14 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
+    /// Two planes in a lab of their own: addresses by DHCP, curl through both, and a node that dies
+    Demo(demo::Arguments),
+    /// All tests
+    Test(test::Arguments),
+    /// Build the images of operator and announcer, and print where the archives are
+    Images(images::Arguments),
+    /// Write the custom resource definitions into the chart
+    Crds(crds::Arguments),
     /// A real Kubernetes cluster in network namespaces
     Lab(lab::Arguments),
     /// kubectl as the administrator of a lab
@@ -30,6 +44,10 @@ enum Task {
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().task {
+        Task::Demo(arguments) => demo::run(&arguments),
+        Task::Test(arguments) => test::run(&arguments),
+        Task::Images(arguments) => images::run(&arguments),
+        Task::Crds(arguments) => crds::run(&arguments),
         Task::Lab(arguments) => lab::run(arguments),
         Task::Kubectl(arguments) => kubectl::run_kubectl(&arguments),
         Task::Helm(arguments) => kubectl::run_helm(&arguments),

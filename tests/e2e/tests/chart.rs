@@ -1,0 +1,226 @@
+//! The chart: what an upgrade changes and what it leaves alone.
+
+use std::{
+    env, fs,
+    net::SocketAddr,
+    path::PathBuf,
+    process,
+    time::{Duration, Instant},
+};
+
+use foghorn_e2e::{CHART, Cluster, PRIVATE, PUBLIC, Plane, Result, run};
+use foghorn_lab::{Error, Probe, topology::Network, until};
+use serde_json::Value;
+
+const SHOP: Plane = Plane { name: "shop-net", class: "foghorn.dev/shop-net", network: Network::Public };
+const VERSION: &str = "foghorn.dev/schema-version";
+const DEFINITION: &str = "networkplanes.foghorn.dev";
+
+#[test]
+fn an_upgrade_adds_a_plane_and_another_removes_it_and_nobody_else_loses_a_request() -> Result<()> {
+    run(|cluster| {
+        cluster.namespace("shop")?;
+        let (public, private) =
+            (cluster.service("shop", "public", PUBLIC)?, cluster.service("shop", "private", PRIVATE)?);
+        let (at_public, at_private) = (public.address()?, private.address()?);
+        cluster.get(PUBLIC.network, at_public)?;
+        cluster.get(PRIVATE.network, at_private)?;
+        let probe = |plane: Plane, address| {
+            Probe::start(
+                &cluster.lab.client(plane.network),
+                SocketAddr::from((address, 80)),
+                Duration::from_millis(20),
+            )
+        };
+        let probes = [probe(PUBLIC, at_public)?, probe(PRIVATE, at_private)?];
+
+        let values = format!("{CHART}/examples/two-planes.yaml");
+        cluster.upgrade(&values, &["planes.shop-net.interface.regex=eth[1-9]"])?;
+        cluster.wait_ready(SHOP.name)?;
+        let third = cluster.service("shop", "third", SHOP)?;
+        let address = third.address()?;
+        assert!(cluster.get(SHOP.network, address)?.contains(" on w"));
+        assert_eq!(third.leases()?.len(), 1);
+
+        let began = Instant::now();
+        cluster.upgrade(&values, &[])?;
+        cluster.plane_gone(SHOP)?;
+        println!("the plane was gone {:.1?} after the upgrade began", began.elapsed());
+        let reports = probes.into_iter().map(Probe::finish).collect::<Result<Vec<_>>>()?;
+        for report in &reports {
+            println!("{report}");
+            assert_eq!(report.failed, 0, "{report}");
+        }
+        assert!(cluster.who_has(SHOP.network, address)?.is_empty());
+        let leases = cluster.lab.dhcp(SHOP.network).leases()?;
+        assert!(leases.iter().all(|lease| lease.address != address), "{leases:?}");
+        let object = third.object()?;
+        assert!(object["status"]["loadBalancer"]["ingress"].is_null(), "{object}");
+        assert!(object["metadata"]["finalizers"].is_null(), "{object}");
+        assert_eq!((public.address()?, private.address()?), (at_public, at_private));
+        Ok(())
+    })
+}
+
+#[test]
+fn an_upgrade_from_a_chart_with_an_older_definition_brings_in_the_present_one() -> Result<()> {
+    run(|cluster| {
+        cluster.uninstall()?;
+        let mut definition = cluster.lab.kubectl_json(&["get", "crd", DEFINITION])?;
+        let present = definition["metadata"]["annotations"][VERSION].clone();
+        let ours = fields(&definition);
+        cluster.lab.kubectl(&["delete", "crd", DEFINITION, "addressclaims.foghorn.dev"])?;
+
+        definition["metadata"] = serde_json::json!({ "name": DEFINITION, "annotations": { VERSION: "0" } });
+        if let Some(fields) = spec_of(&mut definition).as_object_mut() {
+            fields.remove("allowedSubnets");
+        }
+        definition["status"] = Value::Null;
+        let older = older_chart(cluster, &definition)?;
+        let values = format!("{CHART}/examples/two-planes.yaml");
+        cluster.helm_upgrade(&older.display().to_string(), &values, &["operator.replicas=0"])?;
+        let live = cluster.lab.kubectl_json(&["get", "crd", DEFINITION])?;
+        assert_eq!(live["metadata"]["annotations"][VERSION], "0");
+        assert!(fields(&live)["allowedSubnets"].is_null());
+
+        cluster.upgrade(&values, &[])?;
+        let live = until("the present definition", Duration::from_secs(30), || {
+            let live = cluster.lab.kubectl_json(&["get", "crd", DEFINITION])?;
+            Ok((live["metadata"]["annotations"][VERSION] == present).then_some(live))
+        })?;
+        assert_eq!(fields(&live), ours);
+        [PUBLIC, PRIVATE].iter().try_for_each(|plane| cluster.wait_ready(plane.name))
+    })
+}
+
+#[test]
+fn a_newer_definition_is_left_alone() -> Result<()> {
+    run(|cluster| {
+        let mark = |version: &str| {
+            let mark = format!("{VERSION}={version}");
+            cluster.lab.kubectl(&["annotate", "--overwrite", "crd", DEFINITION, &mark])
+        };
+        let of_the_future = r#"[{"op": "add", "path": "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/ofTheFuture", "value": {"type": "string"}}]"#;
+        mark("4000")?;
+        cluster.lab.kubectl(&["patch", "crd", DEFINITION, "--type=json", "-p", of_the_future])?;
+        let before = cluster.lab.kubectl_json(&["get", "crd", DEFINITION])?;
+        cluster.restart_operator()?;
+        [PUBLIC, PRIVATE].iter().try_for_each(|plane| cluster.wait_ready(plane.name))?;
+        cluster.namespace("shop")?;
+        cluster.service("shop", "web", PUBLIC)?.address()?;
+        let after = cluster.lab.kubectl_json(&["get", "crd", DEFINITION])?;
+        assert_eq!(before["spec"], after["spec"]);
+        assert_eq!(after["metadata"]["annotations"][VERSION], "4000");
+
+        mark("0")?;
+        cluster.restart_operator()?;
+        until("the present definition", Duration::from_secs(30), || {
+            let live = cluster.lab.kubectl_json(&["get", "crd", DEFINITION])?;
+            Ok(fields(&live)["ofTheFuture"].is_null().then_some(()))
+        })
+    })
+}
+
+#[test]
+fn wrong_values_are_refused_with_a_message_that_names_them() -> Result<()> {
+    run(|cluster| {
+        let long = format!("planes.{}.interface.name=eth1", "x".repeat(41));
+        let cases: &[(&[&str], &[&str])] = &[
+            (&["planes.shop.interfce.name=eth1"], &["/planes/shop", "interfce"]),
+            (&["operator.replica=2"], &["/operator", "replica"]),
+            (&["planes.shop.interface.name=eth1", "planes.shop.class=7"], &["/planes/shop/class", "number"]),
+            (
+                &["planes.shop.interface.name=eth1", "planes.shop.interface.regex=eth.*"],
+                &["/planes/shop/interface"],
+            ),
+            (&["planes.shop.default=true"], &["/planes/shop", "interface"]),
+            (&["planes.system.interface.name=eth1"], &["planes.system", "reserved"]),
+            (&["planes.Shop.interface.name=eth1"], &["planes.Shop", "lower case"]),
+            (&[&long], &["planes.xxxx", "at most 40"]),
+            (
+                &["planes.shop.interface.name=eth1", "planes.shop.lease.durationSeconds=2"],
+                &["/planes/shop/lease/durationSeconds", "2", "3"],
+            ),
+            (
+                &["planes.shop.interface.name=eth1", "planes.shop.lease.renewDeadlineSeconds=5"],
+                &["planes.shop.lease", "renewDeadlineSeconds (5)", "97 %"],
+            ),
+            (
+                &[
+                    "planes.a.interface.name=eth0",
+                    "planes.b.interface.name=eth1",
+                    "planes.b.class=foghorn.dev/a",
+                ],
+                &["planes a and b", "foghorn.dev/a"],
+            ),
+            (
+                &[
+                    "planes.a.interface.name=eth0",
+                    "planes.a.default=true",
+                    "planes.b.interface.name=eth1",
+                    "planes.b.default=true",
+                ],
+                &["planes a, b", "at most one"],
+            ),
+            (&["planes.a.interface.subnet=203.0.113.0"], &["/planes/a/interface/subnet", "203.0.113.0"]),
+        ];
+        for (values, words) in cases {
+            let mut args = vec!["upgrade", "foghorn", CHART, "-n", "foghorn-system", "--dry-run=server"];
+            values.iter().for_each(|value| args.extend(["--set", value]));
+            let said = cluster.lab.helm(&args).err().map(|error| error.to_string()).unwrap_or_default();
+            println!("{values:?}: {}", said.lines().skip(1).collect::<Vec<_>>().join(" "));
+            let said = said.lines().skip(1).collect::<String>();
+            for word in *words {
+                assert!(said.contains(word), "{values:?} without {word:?}: {said}");
+            }
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn of_two_operators_one_leads_and_when_it_is_killed_the_other_goes_on() -> Result<()> {
+    run(|cluster| {
+        cluster.namespace("shop")?;
+        cluster.upgrade(&format!("{CHART}/examples/two-planes.yaml"), &["operator.replicas=2"])?;
+        let pods = cluster.operator_pods()?;
+        assert_eq!(pods.len(), 2, "{pods:?}");
+        let leader = cluster.leading_operator()?;
+        let claims = || cluster.lab.kubectl_json(&["get", "addressclaims", "-A"]);
+        let first = cluster.service("shop", "first", PUBLIC)?;
+        let address = first.address()?;
+        assert_eq!(claims()?["items"].as_array().map(Vec::len), Some(1));
+
+        cluster.kill_operator(&leader)?;
+        let killed = Instant::now();
+        let second = cluster.service("shop", "second", PUBLIC)?;
+        let other = until("another operator leads", Duration::from_secs(60), || {
+            Ok(Some(cluster.leading_operator()?).filter(|now| *now != leader))
+        })?;
+        println!("{} instead of {} after {:.1?}", other.name, leader.name, killed.elapsed());
+        second.address()?;
+        println!("a Service made meanwhile had its address after {:.1?}", killed.elapsed());
+        assert_eq!(first.address()?, address);
+        assert_eq!(claims()?["items"].as_array().map(Vec::len), Some(2));
+        cluster.scale_operator(1)
+    })
+}
+
+/// The chart as it may have been before, in a folder of the lab.
+fn older_chart(cluster: &Cluster, definition: &Value) -> Result<PathBuf> {
+    let folder = cluster.lab.dir().join(format!("older-chart-{}", process::id()));
+    let io = |error: std::io::Error| Error::Config(format!("{}: {error}", folder.display()));
+    let copied = process::Command::new("cp").arg("-r").arg(CHART).arg(&folder).status().map_err(io)?;
+    assert!(copied.success(), "the chart is copied by cp, PATH is {:?}", env::var("PATH"));
+    fs::write(folder.join("crds/networkplanes.yaml"), definition.to_string()).map_err(io)?;
+    Ok(folder)
+}
+
+/// The fields of a plane's spec.
+fn fields(definition: &Value) -> Value {
+    spec_of(&mut definition.clone()).take()
+}
+
+fn spec_of(definition: &mut Value) -> &mut Value {
+    &mut definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
+}

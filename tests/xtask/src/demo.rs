@@ -1,0 +1,239 @@
+//! `cargo xtask demo`: two planes in a real cluster, from nothing to a Service that survives its node.
+
+mod table;
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    process::ExitCode,
+    thread,
+    time::{Duration, Instant},
+};
+
+use foghorn_lab::{
+    Architecture, Config, Error, IMAGE_VALUES, Lab, Probe, Programs, Result, build_images,
+    install_missing_packages, topology::MAX_NODES, topology::Network, until,
+};
+use table::{Row, Table};
+
+use crate::{
+    say,
+    steps::{root, step, taking_down},
+};
+
+/// The web server, and a Service for it on each plane. The quick start quotes it.
+const WEB: &str = include_str!("../demo/web.yaml");
+/// The Services in it, with the networks of their planes.
+const SERVICES: [(&str, Network); 2] = [("web-public", Network::Public), ("web-private", Network::Private)];
+/// The Service whose node loses power.
+const VICTIM: (&str, Network) = ("web-public", Network::Public);
+/// All waiting here is for things that take seconds.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How the demo is to be.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Take the lab down at the end, whatever happened; the exit code says whether all was served
+    #[arg(long)]
+    exit: bool,
+    /// The lab's name
+    #[arg(long, env = "LAB", default_value = "foghorn")]
+    name: String,
+    /// How many nodes; one of them will lose power
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(2..=i64::from(MAX_NODES)))]
+    nodes: u8,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let Arguments { exit, name, nodes } = arguments;
+    demo(name, *nodes, *exit)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The whole demo; with `exit` the lab is taken down in the end.
+pub(crate) fn demo(name: &str, nodes: u8, exit: bool) -> Result<()> {
+    refuse_a_running_lab(name)?;
+    let start = Instant::now();
+    let shown = || {
+        let lab = set_up(name, nodes)?;
+        show(&lab).inspect_err(|_| tell(&lab))?;
+        Ok(lab)
+    };
+    let took = || say(&format!("\nall was served; the demo took {:.0} s", start.elapsed().as_secs_f32()));
+    if exit {
+        taking_down(name, shown)?;
+        took();
+        return Ok(());
+    }
+    match shown() {
+        Ok(lab) => {
+            took();
+            step("power for the dead node again", || power_on(&lab))?;
+            look_around(name);
+            Ok(())
+        }
+        Err(error) => {
+            say(&format!(
+                "\nwhat is there of the lab stays; `cargo xtask lab down --name {name}` removes it"
+            ));
+            Err(error)
+        }
+    }
+}
+
+/// Neither a lab that is in use nor half an hour of building should be lost to a name.
+fn refuse_a_running_lab(name: &str) -> Result<()> {
+    let Ok(hosts) = Lab::open(name).and_then(|lab| lab.status()) else { return Ok(()) };
+    if hosts.iter().flat_map(|host| &host.daemons).any(|daemon| daemon.pid.is_none()) {
+        say(&format!("the lab `{name}` has crashed: its remains will be removed"));
+        return Ok(());
+    }
+    let why = Error::AlreadyUp(name.to_owned());
+    Err(Error::Config(format!("{why}; `cargo xtask demo --name another` makes a second one")))
+}
+
+/// All up to a lab with the images of Foghorn in it.
+fn set_up(name: &str, nodes: u8) -> Result<Lab> {
+    step("Debian packages", install_missing_packages)?;
+    step("Kubernetes and Helm", Programs::find_or_build)?;
+    let images = step("images of operator and announcer", || build_images(Architecture::of_this_machine()?))?;
+    let config = Config { name: name.to_owned(), nodes, ..Config::default() };
+    let lab = step(&format!("lab `{name}`: a control plane and {nodes} nodes"), || Lab::up(config))?;
+    step("load the images into the nodes", || images.iter().try_for_each(|image| lab.load_image(image)))?;
+    Ok(lab)
+}
+
+/// All that there is to see.
+fn show(lab: &Lab) -> Result<()> {
+    step("helm install: the planes public-prod on eth1 and private-dev on eth0", || install(lab))?;
+    let served = step("a web server, and a Service on each plane", || serve(lab))?;
+    step("each network's client asks through its address", || {
+        SERVICES.into_iter().try_for_each(|(service, network)| ask(lab, network, address(&served, service)?))
+    })?;
+    let victim = find(&served, VICTIM.0)?;
+    step(&format!("{}, which answers for {}, loses power", victim.holder, victim.address), || {
+        lose_power(lab, victim)
+    })
+}
+
+fn install(lab: &Lab) -> Result<()> {
+    let chart = root()?.join("helm/foghorn");
+    let (values, chart) =
+        (chart.join("examples/two-planes.yaml").display().to_string(), chart.display().to_string());
+    let mut args = vec!["install", "foghorn", &chart, "--namespace", "foghorn-system", "--create-namespace"];
+    args.extend(["--wait", "--timeout", "120s", "--values", &values]);
+    IMAGE_VALUES.iter().for_each(|value| args.extend(["--set", value]));
+    lab.helm(&args)?;
+    lab.kubectl(&["wait", "--for=condition=Ready", "networkplanes", "--all", "--timeout=60s"])?;
+    say(lab.kubectl(&["get", "networkplanes"])?.trim_end());
+    Ok(())
+}
+
+/// Gives the rows when each Service has its address.
+fn serve(lab: &Lab) -> Result<Vec<Row>> {
+    lab.apply(WEB)?;
+    let mut table = Table::new();
+    let served = until("an address for each Service", PATIENCE, || {
+        let rows = table.look(lab)?;
+        Ok((rows.len() == SERVICES.len() && rows.iter().all(Row::is_served)).then_some(rows))
+    })?;
+    lab.kubectl(&["rollout", "status", "deployment/web", "--timeout=60s"])?;
+    Ok(served)
+}
+
+fn ask(lab: &Lab, network: Network, address: Ipv4Addr) -> Result<()> {
+    let client = lab.client(network);
+    let curl = ["curl", "-sS", "--max-time", "2", &format!("http://{address}/")];
+    // kube-proxy needs a moment for a new address, and sends some requests to the Pods of a dead node for a while.
+    let answer = until(&format!("an answer of {address}"), PATIENCE, || client.exec(&curl).map(Some))?;
+    say(&format!("{}: curl http://{address}/ → {}", client.name(), answer.trim()));
+    Ok(())
+}
+
+/// Cuts the holder's power and shows that another node goes on with the same address.
+fn lose_power(lab: &Lab, victim: &Row) -> Result<()> {
+    let (service, network) = VICTIM;
+    let before = address(std::slice::from_ref(victim), service)?;
+    let probe =
+        Probe::start(&lab.client(network), SocketAddr::from((before, 80)), Duration::from_millis(20))?;
+    thread::sleep(Duration::from_secs(1));
+    let mut table = Table::new();
+    lab.power_off(&victim.holder)?;
+    let moved = until("another holder", PATIENCE, || {
+        let rows = table.look(lab)?;
+        let moved = |row: &Row| row.is_served() && row.holder != victim.holder;
+        Ok(rows.iter().all(moved).then_some(rows))
+    })?;
+    thread::sleep(Duration::from_secs(2));
+    let report = probe.finish()?;
+    let after = find(&moved, service)?;
+    if address(&moved, service)? != before {
+        return Err(Error::Config(format!("the address {before} became {}", after.address)));
+    }
+    say(&format!(
+        "{before} moved from {} to {}; nobody answered for {:.2} s",
+        victim.holder,
+        after.holder,
+        report.longest_gap.as_secs_f32()
+    ));
+    ask(lab, network, before)
+}
+
+fn power_on(lab: &Lab) -> Result<()> {
+    lab.nodes().iter().try_for_each(|node| lab.power_on(node.name()))
+}
+
+fn find<'a>(rows: &'a [Row], service: &str) -> Result<&'a Row> {
+    let found = rows.iter().find(|row| row.service == service);
+    found.ok_or_else(|| Error::Config(format!("there is no Service {service}")))
+}
+
+fn address(rows: &[Row], service: &str) -> Result<Ipv4Addr> {
+    let text = &find(rows, service)?.address;
+    let what = || format!("the address `{text}` of Service {service}");
+    text.parse().map_err(|_| Error::Malformed { what: what(), why: "it is no IPv4 address".to_owned() })
+}
+
+/// Prints what tells why something was not served.
+fn tell(lab: &Lab) {
+    for args in [
+        &["get", "networkplanes,addressclaims,services,nodes", "-A", "-o", "wide"][..],
+        &["get", "pods", "-A", "-o", "wide"],
+        &["get", "events", "-A", "--sort-by=.metadata.creationTimestamp"],
+    ] {
+        let said = lab.kubectl(args).unwrap_or_else(|error| error.to_string());
+        say(&format!("--- kubectl {}\n{}", args.join(" "), said.trim_end()));
+    }
+}
+
+fn look_around(name: &str) {
+    let lab = if name == Config::default().name { String::new() } else { format!("\n  export LAB={name}") };
+    say(&format!(
+        "
+Look around:{lab}
+  cargo xtask kubectl get planes
+  cargo xtask kubectl get services,claims --all-namespaces
+  cargo xtask kubectl describe service web-public
+  cargo xtask lab leases public                 what the DHCP server says
+  cargo xtask lab exec client-public -- bash    a shell on a client's network
+  cargo xtask lab help                          what can be broken
+End it:
+  cargo xtask lab down"
+    ));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_quick_start_quotes_the_manifests() {
+        let guide = include_str!("../../../docs/quick-start.md");
+        let (deployment, services) = WEB.split_once("---\n").unwrap();
+        for quoted in [deployment, services] {
+            assert!(
+                guide.contains(&format!("```yaml\n{quoted}```\n")),
+                "docs/quick-start.md lacks\n{quoted}"
+            );
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! Steps with a heading and a duration, and the lab that they use.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    path::PathBuf,
+    time::Instant,
+};
+
+use foghorn_lab::{Error, Lab, Result};
+
+use crate::say;
+
+/// Does a step: a heading before, its duration after.
+pub(crate) fn step<T>(heading: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    say(&format!("\n==> {heading}"));
+    let start = Instant::now();
+    let done = work();
+    let how = if done.is_ok() { "done" } else { "FAILED" };
+    say(&format!("    {how} after {:.1} s", start.elapsed().as_secs_f32()));
+    done
+}
+
+/// Does the work and takes the lab down whatever comes of it, a panic included.
+pub(crate) fn taking_down<T>(lab: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    let ended = catch_unwind(AssertUnwindSafe(work));
+    let down = step(&format!("take the lab `{lab}` down"), || Lab::down(lab));
+    match (ended, down) {
+        (Ok(Err(error)), Err(another)) => {
+            say(&another.to_string());
+            Err(error)
+        }
+        (Ok(ended), down) => ended.and_then(|done| down.map(|()| done)),
+        (Err(panic), _) => resume_unwind(panic),
+    }
+}
+
+/// The folder of the repository.
+pub(crate) fn root() -> Result<PathBuf> {
+    let root = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
+    root.canonicalize().map_err(|source| Error::Io { doing: format!("finding {}", root.display()), source })
+}
