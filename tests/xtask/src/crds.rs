@@ -25,9 +25,9 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     if arguments.check {
-        check()?
+        check()?;
     } else {
-        write()?
+        write()?;
     }
     Ok(ExitCode::SUCCESS)
 }

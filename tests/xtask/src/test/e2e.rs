@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// The tests that remove Foghorn from the lab.
-const LAST: &str = "chart";
+const LAST: [&str; 2] = ["chart", "uninstall"];
 
 /// Which of them, and what becomes of the lab.
 #[derive(clap::Args)]
@@ -78,6 +78,6 @@ fn names() -> Result<Vec<String>> {
     let files = files(&root()?.join("tests/e2e/tests"))?;
     let stem = |file: &PathBuf| Some(file.file_stem()?.to_str()?.to_owned());
     let mut names: Vec<_> = files.iter().filter_map(stem).collect();
-    names.sort_by_key(|name| (name == LAST, name.clone()));
+    names.sort_by_key(|name| (LAST.contains(&name.as_str()), name.clone()));
     Ok(names)
 }
