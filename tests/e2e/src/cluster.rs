@@ -153,9 +153,15 @@ spec:
     /// # Errors
     /// If it cannot be made.
     pub fn service(&self, namespace: &str, name: &str, plane: Plane) -> Result<Service<'_>> {
-        let service = Service::new(self, namespace, name, plane);
+        let service = self.existing(namespace, name, plane);
         self.lab.apply(&service.manifest(Some(plane.class)))?;
         Ok(service)
+    }
+
+    /// A Service that a test has made in its own way.
+    #[must_use]
+    pub fn existing(&self, namespace: &str, name: &str, plane: Plane) -> Service<'_> {
+        Service::new(self, namespace, name, plane)
     }
 
     /// The nodes that answer ARP for an address, asked by the client of its network.

@@ -50,7 +50,7 @@ impl Cluster {
         self.lab.kubectl(&["-n", SYSTEM, "rollout", "status", DEPLOYMENT, "--timeout=60s"]).map(drop)
     }
 
-    /// The operators' Pods.
+    /// The operators' Pods, without those that end.
     ///
     /// # Errors
     /// If they cannot be read.
@@ -58,12 +58,13 @@ impl Cluster {
         let selector = "app.kubernetes.io/component=operator";
         let pods = self.lab.kubectl_json(&["-n", SYSTEM, "get", "pods", "-l", selector])?;
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let lives = |pod: &&Value| pod["metadata"]["deletionTimestamp"].is_null();
         let pod = |pod: &Value| OperatorPod {
             name: text(&pod["metadata"]["name"]),
             node: text(&pod["spec"]["nodeName"]),
             address: text(&pod["status"]["podIP"]),
         };
-        Ok(pods["items"].as_array().into_iter().flatten().map(pod).collect())
+        Ok(pods["items"].as_array().into_iter().flatten().filter(lives).map(pod).collect())
     }
 
     /// The Pod of the operator that leads.

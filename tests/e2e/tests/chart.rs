@@ -183,8 +183,9 @@ fn of_two_operators_one_leads_and_when_it_is_killed_the_other_goes_on() -> Resul
     run(|cluster| {
         cluster.namespace("shop")?;
         cluster.upgrade(&format!("{CHART}/examples/two-planes.yaml"), &["operator.replicas=2"])?;
-        let pods = cluster.operator_pods()?;
-        assert_eq!(pods.len(), 2, "{pods:?}");
+        until("two operators", Duration::from_secs(30), || {
+            Ok((cluster.operator_pods()?.len() == 2).then_some(()))
+        })?;
         let leader = cluster.leading_operator()?;
         let claims = || cluster.lab.kubectl_json(&["get", "addressclaims", "-A"]);
         let first = cluster.service("shop", "first", PUBLIC)?;

@@ -54,11 +54,12 @@ fn an_uninstallation_while_the_operator_is_killed_again_and_again_releases_every
                 kills
             });
             thread::sleep(Duration::from_millis(500));
-            let done = served.uninstall();
+            let done = cluster.uninstall();
             ended.store(true, Ordering::Relaxed);
             println!("killed {} times", killer.join().unwrap_or_default());
             done
         })?;
+        served.assert_nothing_left()?;
         served.assert_released()
     })
 }
@@ -95,13 +96,17 @@ impl<'a> Served<'a> {
         Ok(Self { cluster, services, addresses })
     }
 
-    /// Uninstalls, and looks that in the API server nothing is left, and the Services wait as if Foghorn had never been.
     fn uninstall(&self) -> Result<()> {
         let began = Instant::now();
         self.cluster.uninstall()?;
         let took = began.elapsed();
         println!("uninstalled in {took:.1?}");
         assert!(took < WITHIN, "{took:?}");
+        self.assert_nothing_left()
+    }
+
+    /// Looks that in the API server nothing is left, and the Services wait as if Foghorn had never been.
+    fn assert_nothing_left(&self) -> Result<()> {
         let list = |kind: &str| self.cluster.lab.kubectl(&["get", kind, "-A", "-o", "name"]);
         assert_eq!(list("networkplanes")? + &list("addressclaims")?, "");
         let namespaces = list("namespaces")?;
@@ -109,8 +114,10 @@ impl<'a> Served<'a> {
         assert_eq!(ours, ["namespace/foghorn-system"]);
         let roles = list("clusterroles")? + &list("clusterrolebindings")?;
         assert!(!roles.contains("/foghorn-"), "{roles}");
-        let left = self.cluster.lab.kubectl(&["-n", "foghorn-system", "get", "all", "-o", "name"])?;
-        assert_eq!(left, "");
+        until("Pods and Jobs are gone", Duration::from_secs(40), || {
+            let left = self.cluster.lab.kubectl(&["-n", "foghorn-system", "get", "all", "-o", "name"])?;
+            Ok(left.trim().is_empty().then_some(()))
+        })?;
         for service in &self.services {
             let object = service.object()?;
             assert!(object["metadata"]["finalizers"].is_null(), "{object}");

@@ -1,0 +1,184 @@
+//! What the documentation shows is applied, and what it promises comes true.
+
+use std::fs;
+
+use foghorn_e2e::{CHART, Cluster, PRIVATE, PUBLIC, Plane, Result, run};
+use foghorn_lab::{DhcpConfig, Error, topology::Network};
+
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+const NAMESPACE: &str = "shop";
+/// The plane with all fields.
+const SHOP: Plane = Plane { name: "shop", class: "example.com/shop", network: Network::Public };
+
+/// A fenced block below `<!-- test: name -->`.
+struct Block {
+    name: String,
+    text: String,
+}
+
+#[test]
+fn what_the_documentation_shows_works() -> Result<()> {
+    run(|cluster| {
+        let blocks = blocks()?;
+        let mut names: Vec<_> = blocks.iter().map(|block| block.name.as_str()).collect();
+        println!("{names:?}");
+        cluster.lab.apply(&format!(
+            "apiVersion: v1\nkind: Namespace\nmetadata: {{name: {NAMESPACE}, labels: {{foghorn-e2e: 'true'}}}}\n"
+        ))?;
+        // Each is looked at in the order of a reader: the quick start makes the web server that the others are for.
+        for name in ["web", "services", "readme-service", "plane", "plane-with-all-fields", "values"] {
+            let known = names.iter().position(|known| *known == name);
+            let known = known.ok_or_else(|| Error::Config(format!("no block is marked {name}")))?;
+            names.remove(known);
+            let block = blocks.iter().find(|block| block.name == name);
+            let text = block.map(|block| block.text.as_str()).unwrap_or_default();
+            println!("{name}");
+            match name {
+                "web" => web(cluster, text)?,
+                "services" => services(cluster, text)?,
+                "readme-service" => readme_service(cluster, text)?,
+                "plane" => plane(cluster, text)?,
+                "plane-with-all-fields" => plane_with_all_fields(cluster, text)?,
+                _ => values(cluster, text)?,
+            }
+        }
+        assert!(names.is_empty(), "marked, or marked twice, and not tested: {names:?}");
+        // The documentation's Pods have nobody who waits for their end.
+        let all = ["-n", NAMESPACE, "delete", "deployments,pods", "--all", "--force", "--grace-period=0"];
+        cluster.lab.kubectl(&all).map(drop)
+    })
+}
+
+#[test]
+fn the_plane_in_the_comment_of_the_values_is_taken_by_chart_and_api_server() -> Result<()> {
+    run(|cluster| {
+        let values = read(&format!("{CHART}/values.yaml"))?;
+        let example: String = values
+            .lines()
+            .skip_while(|line| *line != "#   planes:")
+            .take_while(|line| line.starts_with("#   "))
+            .map(|line| format!("{}\n", &line[4..]))
+            .collect();
+        assert!(example.contains("allowedSubnets"), "{example}");
+        let file = cluster.lab.dir().join("values-of-the-comment.yaml").display().to_string();
+        fs::write(&file, example).map_err(|error| Error::Config(format!("{file}: {error}")))?;
+        let args = ["upgrade", "foghorn", CHART, "-n", "foghorn-system", "--dry-run=server", "-f", &file];
+        let rendered = cluster.lab.helm(&args)?;
+        let plane = rendered.split("---\n").find(|part| part.contains("kind: NetworkPlane"));
+        let plane = plane.and_then(|part| part.split("\nNOTES:").next()).unwrap_or_default();
+        assert!(plane.contains("name: public-prod"), "{rendered}");
+        let file = write(cluster, "plane-of-the-comment.yaml", plane)?;
+        let said = cluster.lab.kubectl(&["apply", "--dry-run=server", "-f", &file])?;
+        println!("{said}");
+        Ok(())
+    })
+}
+
+/// A Deployment that gets ready.
+fn web(cluster: &Cluster, text: &str) -> Result<()> {
+    apply(cluster, text)?;
+    cluster.lab.kubectl(&["-n", NAMESPACE, "rollout", "status", "deployment/web", "--timeout=60s"]).map(drop)
+}
+
+/// A Service on each plane, that answers to the clients of its network.
+fn services(cluster: &Cluster, text: &str) -> Result<()> {
+    apply(cluster, text)?;
+    for (name, plane) in [("web-public", PUBLIC), ("web-private", PRIVATE)] {
+        let address = cluster.existing(NAMESPACE, name, plane).address()?;
+        assert!(cluster.get(plane.network, address)?.contains(" on w"));
+    }
+    Ok(())
+}
+
+/// An address, one lease, and one node that answers.
+fn readme_service(cluster: &Cluster, text: &str) -> Result<()> {
+    apply(cluster, text)?;
+    let service = cluster.existing(NAMESPACE, "web", PUBLIC);
+    let address = service.address()?;
+    assert_eq!(service.leases()?.len(), 1);
+    assert_eq!(cluster.who_has(PUBLIC.network, address)?.len(), 1);
+    Ok(())
+}
+
+/// The plane that the chart has made, in other words.
+fn plane(cluster: &Cluster, text: &str) -> Result<()> {
+    let spec = || {
+        let plane = cluster.lab.kubectl_json(&["get", "networkplane", PUBLIC.name])?;
+        Ok::<_, Error>(plane["spec"].clone())
+    };
+    let before = spec()?;
+    apply(cluster, text)?;
+    assert_eq!(spec()?, before);
+    cluster.wait_ready(PUBLIC.name)
+}
+
+/// A plane of its own. Its server gives addresses that the plane allows, then one that it does not.
+fn plane_with_all_fields(cluster: &Cluster, text: &str) -> Result<()> {
+    let allowed = (Network::Public.address(64), Network::Public.address(127));
+    let range = |range| DhcpConfig { range, ..DhcpConfig::of(Network::Public) };
+    cluster.lab.dhcp(Network::Public).configure(&range(allowed))?;
+    apply(cluster, text)?;
+    cluster.wait_ready(SHOP.name)?;
+    let lease =
+        cluster.lab.kubectl(&["-n", &SHOP.namespace(), "get", "lease", "shop-addresses", "-o", "name"])?;
+    assert!(lease.contains("shop-addresses"), "{lease}");
+    let inside = cluster.service(NAMESPACE, "inside", SHOP)?.address()?;
+    assert!((allowed.0..=allowed.1).contains(&inside), "{inside}");
+    assert!(cluster.get(SHOP.network, inside)?.contains(" on w"));
+    let outside = range((Network::Public.address(130), Network::Public.address(140)));
+    cluster.lab.dhcp(Network::Public).configure(&outside)?;
+    let said = cluster.service(NAMESPACE, "outside", SHOP)?.reason("AddressRefused")?;
+    println!("{said}");
+    cluster.lab.kubectl(&["delete", "networkplane", SHOP.name, "--timeout=90s"])?;
+    cluster.plane_gone(SHOP)
+}
+
+/// Values of the chart, which it takes.
+fn values(cluster: &Cluster, text: &str) -> Result<()> {
+    let file = write(cluster, "values-of-the-documentation.yaml", text)?;
+    cluster.upgrade(&file, &[])?;
+    let planes = cluster.lab.kubectl(&["get", "networkplanes", "-o", "name"])?;
+    let names: Vec<_> = planes.lines().filter_map(|line| line.split('/').nth(1)).collect();
+    for name in &names {
+        cluster.wait_ready(name)?;
+    }
+    assert!(text.contains(names.first().copied().unwrap_or("no plane")), "{names:?}");
+    cluster.upgrade(&format!("{CHART}/examples/two-planes.yaml"), &[]).map(drop)
+}
+
+fn apply(cluster: &Cluster, text: &str) -> Result<()> {
+    let file = write(cluster, "documentation.yaml", text)?;
+    cluster.lab.kubectl(&["-n", NAMESPACE, "apply", "-f", &file]).map(drop)
+}
+
+fn write(cluster: &Cluster, name: &str, text: &str) -> Result<String> {
+    let file = cluster.lab.dir().join(name).display().to_string();
+    fs::write(&file, text).map_err(|error| Error::Config(format!("{file}: {error}")))?;
+    Ok(file)
+}
+
+fn read(path: &str) -> Result<String> {
+    fs::read_to_string(path).map_err(|error| Error::Config(format!("{path}: {error}")))
+}
+
+/// All marked blocks of the documentation.
+fn blocks() -> Result<Vec<Block>> {
+    let folder = format!("{ROOT}/docs");
+    let entries = fs::read_dir(&folder).map_err(|error| Error::Config(format!("{folder}: {error}")))?;
+    let paths = entries.flatten().map(|entry| entry.path().display().to_string());
+    let mut paths: Vec<_> = paths.filter(|path| path.ends_with(".md")).collect();
+    paths.push(format!("{ROOT}/README.md"));
+    let mut found = Vec::new();
+    for path in paths {
+        let text = read(&path)?;
+        for part in text.split("<!-- test: ").skip(1) {
+            let block = part.split_once(" -->\n```").and_then(|(name, rest)| {
+                let (_, rest) = rest.split_once('\n')?;
+                let (text, _) = rest.split_once("\n```")?;
+                Some(Block { name: name.to_owned(), text: format!("{text}\n") })
+            });
+            found.push(block.ok_or_else(|| Error::Config(format!("{path}: no block after {part:.40}")))?);
+        }
+    }
+    Ok(found)
+}
