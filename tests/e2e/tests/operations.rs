@@ -185,8 +185,8 @@ fn nothing_is_written_and_no_event_told_while_only_endpoints_change() -> Result<
         sleep(Duration::from_secs(2));
         let before = versions(cluster)?;
         let endpoints = || {
-            let slices = cluster.lab.kubectl_json(&["-n", "shop", "get", "endpointslices"])?;
-            Ok::<_, Error>(slices["metadata"]["resourceVersion"].clone())
+            let versions = "jsonpath={.items[*].metadata.resourceVersion}";
+            cluster.lab.kubectl(&["-n", "shop", "get", "endpointslices", "-o", versions])
         };
         let endpoints_before = endpoints()?;
         let began = Instant::now();
