@@ -179,6 +179,42 @@ fn wrong_values_are_refused_with_a_message_that_names_them() -> Result<()> {
 }
 
 #[test]
+fn the_switches_for_metrics_make_a_service_and_monitors_that_find_the_pods() -> Result<()> {
+    run(|cluster| {
+        let values = format!("{CHART}/examples/two-planes.yaml");
+        cluster.upgrade(&values, &["metrics.service.enabled=true"])?;
+        let operator = cluster.leading_operator()?;
+        let slices = ["-n", "foghorn-system", "get", "endpointslices", "-o"];
+        let of_service = "jsonpath={.items[*].endpoints[*].addresses}{.items[*].ports[*].port}";
+        let labels = "kubernetes.io/service-name=foghorn-operator-metrics";
+        until("the operator behind its Service", Duration::from_secs(20), || {
+            let said = cluster.lab.kubectl(&[&slices[..], &[of_service, "-l", labels]].concat())?;
+            Ok((said.contains(&operator.address) && said.ends_with("8080")).then_some(()))
+        })?;
+        cluster.upgrade(&values, &[])?;
+
+        // The cluster has no Prometheus Operator, so that they are not applied.
+        let args = ["template", "foghorn", CHART, "--kube-version", "1.36.0"];
+        let made = cluster.lab.helm(&[&args[..], &["--set", "metrics.podMonitor.enabled=true"]].concat())?;
+        assert_eq!(made.matches("kind: PodMonitor").count(), 2, "{made}");
+        for (selector, count) in [
+            (
+                "app.kubernetes.io/name=foghorn,app.kubernetes.io/instance=foghorn,app.kubernetes.io/component=operator",
+                1,
+            ),
+            ("app.kubernetes.io/name=foghorn-announcer", 2 * usize::from(cluster.lab.config().nodes)),
+        ] {
+            let label = selector.split(',').next_back().unwrap_or_default().replace('=', ": ");
+            assert!(made.contains(&label), "{label}");
+            let ports = "jsonpath={.items[*].spec.containers[*].ports[?(@.name==\"metrics\")].containerPort}";
+            let found = cluster.lab.kubectl(&["get", "pods", "-A", "-l", selector, "-o", ports])?;
+            assert_eq!(found.split_whitespace().count(), count, "{selector}: {found}");
+        }
+        Ok(())
+    })
+}
+
+#[test]
 fn of_two_operators_one_leads_and_when_it_is_killed_the_other_goes_on() -> Result<()> {
     run(|cluster| {
         cluster.namespace("shop")?;
