@@ -60,13 +60,28 @@ struct Left {
     planes: Vec<NetworkPlane>,
     claims: Vec<AddressClaim>,
     services: Vec<Service>,
-    /// Whether all that is left is that planes' namespaces, which are being deleted, come to their end.
-    only_ending: bool,
+    /// Those of planes, which have announcers, or come to their end.
+    namespaces: Vec<PartialObjectMeta<Namespace>>,
 }
 
 impl Left {
     fn is_nothing(&self) -> bool {
-        self.planes.is_empty() && self.claims.is_empty() && self.services.is_empty()
+        self.is_nothing_of_ours() && self.namespaces.is_empty()
+    }
+
+    /// Whether there is nothing left that Foghorn has to do: namespaces come to their end by themselves.
+    fn is_nothing_of_ours(&self) -> bool {
+        self.planes.is_empty() && self.claims.is_empty() && self.services.is_empty() && self.all_are_ending()
+    }
+
+    /// Whether the end of namespaces is all that is waited for, by a living operator too.
+    fn is_ending(&self) -> bool {
+        let objects_are_gone = self.claims.is_empty() && self.services.is_empty();
+        objects_are_gone && !self.namespaces.is_empty() && self.all_are_ending()
+    }
+
+    fn all_are_ending(&self) -> bool {
+        self.namespaces.iter().all(|namespace| namespace.metadata.deletion_timestamp.is_some())
     }
 
     /// Another one after each step of whoever works.
@@ -82,13 +97,19 @@ impl Left {
             let state = claim.status.as_ref()?.state?;
             Some(format!("{} {state:?}", ObjectRef::from_obj(claim)))
         });
-        of(&self.planes).chain(of(&self.claims)).chain(of(&self.services)).chain(states).collect()
+        let namespaces = self.namespaces.iter().map(|namespace| {
+            let ending = namespace.metadata.deletion_timestamp.is_some();
+            format!("namespace {} {ending}", namespace.name_any())
+        });
+        let objects = of(&self.planes).chain(of(&self.claims)).chain(of(&self.services));
+        objects.chain(states).chain(namespaces).collect()
     }
 
     fn names(&self) -> String {
         let names: Vec<_> = (self.planes.iter().map(|object| ObjectRef::from_obj(object).to_string()))
             .chain(self.claims.iter().map(|object| ObjectRef::from_obj(object).to_string()))
             .chain(self.services.iter().map(|object| ObjectRef::from_obj(object).to_string()))
+            .chain(self.namespaces.iter().map(|namespace| format!("Namespace {}", namespace.name_any())))
             .collect();
         names.join(", ")
     }
@@ -130,8 +151,11 @@ impl Uninstall {
             self.release(&left).await;
             left = self.finish().await?;
         }
-        if !left.is_nothing() {
+        if !left.is_nothing_of_ours() {
             return Err(UninstallError::Left(left.names()));
+        }
+        if !left.is_nothing() {
+            tracing::warn!(left = left.names(), "kept by something that is not Foghorn's, no longer waiting");
         }
         tracing::info!(planes, claims, services, by_hand, "uninstalled: nothing is left");
         Ok(())
@@ -150,7 +174,7 @@ impl Uninstall {
             if versions != last.1 {
                 last = (now, versions);
             }
-            let still = now >= last.0 + STILL && !left.only_ending;
+            let still = now >= last.0 + STILL && !left.is_ending();
             if still || now + RESERVE >= self.deadline {
                 return Ok(left);
             }
@@ -192,6 +216,9 @@ impl Uninstall {
                 note(write::delete_claim(&self.client, claim).await);
                 note(self.strip(claim, contract::CLAIM_FINALIZER).await);
             }
+            for namespace in &left.namespaces {
+                note(self.end_namespace(namespace).await);
+            }
             for plane in &left.planes {
                 note(self.end_plane(plane).await);
             }
@@ -231,16 +258,18 @@ impl Uninstall {
         Ok(())
     }
 
-    /// The namespace with all that is in it, then the plane.
+    async fn end_namespace(&self, namespace: &PartialObjectMeta<Namespace>) -> Result<(), ApiError> {
+        if namespace.metadata.deletion_timestamp.is_some() {
+            return Ok(());
+        }
+        let name = namespace.name_any();
+        let namespaces: Api<Namespace> = Api::all(self.client.clone());
+        let deleted = namespaces.delete(&name, &DeleteParams::default()).await;
+        gone(deleted).map_err(ApiError::api::<Namespace>("delete", name))
+    }
+
     async fn end_plane(&self, plane: &NetworkPlane) -> Result<(), ApiError> {
         let name = plane.name_any();
-        let namespaces: Api<Namespace> = Api::all(self.client.clone());
-        let own = self.namespaces_of(&name).await?;
-        for namespace in own.iter().filter(|namespace| namespace.metadata.deletion_timestamp.is_none()) {
-            let namespace = namespace.name_any();
-            let deleted = namespaces.delete(&namespace, &DeleteParams::default()).await;
-            gone(deleted).map_err(ApiError::api::<Namespace>("delete", namespace))?;
-        }
         let mut finalizers = plane.finalizers().to_vec();
         finalizers.retain(|finalizer| finalizer != contract::PLANE_FINALIZER);
         let patch = serde_json::json!({
@@ -257,25 +286,16 @@ impl Uninstall {
         let claims = listed(Api::<AddressClaim>::all(self.client.clone())).await?;
         let mut services = listed(Api::<Service>::all(self.client.clone())).await?;
         services.retain(|service| write::has_our_finalizer(service) || write::has_our_status(service));
-        let only_ending = claims.is_empty() && services.is_empty() && self.all_are_ending(&planes).await?;
-        Ok(Left { planes, claims, services, only_ending })
+        let namespaces = self.namespaces().await?;
+        Ok(Left { planes, claims, services, namespaces })
     }
 
-    async fn all_are_ending(&self, planes: &[NetworkPlane]) -> Result<bool, ApiError> {
-        for plane in planes {
-            let namespaces = self.namespaces_of(&plane.name_any()).await?;
-            if !namespaces.iter().any(|namespace| namespace.metadata.deletion_timestamp.is_some()) {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    async fn namespaces_of(&self, plane: &str) -> Result<Vec<PartialObjectMeta<Namespace>>, ApiError> {
-        let labels = format!("{}={},{}={plane}", MANAGED_BY.0, MANAGED_BY.1, contract::PLANE_LABEL);
+    /// The namespaces that the operator has made for planes.
+    async fn namespaces(&self) -> Result<Vec<PartialObjectMeta<Namespace>>, ApiError> {
+        let labels = format!("{}={},{}", MANAGED_BY.0, MANAGED_BY.1, contract::PLANE_LABEL);
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
         let own = namespaces.list_metadata(&ListParams::default().labels(&labels)).await;
-        Ok(own.map_err(ApiError::api::<Namespace>("list", plane))?.items)
+        Ok(own.map_err(ApiError::api::<Namespace>("list", "of the planes"))?.items)
     }
 
     fn planes(&self) -> Api<NetworkPlane> {
@@ -316,6 +336,10 @@ fn note(result: Result<(), ApiError>) {
 #[cfg(test)]
 mod tests {
     use foghorn_crds::AddressClaimStatus;
+    use k8s_openapi::{
+        apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time},
+        jiff::Timestamp,
+    };
 
     use super::*;
     use crate::planes::fixtures;
@@ -329,6 +353,24 @@ mod tests {
         assert_ne!(before, after);
         left.planes[0].metadata.resource_version = Some("8".into());
         assert_eq!(left.versions(), after, "what is written without a step is no step");
+    }
+
+    #[test]
+    fn a_namespace_that_ends_is_waited_for_but_is_nothing_to_be_done() {
+        let namespace = |deletion_timestamp| PartialObjectMeta::<Namespace> {
+            metadata: ObjectMeta { deletion_timestamp, ..ObjectMeta::default() },
+            ..PartialObjectMeta::default()
+        };
+        let mut left = Left { namespaces: vec![namespace(None)], ..Left::default() };
+        assert!(!left.is_nothing_of_ours() && !left.is_ending());
+        left.namespaces.push(namespace(Some(Time(Timestamp::UNIX_EPOCH))));
+        assert!(!left.is_nothing_of_ours() && !left.is_ending(), "not all of them end");
+        left.namespaces.remove(0);
+        assert!(left.is_nothing_of_ours() && left.is_ending());
+        assert!(!left.is_nothing());
+        left.planes.push(fixtures::plane("blue", "x.dev/blue"));
+        assert!(!left.is_nothing_of_ours() && left.is_ending());
+        assert!(!Left::default().is_ending());
     }
 
     #[test]
