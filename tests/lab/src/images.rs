@@ -67,8 +67,8 @@ pub fn build_images(architecture: Architecture) -> Result<Vec<PathBuf>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let root = root.canonicalize().map_err(Error::io(format!("finding {}", root.display())))?;
     let target = root.join("target/static");
-    println!("compiling operator and announcer for {}", architecture.name());
     let mut build = architecture.cargo_build()?;
+    println!("compiling operator and announcer for {}", architecture.name());
     build.args(["-p", "foghorn-operator", "-p", "foghorn-announcer"]);
     run(build.current_dir(&root).env("CARGO_TARGET_DIR", &target))?;
     let image = |part: &str, capability: Option<&str>| Image {
