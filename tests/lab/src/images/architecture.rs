@@ -76,6 +76,11 @@ impl Architecture {
         let cargo = env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
         let mut build = command(&[cargo.as_str(), "build", "--release", "--target", &target]);
         build.env("RUSTFLAGS", "-C target-feature=+crt-static");
+        // What cargo tells this program of itself: ring's build script would look at it, and all be compiled anew for another caller.
+        let told = |name: &str| ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|own| name.starts_with(own));
+        for (name, _) in env::vars_os().filter(|(name, _)| told(&name.to_string_lossy())) {
+            build.env_remove(name);
+        }
         if io::stderr().is_terminal() {
             // It takes minutes: a person wants to see it go on.
             build.stderr(Stdio::inherit());
