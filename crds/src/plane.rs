@@ -29,6 +29,7 @@ use crate::contract;
     selectable = ".spec.loadBalancerClass",
     validation = Rule::new("self.metadata.name.matches('^[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?$')").message("the name must be a DNS label of at most 40 characters"),
     validation = Rule::new("self.metadata.name != 'system'").message("the name system is reserved: foghorn-system is where the operator lives"),
+    validation = Rule::new("(has(self.spec.lease) && has(self.spec.lease.name) ? self.spec.lease.name : 'foghorn-' + self.metadata.name) == (has(oldSelf.spec.lease) && has(oldSelf.spec.lease.name) ? oldSelf.spec.lease.name : 'foghorn-' + self.metadata.name)").message("lease.name is immutable: with two Leases a plane would have two owners"),
     printcolumn(name = "Class", type_ = "string", json_path = ".spec.loadBalancerClass"),
     printcolumn(
         name = "Ready",
@@ -46,10 +47,6 @@ use crate::contract;
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = (
-    "(has(self.lease) && has(self.lease.name) ? self.lease.name : '') == (has(oldSelf.lease) && has(oldSelf.lease.name) ? oldSelf.lease.name : '')",
-    "lease.name is immutable: with two Leases a plane would have two owners"
-))]
 pub struct NetworkPlaneSpec {
     /// The `spec.loadBalancerClass` of the Services that this plane serves, for example `foghorn.dev/public-prod`.
     /// No other plane may have the same; it cannot be changed.
