@@ -167,7 +167,11 @@ impl Engine {
         match input {
             Input::Config(config) => self.set_config(now, *config),
             Input::Link(link) => self.set_link(now, link.map(|link| *link)),
-            Input::ApiTime(api_time) => self.api_time = Some(api_time),
+            Input::ApiTime(api_time) => {
+                if self.api_time.replace(api_time).is_none() {
+                    self.touched.extend(self.held.keys().cloned());
+                }
+            }
             Input::Tenure(epoch) => self.set_tenure(now, epoch),
             Input::Claim(claim) => {
                 if let Some(name) = claim.metadata.name.clone() {
@@ -227,6 +231,12 @@ impl Engine {
         self.outputs.pop_front()
     }
 
+    /// The tenure in which this node does what it does.
+    #[must_use]
+    pub fn epoch(&self) -> Option<Epoch> {
+        self.epoch
+    }
+
     /// How many claims have an address that this node announces.
     #[must_use]
     pub fn announced(&self) -> usize {
@@ -255,6 +265,8 @@ impl Engine {
             self.drop_all();
             self.l2 = None;
             self.plan_all(now);
+        } else {
+            self.check_again(now);
         }
     }
 
@@ -336,6 +348,8 @@ impl Engine {
     fn begin(&mut self, now: Instant, name: &str, claim: &AddressClaim) {
         let Some(config) = &self.config else { return };
         let identity = identity(config, claim);
+        let ending = claim.metadata.deletion_timestamp.is_some();
+        let announced = claim.status.as_ref().and_then(|status| status.address);
         let lease = claim.status.as_ref().and_then(|status| status.lease.as_ref());
         let remembered =
             lease.zip(self.api_time).map(|(lease, api_time)| status::remembered(lease, api_time));
@@ -349,12 +363,18 @@ impl Engine {
         };
         let rng = StdRng::seed_from_u64(self.rng.random());
         let mut held = Held::new(identity, Client::new(client_config, rng));
-        held.releasing = claim.metadata.deletion_timestamp.is_some();
+        held.releasing = ending;
         self.by_hardware_address.insert(held.identity.hardware_address, name.to_owned());
         self.held.insert(name.to_owned(), held);
         match remembered.filter(|lease| lease.expires_at > now && self.usable(name, lease).is_ok()) {
+            // The last holder had it from the server, but did not live to see whether it is free.
+            Some(lease) if !ending && announced != Some(lease.address) => {
+                self.tell(now, name, dhcp::Input::Confirm(lease.address));
+            }
             Some(lease) => {
-                self.by_address.insert(lease.address, name.to_owned());
+                if !ending {
+                    self.by_address.insert(lease.address, name.to_owned());
+                }
                 self.due(name, now + TAKEOVER_REPORT_DELAY);
                 self.tell(now, name, dhcp::Input::Resume(lease));
             }
@@ -460,10 +480,19 @@ impl Engine {
         }
     }
 
-    fn checked(&mut self, now: Instant, address: Ipv4Addr, verdict: Verdict) {
+    fn checked(&mut self, now: Instant, address: Ipv4Addr, mut verdict: Verdict) {
         let Some(name) = self.by_address.get(&address).cloned() else { return };
-        if let Some(held) = self.held.get_mut(&name) {
-            held.checking = None;
+        let Some(held) = self.held.get_mut(&name) else { return };
+        held.checking = None;
+        // The configuration may have changed since the probes began.
+        if verdict == Verdict::Clear
+            && let Some(lease) = held.client.lease().cloned()
+            && let Err(refused) = self.usable(&name, &lease)
+        {
+            verdict = self.refuse(&name, &lease, refused);
+        }
+        if verdict != Verdict::Clear {
+            self.by_address.remove(&address);
         }
         self.tell(now, &name, dhcp::Input::Checked(verdict));
     }
@@ -540,31 +569,34 @@ impl Engine {
                 }
                 self.tell_l2(now, l2::Input::Probe(lease.address));
             }
-            Err(Refused { why, in_use }) => {
-                warn!(claim = name, server = %lease.server_id, why, "address refused");
-                if let Some(held) = self.held.get_mut(name) {
-                    held.remark = Some(why);
-                    held.refused = true;
-                }
-                // A server that is told that an address is in use gives another one.
-                let verdict = if in_use { Verdict::Conflict } else { Verdict::Refused };
+            Err(refused) => {
+                let verdict = self.refuse(name, lease, refused);
                 self.tell(now, name, dhcp::Input::Checked(verdict));
             }
         }
     }
 
-    /// Gives up addresses that the plane's configuration no longer allows, such as that of a node that is new.
+    /// Notes why the claim may not have the leased address; gives what the server is told.
+    fn refuse(&mut self, name: &str, lease: &Lease, Refused { in_use, why }: Refused) -> Verdict {
+        warn!(claim = name, server = %lease.server_id, why, "address refused");
+        if let Some(held) = self.held.get_mut(name) {
+            held.remark = Some(why);
+            held.refused = true;
+        }
+        // A server that is told that an address is in use gives another one.
+        if in_use { Verdict::Conflict } else { Verdict::Refused }
+    }
+
+    /// Gives up addresses that may no longer be had, such as that of a node that is new. Those that are still being
+    /// checked are looked at again at the end of the check.
     fn check_again(&mut self, now: Instant) {
         let announced = self.held.iter().filter(|(_, held)| held.announced.is_some());
         let leases = announced.filter_map(|(name, held)| Some((name.clone(), held.client.lease()?.clone())));
         for (name, lease) in leases.collect::<Vec<_>>() {
-            let Err(Refused { why, .. }) = self.usable(&name, &lease) else { continue };
-            warn!(claim = name, why, "address refused");
-            if let Some(held) = self.held.get_mut(&name) {
-                held.remark = Some(why);
-                held.refused = true;
+            if let Err(refused) = self.usable(&name, &lease) {
+                self.refuse(&name, &lease, refused);
+                self.tell(now, &name, dhcp::Input::Refused);
             }
-            self.tell(now, &name, dhcp::Input::Refused);
         }
     }
 
@@ -661,9 +693,8 @@ impl Engine {
 
     /// After the client has spoken: its timer, what the interface receives for it, and what there is to report.
     fn after(&mut self, now: Instant, name: &str) {
-        let claim = self.claims.get(name);
-        let ending = claim.is_some_and(|claim| claim.metadata.deletion_timestamp.is_some());
-        let generation = claim.and_then(|claim| claim.metadata.generation);
+        let claim = self.claims.get(name).cloned();
+        let ending = claim.as_ref().is_some_and(|claim| claim.metadata.deletion_timestamp.is_some());
         let Some(held) = self.held.get_mut(name) else { return };
         let timeout = held.client.poll_timeout().map(|(at, _)| at);
         if held.armed != timeout {
@@ -684,7 +715,8 @@ impl Engine {
             self.plan(now, name);
             return;
         }
-        let facts = held.facts(now, generation);
+        let Some(claim) = claim else { return };
+        let facts = held.facts(now, &claim.metadata);
         let said = held.report.said.as_ref();
         if said == Some(&facts) {
             return;
@@ -711,13 +743,13 @@ impl Engine {
     }
 
     fn report(&mut self, now: Instant, name: &str) {
+        let Some(held) = self.held.get_mut(name) else { return };
+        held.report.due = None;
         let (Some(epoch), Some(api_time), Some(link)) = (self.epoch, self.api_time, &self.link) else {
             return;
         };
         let Some(claim) = self.claims.get(name) else { return };
-        let Some(held) = self.held.get_mut(name) else { return };
-        held.report.due = None;
-        let facts = held.facts(now, claim.metadata.generation);
+        let facts = held.facts(now, &claim.metadata);
         let Some(time) = api_time.timestamp(now) else { return };
         let reporter = Reporter {
             node: &self.node,

@@ -9,6 +9,7 @@ use std::net::Ipv4Addr;
 use foghorn_announcer::engine::Input;
 use foghorn_crds::{ClaimState, conditions::reasons};
 use foghorn_l2::ArpFrame;
+use foghorn_membership::Epoch;
 use network::{DISCOVER, MS, NIC, NODE, Network, RELEASE, REQUEST, ROUTER, SECOND, SERVER, link};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
@@ -329,4 +330,146 @@ fn garbage_from_the_wire_changes_nothing() {
         network.frame(&frame);
     }
     assert_eq!(network.who_has(address), Some(NIC));
+}
+
+#[test]
+fn an_address_that_was_in_use_elsewhere_may_go_to_another_claim_later() {
+    let mut network = Network::new();
+    let address = network.server.pool[0];
+    network.server.pool = vec![address];
+    network.hosts.insert(address, [2, 0, 0, 0, 0, 0x77]);
+    network.claim("web");
+    network.run(SECOND);
+    network.delete("web");
+    network.run(SECOND);
+    network.input(Input::ClaimGone("default.web.ipv4"));
+    network.hosts.remove(&address);
+    network.server.declined.clear();
+    network.claim("other");
+    network.run(2 * SECOND);
+    assert_eq!(network.address("other"), Some(address), "{:?}", network.reason("other"));
+}
+
+#[test]
+fn an_address_that_was_given_back_for_a_dead_owner_may_go_to_another_claim() {
+    let mut first = Network::new();
+    first.claim("web");
+    first.run(SECOND);
+    let mut claim = first.stored("web");
+    claim.metadata.deletion_timestamp =
+        Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(k8s_openapi::jiff::Timestamp::UNIX_EPOCH));
+    let address = first.address("web").unwrap();
+    let mut next = Network::standby();
+    next.server = first.server;
+    next.now = first.now + 5 * SECOND;
+    next.put(claim);
+    next.own(2);
+    next.run(SECOND);
+    next.claim("other");
+    next.run(2 * SECOND);
+    assert_eq!(next.address("other"), Some(address), "{:?}", next.reason("other"));
+}
+
+#[test]
+fn another_claim_of_the_same_name_is_told_its_address_too() {
+    let mut network = Network::new();
+    network.claim("web");
+    network.run(5 * SECOND);
+    let address = network.address("web");
+    let mut again = network::claim("web");
+    again.metadata.uid = Some("another".into());
+    network.put(again);
+    network.run(2 * SECOND);
+    let report = network.last_report("web").unwrap();
+    assert_eq!(report.uid.as_deref(), Some("another"));
+    assert_eq!(report.status.address, address);
+}
+
+#[test]
+fn a_lease_that_its_dead_owner_was_still_checking_is_checked_before_it_is_announced() {
+    let mut config = network::config();
+    config.announce.max_per_second = 1;
+    let mut first = Network::standby();
+    first.input(Input::Config(Box::new(config)));
+    first.own(1);
+    (0..4).for_each(|n| first.claim(&format!("web-{n}")));
+    first.run(3 * SECOND);
+    let claim = first.stored("web-3");
+    let status = claim.status.clone().unwrap();
+    assert_eq!((status.state, status.address), (Some(ClaimState::Checking), None));
+    let address = status.lease.unwrap().address;
+
+    let mut next = Network::standby();
+    next.server = first.server;
+    next.now = first.now + 5 * SECOND;
+    next.hosts.insert(address, [2, 0, 0, 0, 0, 0x77]);
+    next.put(claim);
+    next.own(2);
+    assert_eq!(next.who_has(address), None);
+    next.run(5 * SECOND);
+    assert_eq!(next.who_has(address), None);
+    assert!(next.server.declined.contains(&address));
+    next.run(30 * SECOND);
+    assert!(next.address("web-3").is_some_and(|other| other != address));
+}
+
+#[test]
+fn an_address_that_a_new_configuration_forbids_while_it_is_checked_is_never_announced() {
+    let mut network = Network::new();
+    network.claim("web");
+    network.run(300 * MS);
+    let address = *network.server.leases.values().next().unwrap();
+    let mut config = network::config();
+    config.allowed_subnets = vec!["198.51.100.0/24".parse().unwrap()];
+    network.input(Input::Config(Box::new(config)));
+    network.run(2 * SECOND);
+    assert_eq!(network.who_has(address), None);
+    assert_eq!(network.reason("web").0, reasons::ADDRESS_REFUSED);
+    assert_eq!(network.server.received.last(), Some(&(RELEASE, false)));
+}
+
+#[test]
+fn a_forbidden_address_goes_back_even_if_its_renewal_still_waits_for_the_way_to_the_server() {
+    let mut network = Network::new();
+    network.server.lease_time = 120;
+    network.claim("web");
+    network.run(SECOND);
+    let server = network.hosts.remove(&SERVER).unwrap();
+    while network.engine.poll_timeout().is_some()
+        && network.last_report("web").unwrap().status.state != Some(ClaimState::Renewing)
+    {
+        network.run(SECOND / 10);
+    }
+    network.hosts.insert(SERVER, server);
+    let mut config = network::config();
+    config.allowed_subnets = vec!["198.51.100.0/24".parse().unwrap()];
+    network.input(Input::Config(Box::new(config)));
+    network.run(4 * SECOND);
+    assert_eq!(network.server.count(RELEASE), 1);
+}
+
+#[test]
+fn an_address_that_the_node_itself_takes_is_given_up() {
+    let mut network = Network::new();
+    network.claim("web");
+    network.run(SECOND);
+    let address = network.address("web").unwrap();
+    let mut link = link();
+    link.addresses.push((address, 24));
+    network.input(Input::Link(Some(Box::new(link))));
+    network.run(SECOND);
+    assert_eq!(network.who_has(address), None);
+    assert_eq!(network.reason("web").0, reasons::ADDRESS_REFUSED);
+}
+
+#[test]
+fn what_could_not_be_dated_is_reported_once_the_api_servers_time_is_known() {
+    let mut network = Network::standby();
+    network.input(Input::Tenure(Some(Epoch { created: 1, transitions: 1 })));
+    network.claim("web");
+    network.run(5 * SECOND);
+    assert!(network.reports.is_empty());
+    network.own(1);
+    network.run(SECOND);
+    assert!(network.address("web").is_some());
 }

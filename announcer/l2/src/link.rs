@@ -223,6 +223,9 @@ impl L2 {
             Input::Probe(address) => self.probe(now, address),
             Input::CancelProbe(address) => self.cancel_probe(address),
             Input::Resolve { sender, target } => {
+                // Whoever is still to be told that a former question came to nothing waits for this answer.
+                self.outputs
+                    .retain(|output| !matches!(output, Output::Unresolved { target: of } if *of == target));
                 if let Some(mac) = self.resolver.ask(now, sender, target) {
                     self.outputs.push_back(Output::Resolved { target, mac });
                 }

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use foghorn_clock::Instant;
 use foghorn_crds::{ClaimState, conditions::reasons};
 use foghorn_dhcp::{Client, Identity, Lease, LostReason, Problem, State, Transmit};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 /// A claim, its DHCP client, and what of it is on the wire.
 #[derive(Debug)]
@@ -43,6 +44,8 @@ pub(super) struct Reporting {
 /// All of a claim that its status tells, but for what changes with every try.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Facts {
+    /// Of the claim: another one of the same name was told nothing yet.
+    pub(super) uid: Option<String>,
     pub(super) generation: Option<i64>,
     pub(super) state: ClaimState,
     pub(super) address: Option<Ipv4Addr>,
@@ -70,7 +73,7 @@ impl Held {
     }
 
     /// What the claim's status should tell now.
-    pub(super) fn facts(&self, now: Instant, generation: Option<i64>) -> Facts {
+    pub(super) fn facts(&self, now: Instant, claim: &ObjectMeta) -> Facts {
         let reason = self.reason(now);
         let state = match self.client.state() {
             _ if self.released => ClaimState::Released,
@@ -86,7 +89,14 @@ impl Held {
         };
         // A lease that is still being checked is told too: if this node dies now, the next one knows of it.
         let lease = self.client.lease().filter(|_| !self.released).cloned();
-        Facts { generation, state, address: self.announced, lease, reason }
+        Facts {
+            uid: claim.uid.clone(),
+            generation: claim.generation,
+            state,
+            address: self.announced,
+            lease,
+            reason,
+        }
     }
 
     /// The reason in the claim's `Ready` condition.
