@@ -117,7 +117,7 @@ impl Permit {
     fn holds(&self) -> bool {
         let standing = *self.standing.borrow();
         let now: Instant = (self.clock)();
-        standing.epoch == self.epoch && standing.holds(now)
+        now < standing.permit_in(self.epoch)
     }
 }
 

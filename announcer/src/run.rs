@@ -215,7 +215,7 @@ impl Announcer {
 
     fn send(&self, kind: crate::engine::FrameKind, frame: &[u8]) {
         let standing = self.election.as_ref().map(|elected| *elected.standing.borrow());
-        let permit = standing.filter(|s| s.holding).map_or(Instant::ZERO, |s| s.permit);
+        let permit = standing.zip(self.engine.epoch()).map_or(Instant::ZERO, |(s, epoch)| s.permit_in(epoch));
         let Some(socket) = &self.socket else { return };
         match socket.send_before(frame, permit) {
             Ok(()) => self.metrics.sent(kind),

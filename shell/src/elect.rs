@@ -33,7 +33,14 @@ impl Standing {
     /// Whether this process may act at `now`.
     #[must_use]
     pub fn holds(&self, now: Instant) -> bool {
-        self.holding && now < self.permit
+        now < self.permit_in(self.epoch)
+    }
+
+    /// Until when this process may act in the tenure of that epoch; past (`Instant::ZERO`) if that is not the one under
+    /// way. What was begun in an earlier tenure is outdated, even if this process holds again.
+    #[must_use]
+    pub fn permit_in(&self, epoch: Epoch) -> Instant {
+        if self.holding && self.epoch == epoch { self.permit } else { Instant::ZERO }
     }
 }
 
@@ -207,5 +214,23 @@ fn is_base(lease: &Lease, write: &Write) -> bool {
     match &write.precondition {
         Precondition::Absent => false,
         Precondition::Version(version) => lease.metadata.resource_version.as_ref() == Some(version),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn the_permit_of_a_tenure_is_none_for_what_an_earlier_one_began() {
+        let earlier = Epoch { created: 1, transitions: 4 };
+        let epoch = Epoch { created: 1, transitions: 6 };
+        let permit = Instant::from_boot(Duration::from_secs(9));
+        let standing = Standing { holding: true, epoch, permit };
+        assert_eq!(standing.permit_in(epoch), permit);
+        assert_eq!(standing.permit_in(earlier), Instant::ZERO);
+        assert_eq!(Standing { holding: false, ..standing }.permit_in(epoch), Instant::ZERO);
     }
 }
