@@ -369,7 +369,7 @@ impl Engine {
         match remembered.filter(|lease| lease.expires_at > now && self.usable(name, lease).is_ok()) {
             // The last holder had it from the server, but did not live to see whether it is free.
             Some(lease) if !ending && announced != Some(lease.address) => {
-                self.tell(now, name, dhcp::Input::Confirm(lease.address));
+                self.tell(now, name, dhcp::Input::Recheck(lease));
             }
             Some(lease) => {
                 if !ending {

@@ -473,3 +473,22 @@ fn what_could_not_be_dated_is_reported_once_the_api_servers_time_is_known() {
     network.run(SECOND);
     assert!(network.address("web").is_some());
 }
+
+#[test]
+fn a_claim_that_is_deleted_while_a_dead_owners_lease_is_checked_gives_that_lease_back() {
+    let mut first = Network::new();
+    first.claim("web");
+    first.run(SECOND);
+    let mut claim = first.stored("web");
+    claim.status.as_mut().unwrap().address = None;
+    let mut next = Network::standby();
+    next.now = first.now;
+    next.server = first.server;
+    next.put(claim);
+    next.own(2);
+    next.run(200 * MS);
+    next.delete("web");
+    next.run(SECOND);
+    assert!(next.server.leases.is_empty());
+    assert_eq!(next.last_report("web").unwrap().status.state, Some(ClaimState::Released));
+}

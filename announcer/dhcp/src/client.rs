@@ -73,6 +73,7 @@ impl Client {
         let phase = match input {
             Input::Start => self.start(now, phase),
             Input::Resume(lease) => self.resume(now, phase, lease.ordered()),
+            Input::Recheck(lease) => self.recheck(now, phase, lease.ordered()),
             Input::Confirm(address) => self.confirm(now, phase, address),
             Input::Reply(reply) => self.take_reply(now, phase, reply),
             Input::Checked(verdict) => self.checked(now, phase, verdict),
@@ -166,6 +167,17 @@ impl Client {
         }
         self.outputs.push_back(Output::Bound(lease.clone()));
         self.init_reboot(now, Remembered::InUse(lease))
+    }
+
+    fn recheck(&mut self, now: Instant, phase: Phase, lease: Lease) -> Phase {
+        if phase.is_running() {
+            return phase;
+        }
+        if lease.expires_at <= now {
+            self.wish = Some(lease.address);
+            return self.init(now, Duration::ZERO);
+        }
+        self.check(lease)
     }
 
     fn confirm(&mut self, now: Instant, phase: Phase, address: Ipv4Addr) -> Phase {

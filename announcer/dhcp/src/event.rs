@@ -12,6 +12,9 @@ pub enum Input<'a> {
     /// Take over a lease that is known to be valid: it is in use at once, by its own times, and confirmed by
     /// INIT-REBOOT in the background. An expired one becomes a wish and is acquired anew.
     Resume(Lease),
+    /// Take over a lease that is known to be valid, but whose address was not found free yet: it is checked first. An
+    /// expired one becomes a wish and is acquired anew.
+    Recheck(Lease),
     /// Confirm a remembered address of which it is not known whether it is still leased, before it is used.
     Confirm(Ipv4Addr),
     /// A reply from the wire.

@@ -77,7 +77,7 @@ impl Client {
         }
     }
 
-    fn check(&mut self, lease: Lease) -> Phase {
+    pub(crate) fn check(&mut self, lease: Lease) -> Phase {
         self.outputs.push_back(Output::Check(lease.clone()));
         Phase::Checking(lease)
     }
