@@ -111,12 +111,15 @@ pub(crate) fn ingress(service: &Service) -> &[LoadBalancerIngress] {
     balancer.and_then(|balancer| balancer.ingress.as_deref()).unwrap_or_default()
 }
 
-/// What is to be said of a live claim. `others` are all other claims of all planes; `refused` the cluster's networks.
+/// What is to be said of a live claim. `others` are the other claims of all planes that have its address and may have
+/// it; `refused` are the cluster's networks. An address belongs to the claim whose Service it `is_published` for, else to
+/// the oldest one: announcers of one plane cannot take an address from a Service of another by claiming it too.
 pub(crate) fn of_claim<'a>(
     claim: &AddressClaim,
     plane: &NetworkPlane,
     refused: &[RefusedNetwork],
     others: impl IntoIterator<Item = &'a AddressClaim>,
+    is_published: impl Fn(&AddressClaim) -> bool,
 ) -> Publication {
     let plane_name = plane.name_any();
     let status = claim.status.clone().unwrap_or_default();
@@ -135,17 +138,18 @@ pub(crate) fn of_claim<'a>(
     if let Err(refusal) = check(address, claim, plane, refused) {
         return Publication::none(claim_reasons::ADDRESS_REFUSED, format!("plane {plane_name}: {refusal}"));
     }
-    let older = others
+    let precedence = |claim: &AddressClaim| (!is_published(claim), age(claim));
+    let owner = others
         .into_iter()
         .filter(|other| other.uid() != claim.uid() && held_address(other) == Some(address))
-        .find(|other| age(other) < age(claim));
-    if let Some(owner) = older {
+        .find(|other| precedence(other) < precedence(claim));
+    if let Some(owner) = owner {
         let service = &owner.spec.service_ref;
         return Publication::none(
             reasons::ADDRESS_TAKEN,
             format!(
-                "{address} is the address of Service {}/{} on plane {}, whose claim is older: do the DHCP servers of \
-                 two planes give the same addresses?",
+                "{address} is the address of Service {}/{} on plane {}, which had it first: do the DHCP servers of two \
+                 planes give the same addresses?",
                 service.namespace, service.name, owner.spec.plane
             ),
         );
@@ -170,8 +174,8 @@ fn age(claim: &AddressClaim) -> (Option<Timestamp>, Option<String>) {
     (claim.creation_timestamp().map(|time| time.0), claim.uid())
 }
 
-/// Announcers check this too; that they did is not relied on.
-fn check(
+/// Whether the policy of the claim's plane allows the address. Announcers check this too; that they did is not relied on.
+pub(crate) fn check(
     address: Ipv4Addr,
     claim: &AddressClaim,
     plane: &NetworkPlane,
@@ -239,6 +243,11 @@ pub(crate) fn transition(before: &Service, after: &Publication) -> Option<Notice
     }
 }
 
+/// Whether the Service's status says, by our word, that the address is its own.
+pub(crate) fn publishes(service: &Service, address: Ipv4Addr) -> bool {
+    condition(service).is_some_and(|condition| condition.status == "True") && has(service, address)
+}
+
 fn has(service: &Service, address: Ipv4Addr) -> bool {
     let address = address.to_string();
     ingress(service).iter().any(|ingress| ingress.ip.as_ref() == Some(&address))
@@ -299,7 +308,9 @@ mod tests {
     fn an_address_outside_the_allowed_subnets_is_refused_and_an_unreadable_subnet_allows_none() {
         let mut plane = plane("a").build();
         plane.spec.allowed_subnets = vec!["203.0.113.64/26".into()];
-        let publish = |plane: &NetworkPlane, address| of_claim(&bound("web", address), plane, &refused(), []);
+        let publish = |plane: &NetworkPlane, address| {
+            of_claim(&bound("web", address), plane, &refused(), [], |_| false)
+        };
         assert_eq!(publish(&plane, "203.0.113.7").reason, claim_reasons::ADDRESS_REFUSED);
         assert_eq!(publish(&plane, "203.0.113.70").ingress, Ingress::Address(ip("203.0.113.70")));
         plane.spec.allowed_subnets = vec!["203.0.113.64".into()];
@@ -314,6 +325,29 @@ mod tests {
         assert_eq!(publication.reason, reasons::ADDRESS_TAKEN);
         assert!(publication.message.contains("shop/api on plane a"), "{}", publication.message);
         assert_eq!(of(&older, std::slice::from_ref(&younger)).ingress, Ingress::Address(ip("203.0.113.7")));
+    }
+
+    #[test]
+    fn an_older_claim_that_comes_by_a_published_address_does_not_take_it() {
+        let intruder = bound("api", "203.0.113.7");
+        let published = created(bound("web", "203.0.113.7"), 9);
+        let of = |claim: &AddressClaim, other: &AddressClaim| {
+            let is_published = |claim: &AddressClaim| claim.uid() == published.uid();
+            of_claim(claim, &plane("a").build(), &refused(), [other], is_published)
+        };
+        assert_eq!(of(&published, &intruder).ingress, Ingress::Address(ip("203.0.113.7")));
+        let publication = of(&intruder, &published);
+        assert_eq!(publication.reason, reasons::ADDRESS_TAKEN);
+        assert!(publication.message.contains("shop/web"), "{}", publication.message);
+    }
+
+    #[test]
+    fn only_what_our_condition_confirms_is_published() {
+        let mut service = service("web").build();
+        service.status = of(&bound("web", "203.0.113.7"), &[]).status(&service, at(1));
+        assert!(publishes(&service, ip("203.0.113.7")) && !publishes(&service, ip("203.0.113.8")));
+        service.status.as_mut().unwrap().conditions = None;
+        assert!(!publishes(&service, ip("203.0.113.7")));
     }
 
     #[test]
@@ -432,7 +466,7 @@ mod tests {
     }
 
     fn of(claim: &AddressClaim, others: &[AddressClaim]) -> Publication {
-        of_claim(claim, &plane("a").build(), &refused(), others)
+        of_claim(claim, &plane("a").build(), &refused(), others, |_| false)
     }
 
     fn refused() -> [RefusedNetwork; 1] {

@@ -20,7 +20,7 @@ pub(crate) const LIMIT_REACHED: &str = "LimitReached";
 pub(crate) const FORMER_CLAIM_ENDING: &str = "FormerClaimEnding";
 /// No announcer has taken the claim up yet.
 pub(crate) const WAITING_FOR_ANNOUNCER: &str = "WaitingForAnnouncer";
-/// The address is one that an older claim has.
+/// The address is one that another Service had first.
 pub(crate) const ADDRESS_TAKEN: &str = "AddressTaken";
 /// Someone else keeps changing the Service's status or finalizers.
 pub(crate) const STATUS_DISPUTED: &str = "StatusDisputed";

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use foghorn_crds::{AddressClaim, AddressFamily, ClaimState, NetworkPlane, contract};
+use foghorn_crds::{AddressClaim, AddressFamily, ClaimState, NetworkPlane, RefusedNetwork, contract};
 use k8s_openapi::{api::core::v1::Service, jiff::Timestamp};
 use kube::{
     Resource, ResourceExt,
@@ -157,7 +157,7 @@ async fn begin(state: &State, service: &Service, plane: &NetworkPlane) -> Result
         // Made by the previous reconciliation, and not in the watch yet.
         return Ok(Action::requeue(SOON));
     }
-    let publication = publish::of_claim(&claim, plane, &[], []);
+    let publication = publish::of_claim(&claim, plane, &[], [], |_| false);
     Ok(publish(state, &service, publication).await?.1)
 }
 
@@ -185,9 +185,12 @@ async fn keep(
             Verdict::Stopped(until) => return Ok(at(now, until)),
         }
     }
-    let claims = state.ctx.claims.store().state();
-    let others = claims.iter().map(|claim| &**claim).filter(|claim| claim::is_genuine(claim));
-    let publication = publish::of_claim(claim, plane, &state.refused_networks(), others);
+    let refused = state.refused_networks();
+    let rivals = state.rivals_of(claim, &refused);
+    let publication =
+        publish::of_claim(claim, plane, &refused, rivals.iter().map(|rival| &**rival), |claim| {
+            state.is_published(claim)
+        });
     Ok(publish(state, &service, publication).await?.1)
 }
 
@@ -227,6 +230,28 @@ fn admit(state: &State, service: &Service, plane: &NetworkPlane) -> Result<(), U
 }
 
 impl State {
+    /// The other claims, of all planes, that have the address of `claim` and may have it.
+    fn rivals_of(&self, claim: &AddressClaim, refused: &[RefusedNetwork]) -> Vec<Arc<AddressClaim>> {
+        let Some(address) = publish::held_address(claim) else { return Vec::new() };
+        let mut rivals = self.ctx.claims.store().state_filter(|other| {
+            publish::held_address(other) == Some(address)
+                && other.uid() != claim.uid()
+                && claim::is_genuine(other)
+        });
+        rivals.retain(|rival| {
+            let plane = self.ctx.planes.store().get(&ObjectRef::new(&rival.spec.plane));
+            plane.is_some_and(|plane| publish::check(address, rival, &plane, refused).is_ok())
+        });
+        rivals
+    }
+
+    /// Whether the address of the claim is in the status of its Service.
+    fn is_published(&self, claim: &AddressClaim) -> bool {
+        let address = publish::held_address(claim);
+        let service = self.service_of(claim);
+        address.zip(service).is_some_and(|(address, service)| publish::publishes(&service, address))
+    }
+
     /// The Services without a claim that `plane` would serve if it had addresses for all.
     fn waiting(&self, plane: &NetworkPlane, with_claim: &BTreeSet<Key>) -> Vec<(Key, Waiting)> {
         let planes = self.ctx.planes.store().state();
