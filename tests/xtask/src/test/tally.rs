@@ -22,11 +22,15 @@ impl Tally {
     /// A step that passes or fails as a whole.
     pub(crate) fn check(&mut self, heading: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
         let done = step(heading, work);
+        self.count(&done);
+        done
+    }
+
+    fn count(&mut self, done: &Result<()>) {
         match done {
             Ok(()) => self.passed += 1,
             Err(_) => self.failed += 1,
         }
-        done
     }
 
     /// A step that is not done on this machine, with the reason.
@@ -36,32 +40,30 @@ impl Tally {
     }
 
     /// `cargo test`, whose results are counted.
-    pub(crate) fn cargo_test(&mut self, heading: &str, mut command: Command) -> Result<()> {
-        let before = self.failed;
-        let done = step(heading, || {
-            let doing = format!("running {}", shown(&command));
-            let child = command.stdout(Stdio::piped()).spawn();
-            let mut child = child.map_err(|source| Error::Io { doing, source })?;
-            if let Some(stdout) = child.stdout.take() {
-                for line in BufReader::new(stdout).split(b'\n').map_while(std::io::Result::ok) {
-                    let line = String::from_utf8_lossy(&line);
-                    say(&line);
-                    self.add(&line);
-                }
+    pub(crate) fn cargo_test(&mut self, heading: &str, command: Command) -> Result<()> {
+        step(heading, || self.count_results(command))
+    }
+
+    fn count_results(&mut self, mut command: Command) -> Result<()> {
+        let (doing, before) = (format!("running {}", shown(&command)), self.failed);
+        let child = command.stdout(Stdio::piped()).spawn();
+        let mut child = child.map_err(|source| Error::Io { doing, source })?;
+        if let Some(stdout) = child.stdout.take() {
+            for line in BufReader::new(stdout).split(b'\n').map_while(std::io::Result::ok) {
+                let line = String::from_utf8_lossy(&line);
+                say(&line);
+                self.add(&line);
             }
-            let status =
-                child.wait().map_err(|source| Error::Io { doing: "waiting for cargo".to_owned(), source })?;
-            if status.success() {
-                Ok(())
-            } else {
-                Err(Error::Config(format!("`{}` failed", shown(&command))))
-            }
-        });
-        if done.is_err() && self.failed == before {
+        }
+        let doing = "waiting for cargo".to_owned();
+        if child.wait().map_err(|source| Error::Io { doing, source })?.success() {
+            return Ok(());
+        }
+        if self.failed == before {
             // It did not compile.
             self.failed += 1;
         }
-        done
+        Err(Error::Config(format!("`{}` failed", shown(&command))))
     }
 
     /// How many have passed so far.
@@ -113,16 +115,16 @@ mod tests {
     #[test]
     fn a_check_counts_as_one_and_what_is_skipped_is_named() {
         let mut tally = Tally::default();
-        tally.check("passes", || Ok(())).unwrap();
-        tally.check("fails", || Err(Error::NotRoot)).unwrap_err();
-        tally.skip("images for another processor");
+        tally.count(&Ok(()));
+        tally.count(&Err(Error::NotRoot));
+        tally.skipped.push("images for another processor".to_owned());
         assert_eq!(tally.to_string(), "\nskipped: images for another processor\n1 passed, 1 failed");
     }
 
     #[test]
     fn cargo_that_fails_without_a_result_is_one_failure() {
         let mut tally = Tally::default();
-        tally.cargo_test("does not compile", Command::new("false")).unwrap_err();
+        tally.count_results(Command::new("false")).unwrap_err();
         assert_eq!((tally.passed, tally.failed), (0, 1));
     }
 }
