@@ -7,8 +7,11 @@
 //! Every frame speaks for an address or an identity of the plane. So each is sent only while the permit of this
 //! tenure holds; the shell compares it with a fresh clock right before.
 
+mod addresses;
 mod api_time;
+mod frames;
 mod held;
+mod reports;
 mod starts;
 mod status;
 
@@ -41,8 +44,6 @@ pub use self::api_time::ApiTime;
 use self::{held::Held, starts::Starts, status::Reporter};
 use crate::metrics::Metrics;
 
-/// How long a change that nobody waits for may stay unreported, so that what follows it goes into the same write.
-const REPORT_DELAY: Duration = Duration::from_secs(1);
 /// The same for a claim that was just taken over.
 const TAKEOVER_REPORT_DELAY: Duration = Duration::from_millis(300);
 /// Confirmations of leases that were taken over are spread by this much for each of them.
@@ -394,36 +395,6 @@ impl Engine {
         self.tell(now, name, dhcp::Input::Release);
     }
 
-    fn receive(&mut self, now: Instant, bytes: &[u8], udp_checksum: UdpChecksum) {
-        let Some(l2) = &mut self.l2 else { return };
-        let datagram = match frame::parse(bytes, udp_checksum) {
-            Ok(datagram) => datagram,
-            Err(frame::FrameError::EtherType(_)) => {
-                l2.handle_input(now, l2::Input::Frame(bytes));
-                return;
-            }
-            Err(error) => {
-                debug!(%error, "frame dropped");
-                self.metrics.dropped("malformed");
-                return;
-            }
-        };
-        let reply = match wire::parse(datagram.payload) {
-            Ok(reply) => reply,
-            Err(error) => {
-                debug!(%error, from = %datagram.addressing.from, "DHCP message dropped");
-                self.metrics.dropped("malformed");
-                return;
-            }
-        };
-        let Some(name) = self.by_hardware_address.get(&reply.hardware_address).cloned() else {
-            self.metrics.dropped("foreign");
-            return;
-        };
-        self.metrics.received(reply.kind);
-        self.tell(now, &name, dhcp::Input::Reply(&reply));
-    }
-
     fn tell(&mut self, now: Instant, name: &str, input: dhcp::Input<'_>) {
         if let Some(held) = self.held.get_mut(name) {
             held.client.handle_input(now, input);
@@ -447,6 +418,7 @@ impl Engine {
             }
             let Some(name) = self.touched.pop_first() else { break };
             states_changed = true;
+            self.listen(&name);
             while let Some(output) = self.held.get_mut(&name).and_then(|held| held.client.poll_output()) {
                 self.take_client(now, &name, output);
             }
@@ -480,30 +452,6 @@ impl Engine {
         }
     }
 
-    fn checked(&mut self, now: Instant, address: Ipv4Addr, mut verdict: Verdict) {
-        let Some(name) = self.by_address.get(&address).cloned() else { return };
-        let Some(held) = self.held.get_mut(&name) else { return };
-        held.checking = None;
-        // The configuration may have changed since the probes began.
-        if verdict == Verdict::Clear
-            && let Some(lease) = held.client.lease().cloned()
-            && let Err(refused) = self.usable(&name, &lease)
-        {
-            verdict = self.refuse(&name, &lease, refused);
-        }
-        if verdict != Verdict::Clear {
-            self.by_address.remove(&address);
-        }
-        self.tell(now, &name, dhcp::Input::Checked(verdict));
-    }
-
-    fn remark(&mut self, address: Ipv4Addr, remark: String) {
-        let name = self.by_address.get(&address);
-        if let Some(held) = name.and_then(|name| self.held.get_mut(name)) {
-            held.remark = Some(remark);
-        }
-    }
-
     fn take_client(&mut self, now: Instant, name: &str, output: dhcp::Output) {
         match output {
             dhcp::Output::Transmit(transmit) => self.transmit(now, name, transmit),
@@ -527,241 +475,15 @@ impl Engine {
         }
     }
 
-    /// Whether the claim may have the leased address: the policy, and what this node itself knows.
-    fn usable(&self, name: &str, lease: &Lease) -> Result<(), Refused> {
-        let Some(config) = &self.config else { return Ok(()) };
-        let policy = AddressPolicy {
-            allowed: &config.allowed_subnets,
-            refused: &config.refused_networks,
-            routers: &lease.routers,
-            server: Some(lease.server_id),
-            prefix_length: lease.subnet_mask.and_then(|mask| ipnet::ipv4_mask_to_prefix(mask).ok()),
-        };
-        policy.check(lease.address).map_err(|refusal| Refused {
-            in_use: matches!(
-                refusal,
-                Refusal::ClusterNetwork { .. } | Refusal::Router(_) | Refusal::Server(_)
-            ),
-            why: refusal.to_string(),
-        })?;
-        let in_use = |why| Err(Refused { in_use: true, why });
-        if self.link.iter().flat_map(|link| &link.addresses).any(|(own, _)| *own == lease.address) {
-            return in_use(format!("{} is an address of node {}", lease.address, self.node));
-        }
-        match self.by_address.get(&lease.address) {
-            Some(other) if other != name => {
-                in_use(format!("{} is the address of claim {other} already", lease.address))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn check(&mut self, now: Instant, name: &str, lease: &Lease) {
-        if let Some(held) = self.held.get_mut(name) {
-            held.granted = Some(lease.clone());
-        }
-        match self.usable(name, lease) {
-            Ok(()) => {
-                self.by_address.insert(lease.address, name.to_owned());
-                if let Some(held) = self.held.get_mut(name) {
-                    held.checking = Some(lease.address);
-                    held.refused = false;
-                }
-                self.tell_l2(now, l2::Input::Probe(lease.address));
-            }
-            Err(refused) => {
-                let verdict = self.refuse(name, lease, refused);
-                self.tell(now, name, dhcp::Input::Checked(verdict));
-            }
-        }
-    }
-
-    /// Notes why the claim may not have the leased address; gives what the server is told.
-    fn refuse(&mut self, name: &str, lease: &Lease, Refused { in_use, why }: Refused) -> Verdict {
-        warn!(claim = name, server = %lease.server_id, why, "address refused");
-        if let Some(held) = self.held.get_mut(name) {
-            held.remark = Some(why);
-            held.refused = true;
-        }
-        // A server that is told that an address is in use gives another one.
-        if in_use { Verdict::Conflict } else { Verdict::Refused }
-    }
-
-    /// Gives up addresses that may no longer be had, such as that of a node that is new. Those that are still being
-    /// checked are looked at again at the end of the check.
-    fn check_again(&mut self, now: Instant) {
-        let announced = self.held.iter().filter(|(_, held)| held.announced.is_some());
-        let leases = announced.filter_map(|(name, held)| Some((name.clone(), held.client.lease()?.clone())));
-        for (name, lease) in leases.collect::<Vec<_>>() {
-            if let Err(refused) = self.usable(&name, &lease) {
-                self.refuse(&name, &lease, refused);
-                self.tell(now, &name, dhcp::Input::Refused);
-            }
-        }
-    }
-
-    fn announce(&mut self, now: Instant, name: &str, lease: &Lease) {
+    /// Has the interface receive what is sent to the claim while an exchange is in flight; before its first message.
+    fn listen(&mut self, name: &str) {
         let Some(held) = self.held.get_mut(name) else { return };
-        held.granted = Some(lease.clone());
-        if held.releasing {
-            return;
-        }
-        info!(claim = name, address = %lease.address, server = %lease.server_id, "address announced");
-        held.announced = Some(lease.address);
-        held.checking = None;
-        held.remark = None;
-        held.refused = false;
-        self.starts.finish(name);
-        self.by_address.insert(lease.address, name.to_owned());
-        self.tell_l2(now, l2::Input::Announce(lease.address));
-    }
-
-    /// Stops to answer, to probe and to ask for a claim's address.
-    fn withdraw(&mut self, now: Instant, name: &str) {
-        let Some(held) = self.held.get_mut(name) else { return };
-        let addresses = [held.announced.take(), held.checking.take()];
-        for address in addresses.into_iter().flatten() {
-            self.tell_l2(now, l2::Input::Withdraw(address));
-            self.tell_l2(now, l2::Input::CancelProbe(address));
-            if self.by_address.get(&address).is_some_and(|owner| owner == name) {
-                self.by_address.remove(&address);
-            }
-        }
-    }
-
-    fn transmit(&mut self, now: Instant, name: &str, transmit: Transmit) {
-        let Some(held) = self.held.get_mut(name) else { return };
-        let server = match transmit.to {
-            Destination::Broadcast => {
-                self.send(name, &transmit, frame::BROADCAST, Ipv4Addr::BROADCAST);
-                return;
-            }
-            Destination::Server(server) => server,
-        };
-        let lease = held.granted.as_ref();
-        let router = lease.and_then(|lease| lease.routers.first().copied());
-        let subnet = lease
-            .and_then(|lease| Some(Ipv4Net::with_netmask(lease.address, lease.subnet_mask?).ok()))
-            .flatten();
-        let own = self.link.iter().flat_map(|link| link.addresses.iter().copied());
-        let on_link = subnet.is_none_or(|subnet| subnet.contains(&server))
-            || own.clone().any(|(own, bits)| Ipv4Net::new(own, bits).is_ok_and(|net| net.contains(&server)));
-        let next_hop = if on_link { server } else { router.unwrap_or(server) };
-        // An address that is withdrawn is not put into anybody's ARP table again: the node asks in its own name.
-        let withdrawn = held.announced != Some(transmit.from);
-        let sender = own.map(|(own, _)| own).next().filter(|_| withdrawn).unwrap_or(transmit.from);
-        held.waiting = Some((next_hop, transmit));
-        self.by_next_hop.entry(next_hop).or_default().insert(name.to_owned());
-        self.tell_l2(now, l2::Input::Resolve { sender, target: next_hop });
-    }
-
-    /// Sends what waited for the hardware address of `next_hop`. Without one the message is lost, as on any network;
-    /// the client asks again in its time.
-    fn resolved(&mut self, next_hop: Ipv4Addr, mac: Option<[u8; 6]>) {
-        for name in self.by_next_hop.remove(&next_hop).unwrap_or_default() {
-            let Some(held) = self.held.get_mut(&name) else { continue };
-            let Some((_, transmit)) = held.waiting.take_if(|(waiting_for, _)| *waiting_for == next_hop)
-            else {
-                continue;
-            };
-            if held.client.state() == dhcp::State::Released {
-                held.released = true;
-            }
-            self.touched.insert(name.clone());
-            match (mac, transmit.to) {
-                (Some(mac), Destination::Server(server)) => self.send(&name, &transmit, mac, server),
-                (None, _) => {
-                    warn!(claim = name, %next_hop, kind = %transmit.kind, "no ARP answer from the DHCP server's next hop");
-                    self.metrics.dropped("unresolved");
-                }
-                (Some(_), Destination::Broadcast) => {}
-            }
-        }
-    }
-
-    fn send(&mut self, name: &str, transmit: &Transmit, destination: [u8; 6], to: Ipv4Addr) {
-        let Some(held) = self.held.get(name) else { return };
-        let source = held.identity.hardware_address;
-        let addressing = Addressing { source, destination, from: transmit.from, to };
-        match frame::build(&addressing, &transmit.message) {
-            Ok(frame) => {
-                self.outputs.push_back(Output::Send { kind: FrameKind::Dhcp(transmit.kind), frame });
-            }
-            Err(error) => warn!(claim = name, %error, "DHCP message not sent"),
-        }
-    }
-
-    /// After the client has spoken: its timer, what the interface receives for it, and what there is to report.
-    fn after(&mut self, now: Instant, name: &str) {
-        let claim = self.claims.get(name).cloned();
-        let ending = claim.as_ref().is_some_and(|claim| claim.metadata.deletion_timestamp.is_some());
-        let Some(held) = self.held.get_mut(name) else { return };
-        let timeout = held.client.poll_timeout().map(|(at, _)| at);
-        if held.armed != timeout {
-            if let Some(armed) = held.armed.take() {
-                self.timers.remove(&(armed, name.to_owned()));
-            }
-            self.timers.extend(timeout.map(|at| (at, name.to_owned())));
-            held.armed = timeout;
-        }
         let in_flight = held.client.exchange_in_flight();
         if held.joined != in_flight {
             held.joined = in_flight;
             let mac = held.identity.hardware_address;
             self.outputs.push_back(if in_flight { Output::Join(mac) } else { Output::Leave(mac) });
         }
-        if held.released && !ending {
-            self.forget(name);
-            self.plan(now, name);
-            return;
-        }
-        let Some(claim) = claim else { return };
-        let facts = held.facts(now, &claim.metadata);
-        let said = held.report.said.as_ref();
-        if said == Some(&facts) {
-            return;
-        }
-        let news = match said {
-            None => facts.address.is_some() && !matches!(facts.state, ClaimState::Rebooting),
-            Some(said) => said.address != facts.address || said.reason != facts.reason,
-        };
-        let delay = if news || held.released { Duration::ZERO } else { REPORT_DELAY };
-        self.due(name, now + delay);
-    }
-
-    /// A report is due at that time, or earlier if it already was.
-    fn due(&mut self, name: &str, at: Instant) {
-        let Some(held) = self.held.get_mut(name) else { return };
-        if let Some(due) = held.report.due {
-            if due <= at {
-                return;
-            }
-            self.reports.remove(&(due, name.to_owned()));
-        }
-        held.report.due = Some(at);
-        self.reports.insert((at, name.to_owned()));
-    }
-
-    fn report(&mut self, now: Instant, name: &str) {
-        let Some(held) = self.held.get_mut(name) else { return };
-        held.report.due = None;
-        let (Some(epoch), Some(api_time), Some(link)) = (self.epoch, self.api_time, &self.link) else {
-            return;
-        };
-        let Some(claim) = self.claims.get(name) else { return };
-        let facts = held.facts(now, &claim.metadata);
-        let Some(time) = api_time.timestamp(now) else { return };
-        let reporter = Reporter {
-            node: &self.node,
-            interface: &link.name,
-            epoch: epoch.to_string(),
-            api_time,
-            now: time,
-        };
-        let status = reporter.status(&facts, &held.identity, held.error(now));
-        held.report.said = Some(facts);
-        let report = Report { claim: name.to_owned(), uid: claim.metadata.uid.clone(), epoch, status };
-        self.outputs.push_back(Output::Report(Box::new(report)));
     }
 
     fn forget(&mut self, name: &str) {
@@ -774,13 +496,6 @@ impl Engine {
             self.reports.remove(&(due, name.to_owned()));
         }
     }
-}
-
-/// Why a claim may not have an address.
-struct Refused {
-    /// Others have it: that is what the server is told.
-    in_use: bool,
-    why: String,
 }
 
 fn l2_config(config: &PlaneConfig) -> l2::Config {

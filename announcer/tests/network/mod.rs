@@ -204,7 +204,9 @@ impl Network {
                     },
                 );
             }
-        } else if let Some(reply) = self.server.answer(frame) {
+        } else if let Some(reply) = self.server.answer(frame)
+            && self.joined.iter().any(|mac| reply.starts_with(mac))
+        {
             self.engine
                 .handle_input(self.now, Input::Frame { bytes: &reply, udp_checksum: UdpChecksum::Verify });
         }
