@@ -2,18 +2,26 @@
 
 use std::future::Future;
 
-use foghorn_crds::{AddressClaim, NetworkPlane};
-use futures::future::join3;
-use k8s_openapi::{api::core::v1::Namespace, jiff::Timestamp};
+use foghorn_crds::{AddressClaim, NetworkPlane, RefusedNetwork};
+use futures::future::{OptionFuture, join5};
+use k8s_openapi::{
+    api::{
+        core::v1::{Namespace, Node},
+        networking::v1::ServiceCIDR,
+    },
+    jiff::Timestamp,
+};
 use kube::{
     Api, Client,
+    api::ListParams,
     runtime::{
         events::{Recorder, Reporter},
+        reflector::store::WriterDropped,
         watcher,
     },
 };
 
-use crate::{args, metrics::Metrics, watched::Watched};
+use crate::{args, error::Error, metrics::Metrics, planes, watched::Watched};
 
 /// The name by which the operator writes: field manager of what it applies, reporter of its events.
 pub const MANAGER: &str = "foghorn-operator";
@@ -36,24 +44,87 @@ pub struct Context {
     pub claims: Watched<AddressClaim>,
     /// All namespaces.
     pub namespaces: Watched<Namespace>,
+    /// All nodes.
+    pub nodes: Watched<Node>,
+    /// The ranges of the Services' own addresses, if the API server tells of them.
+    pub service_cidrs: Option<Watched<ServiceCIDR>>,
     /// The time, as conditions and events have it.
     pub now: fn() -> Timestamp,
 }
 
 impl Context {
     /// A context whose watches go on while the future is polled; it never ends.
-    pub fn new(client: Client, args: args::Run, metrics: Metrics) -> (Self, impl Future<Output = ()> + Send) {
+    ///
+    /// # Errors
+    /// If the API server cannot be asked which kinds it has.
+    pub async fn new(
+        client: Client,
+        args: args::Run,
+        metrics: Metrics,
+    ) -> Result<(Self, impl Future<Output = ()> + Send), Error> {
         let config = watcher::Config::default;
         let (planes, watch_planes) = Watched::new(Api::all(client.clone()), config());
         let (claims, watch_claims) = Watched::new(Api::all(client.clone()), config());
         let (namespaces, watch_namespaces) = Watched::new(Api::all(client.clone()), config());
+        let (nodes, watch_nodes) = Watched::new(Api::all(client.clone()), config());
+        let (service_cidrs, watch_cidrs) = if has_service_cidrs(&client).await? {
+            let (service_cidrs, watch_cidrs) = Watched::new(Api::all(client.clone()), config());
+            (Some(service_cidrs), Some(watch_cidrs))
+        } else {
+            tracing::warn!("the API server has no ServiceCIDR: addresses of Services are not refused");
+            (None, None)
+        };
         let reporter = Reporter { controller: MANAGER.to_owned(), instance: Some(args.pod_name.clone()) };
         let recorder = Recorder::new(client.clone(), reporter);
-        let context =
-            Self { client, args, recorder, metrics, planes, claims, namespaces, now: Timestamp::now };
-        let watches = async {
-            join3(watch_planes, watch_claims, watch_namespaces).await;
+        let context = Self {
+            client,
+            args,
+            recorder,
+            metrics,
+            planes,
+            claims,
+            namespaces,
+            nodes,
+            service_cidrs,
+            now: Timestamp::now,
         };
-        (context, watches)
+        let watches = async {
+            let watch_cidrs = OptionFuture::from(watch_cidrs);
+            join5(watch_planes, watch_claims, watch_namespaces, watch_nodes, watch_cidrs).await;
+        };
+        Ok((context, watches))
+    }
+
+    /// Waits until all of this is known: nothing is decided on half of it.
+    ///
+    /// # Errors
+    /// If a watch is gone, so that it never will be.
+    pub async fn ready(&self) -> Result<(), WriterDropped> {
+        self.planes.store().wait_until_ready().await?;
+        self.claims.store().wait_until_ready().await?;
+        self.namespaces.store().wait_until_ready().await?;
+        self.nodes.store().wait_until_ready().await?;
+        if let Some(service_cidrs) = &self.service_cidrs {
+            service_cidrs.store().wait_until_ready().await?;
+        }
+        Ok(())
+    }
+
+    /// The networks of the cluster itself, of which no Service may have an address.
+    #[must_use]
+    pub fn refused_networks(&self) -> Vec<RefusedNetwork> {
+        let nodes = self.nodes.store().state();
+        let cidrs = self.service_cidrs.as_ref().map(|cidrs| cidrs.store().state()).unwrap_or_default();
+        planes::refused_networks(nodes.iter().map(|node| &**node), cidrs.iter().map(|cidr| &**cidr))
+    }
+}
+
+/// Kubernetes has them since 1.33.
+async fn has_service_cidrs(client: &Client) -> Result<bool, Error> {
+    let api: Api<ServiceCIDR> = Api::all(client.clone());
+    match api.list_metadata(&ListParams::default().limit(1)).await {
+        Ok(_) => Ok(true),
+        Err(kube::Error::Api(status)) if status.is_not_found() || status.code == 404 => Ok(false),
+        Err(error) => Err(Error::api::<ServiceCIDR>("list", "of the cluster")(error)),
     }
 }

@@ -140,11 +140,11 @@ async fn lead(
 
 async fn control(client: Client, options: Run, metrics: Metrics) -> Result<(), RunError> {
     definitions::bring_in(&client).await?;
-    let (context, watches) = Context::new(client, options, metrics);
+    let (context, watches) = Context::new(client, options, metrics).await?;
     let context = Arc::new(context);
     tokio::select! {
         () = watches => {}
-        result = planes::run(context.clone()) => result?,
+        () = planes::run(context.clone()) => {}
         () = services::run(context.clone()) => {}
         () = count(&context) => {}
     }

@@ -56,26 +56,21 @@ pub(super) struct Planes {
     keys_seen: Mutex<BTreeMap<String, Instant>>,
 }
 
-/// Runs the controller of planes while the future is polled.
-///
-/// # Errors
-/// If the API server cannot be asked which kinds it has. Else it never ends.
-pub async fn run(ctx: Arc<Context>) -> Result<(), Error> {
-    let (world, watches) = World::watch(&ctx.client).await?;
+/// Runs the controller of planes while the future is polled; it never ends.
+pub async fn run(ctx: Arc<Context>) {
+    let (world, watches) = World::watch(&ctx.client);
     let planes = Arc::new(Planes { ctx, world, ports: Mutex::default(), keys_seen: Mutex::default() });
     tokio::select! {
         () = watches => {}
         () = planes.control() => {}
     }
-    Ok(())
 }
 
 impl Planes {
     async fn control(self: Arc<Self>) {
         self.world.ready().await;
         // Fails only when the watch's task is gone, and then nobody waits here any longer.
-        let _ = self.ctx.claims.store().wait_until_ready().await;
-        let _ = self.ctx.namespaces.store().wait_until_ready().await;
+        let _ = self.ctx.ready().await;
         Controller::for_shared_stream(self.ctx.planes.changes(), self.ctx.planes.store().clone())
             .with_config(controller::Config::default().concurrency(CONCURRENCY).debounce(DEBOUNCE))
             .reconcile_on(self.world.triggers(&self.ctx))
@@ -187,7 +182,7 @@ impl Planes {
         let namespace = children::namespace(plane);
         apply(&Api::all(client.clone()), live.as_deref(), &namespace).await?;
         self.ensure_heartbeat_keys(plane).await?;
-        let config = config::plane_config(plane, &self.cluster_id()?, subnets, self.world.refused_networks());
+        let config = config::plane_config(plane, &self.cluster_id()?, subnets, self.ctx.refused_networks());
         let config = children::config_map(plane, &config)
             .map_err(|source| Error::Json { what: "the configuration of a plane", source })?;
         let live = self.world.config_maps.store().get(&ObjectRef::from_obj(&config));

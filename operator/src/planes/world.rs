@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use foghorn_crds::{AddressClaim, NetworkPlane, RefusedNetwork, contract};
+use foghorn_crds::{AddressClaim, NetworkPlane, contract};
 use futures::{
     FutureExt, Stream, StreamExt,
-    future::{BoxFuture, join_all},
+    future::{BoxFuture, Future, join_all},
     stream::{self, BoxStream},
 };
 use k8s_openapi::{
@@ -13,14 +13,12 @@ use k8s_openapi::{
     api::{
         apps::v1::DaemonSet,
         coordination::v1::Lease,
-        core::v1::{ConfigMap, Namespace, Node, Pod, ServiceAccount},
-        networking::v1::ServiceCIDR,
+        core::v1::{ConfigMap, Namespace, Pod, ServiceAccount},
         rbac::v1::RoleBinding,
     },
 };
 use kube::{
     Api, Client, Resource, ResourceExt,
-    api::ListParams,
     runtime::{
         reflector::{ObjectRef, Store},
         watcher,
@@ -31,11 +29,10 @@ use serde::de::DeserializeOwned;
 use super::config;
 use crate::{
     context::{Context, MANAGED_BY},
-    error::Error,
     watched::Watched,
 };
 
-/// The cluster's nodes and ranges, and what planes have in their namespaces.
+/// What planes have in their namespaces.
 pub(super) struct World {
     /// Announcers.
     pub(super) daemon_sets: Watched<DaemonSet>,
@@ -49,16 +46,11 @@ pub(super) struct World {
     pub(super) leases: Watched<Lease>,
     /// Announcers' Pods.
     pub(super) pods: Watched<Pod>,
-    nodes: Watched<Node>,
-    service_cidrs: Option<Watched<ServiceCIDR>>,
 }
 
 impl World {
     /// Watches the cluster while the future is polled; it never ends.
-    ///
-    /// # Errors
-    /// If the API server cannot be asked which kinds it has.
-    pub(super) async fn watch(client: &Client) -> Result<(Self, BoxFuture<'static, ()>), Error> {
+    pub(super) fn watch(client: &Client) -> (Self, impl Future<Output = ()> + Send + use<>) {
         let mut tasks = Vec::new();
         let world = Self {
             daemon_sets: children(client, &mut tasks),
@@ -67,15 +59,8 @@ impl World {
             role_bindings: children(client, &mut tasks),
             leases: children(client, &mut tasks),
             pods: children(client, &mut tasks),
-            nodes: watch(Api::all(client.clone()), watcher::Config::default(), &mut tasks),
-            service_cidrs: if has_service_cidrs(client).await? {
-                Some(watch(Api::all(client.clone()), watcher::Config::default(), &mut tasks))
-            } else {
-                tracing::warn!("the API server has no ServiceCIDR: addresses of Services are not refused");
-                None
-            },
         };
-        Ok((world, join_all(tasks).map(drop).boxed()))
+        (world, join_all(tasks).map(drop))
     }
 
     /// Waits until every store is filled: a plane is not judged by half of the world.
@@ -99,18 +84,6 @@ impl World {
         filled(&self.role_bindings).await;
         filled(&self.leases).await;
         filled(&self.pods).await;
-        filled(&self.nodes).await;
-        if let Some(service_cidrs) = &self.service_cidrs {
-            filled(service_cidrs).await;
-        }
-    }
-
-    /// The networks of the cluster itself.
-    #[must_use]
-    pub(super) fn refused_networks(&self) -> Vec<RefusedNetwork> {
-        let nodes = self.nodes.store().state();
-        let cidrs = self.service_cidrs.as_ref().map(|cidrs| cidrs.store().state()).unwrap_or_default();
-        config::refused_networks(nodes.iter().map(|node| &**node), cidrs.iter().map(|cidr| &**cidr))
     }
 
     /// The announcers' Pods of a plane.
@@ -151,9 +124,9 @@ impl World {
                     (plane.spec.clone(), plane.metadata.uid.clone(), deleting)
                 }),
             ),
-            all_planes(planes, self.nodes.changes_of(|node| config::refused_networks([node], []))),
+            all_planes(planes, ctx.nodes.changes_of(|node| config::refused_networks([node], []))),
         ];
-        if let Some(service_cidrs) = &self.service_cidrs {
+        if let Some(service_cidrs) = &ctx.service_cidrs {
             triggers.push(all_planes(planes, service_cidrs.changes()));
         }
         stream::select_all(triggers)
@@ -171,26 +144,10 @@ where
         + 'static,
 {
     let labels = format!("{}={},{}", MANAGED_BY.0, MANAGED_BY.1, contract::PLANE_LABEL);
-    watch(Api::all(client.clone()), watcher::Config::default().labels(&labels), tasks)
-}
-
-fn watch<K>(api: Api<K>, config: watcher::Config, tasks: &mut Vec<BoxFuture<'static, ()>>) -> Watched<K>
-where
-    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Send + Sync + 'static,
-{
-    let (watched, task) = Watched::new(api, config);
+    let config = watcher::Config::default().labels(&labels);
+    let (watched, task) = Watched::new(Api::all(client.clone()), config);
     tasks.push(task.boxed());
     watched
-}
-
-/// Kubernetes has them since 1.33.
-async fn has_service_cidrs(client: &Client) -> Result<bool, Error> {
-    let api: Api<ServiceCIDR> = Api::all(client.clone());
-    match api.list_metadata(&ListParams::default().limit(1)).await {
-        Ok(_) => Ok(true),
-        Err(kube::Error::Api(status)) if status.is_not_found() || status.code == 404 => Ok(false),
-        Err(error) => Err(Error::api::<ServiceCIDR>("list", "of the cluster")(error)),
-    }
 }
 
 fn of_plane<K>(

@@ -20,10 +20,11 @@ pub(crate) fn plane_is_accepted(plane: &NetworkPlane) -> Result<(), Unserved> {
         return Ok(());
     }
     let conditions = plane.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
-    let why = conditions::get(conditions, conditions::ACCEPTED).map_or_else(
-        || "it has not been looked at yet".to_owned(),
-        |accepted| format!("{}: {}", accepted.reason, accepted.message),
-    );
+    let Some(accepted) = conditions::get(conditions, conditions::ACCEPTED) else {
+        let message = format!("plane {} has not been looked at yet", plane.name_any());
+        return Err(Unserved::new(reasons::WAITING_FOR_PLANE, message));
+    };
+    let why = format!("{}: {}", accepted.reason, accepted.message);
     let message = format!("plane {} takes no Services on ({why})", plane.name_any());
     Err(Unserved::new(reasons::PLANE_NOT_ACCEPTED, message))
 }
@@ -136,8 +137,9 @@ mod tests {
     }
 
     #[test]
-    fn a_plane_that_nobody_has_looked_at_takes_none() {
-        assert!(plane_is_accepted(&plane("a").new_one().build()).is_err());
+    fn a_plane_that_nobody_has_looked_at_is_waited_for() {
+        let unserved = plane_is_accepted(&plane("a").new_one().build()).unwrap_err();
+        assert_eq!(unserved.reason, reasons::WAITING_FOR_PLANE);
     }
 
     #[test]

@@ -26,8 +26,8 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use foghorn_crds::{AddressClaim, NetworkPlane, RefusedNetwork};
-use futures::{StreamExt, future};
+use foghorn_crds::{AddressClaim, NetworkPlane};
+use futures::{StreamExt, future, stream};
 use k8s_openapi::api::{
     core::v1::{Namespace, Node, ObjectReference, Service},
     networking::v1::ServiceCIDR,
@@ -56,8 +56,6 @@ const CONCURRENCY: u16 = 16;
 struct State {
     ctx: Arc<Context>,
     services: Watched<Service>,
-    nodes: Watched<Node>,
-    service_cidrs: Watched<ServiceCIDR>,
     memory: Memory,
     /// Since when claims are seen to be ending, by UID.
     endings: Mutex<BTreeMap<String, Instant>>,
@@ -66,16 +64,14 @@ struct State {
 /// Serves all Services while the future is polled. It ends only when a watch does, which is at the end of the process.
 pub async fn run(ctx: Arc<Context>) {
     let (services, watch_services) = Watched::new(Api::all(ctx.client.clone()), watcher::Config::default());
-    let (nodes, watch_nodes) = Watched::new(Api::all(ctx.client.clone()), watcher::Config::default());
-    let (service_cidrs, watch_cidrs) = Watched::new(Api::all(ctx.client.clone()), watcher::Config::default());
     let (memory, endings) = (Memory::default(), Mutex::default());
-    let state = Arc::new(State { ctx, services, nodes, service_cidrs, memory, endings });
+    let state = Arc::new(State { ctx, services, memory, endings });
     let work = async {
         if state.is_ready().await {
             future::join(run_services(&state), run_claims(&state)).await;
         }
     };
-    future::join4(work, watch_services, watch_nodes, watch_cidrs).await;
+    future::join(work, watch_services).await;
 }
 
 fn run_services(state: &Arc<State>) -> impl Future<Output = ()> + use<> {
@@ -84,6 +80,9 @@ fn run_services(state: &Arc<State>) -> impl Future<Output = ()> + use<> {
     let of_plane = mapper(state, |state, plane: &NetworkPlane| state.services_on(plane));
     let of_namespace = mapper(state, |state, namespace: &Namespace| state.services_in(&namespace.name_any()));
     let of_node = mapper(state, |state, _: &Node| state.claimants());
+    let of_service_cidr = mapper(state, |state, _: &ServiceCIDR| state.claimants());
+    let service_cidrs =
+        ctx.service_cidrs.as_ref().map_or_else(|| stream::empty().boxed(), |cidrs| cidrs.changes().boxed());
     let planes = ctx.planes.changes_of(|plane| {
         let accepted = request::is_accepted(plane);
         (plane.spec.clone(), accepted, plane.metadata.deletion_timestamp.clone(), plane.metadata.uid.clone())
@@ -96,7 +95,8 @@ fn run_services(state: &Arc<State>) -> impl Future<Output = ()> + use<> {
             ctx.namespaces.changes_of(|namespace| namespace.metadata.labels.clone()),
             of_namespace,
         )
-        .watches_shared_stream(state.nodes.changes_of(|node| refused_networks([node], [])), of_node)
+        .watches_shared_stream(ctx.nodes.changes_of(|node| refused_networks([node], [])), of_node)
+        .watches_shared_stream(service_cidrs, of_service_cidr)
         .run(service::reconcile, service::retry, state.clone())
         .for_each(|_| future::ready(()))
 }
@@ -124,11 +124,7 @@ fn mapper<From, To: Resource, Map: Fn(&State, &From) -> Vec<ObjectRef<To>>>(
 impl State {
     /// Waits until all is known that decisions rest on; false if that will never be.
     async fn is_ready(&self) -> bool {
-        self.services.store().wait_until_ready().await.is_ok()
-            && self.nodes.store().wait_until_ready().await.is_ok()
-            && self.ctx.planes.store().wait_until_ready().await.is_ok()
-            && self.ctx.claims.store().wait_until_ready().await.is_ok()
-            && self.ctx.namespaces.store().wait_until_ready().await.is_ok()
+        self.services.store().wait_until_ready().await.is_ok() && self.ctx.ready().await.is_ok()
     }
 
     /// The claims of the Service, and of others that had its name before.
@@ -194,14 +190,14 @@ impl State {
         namespace.and_then(|namespace| namespace.metadata.labels.clone()).unwrap_or_default()
     }
 
-    /// The networks of the cluster itself, of which no Service may have an address.
-    fn refused_networks(&self) -> Vec<RefusedNetwork> {
-        let (nodes, cidrs) = (self.nodes.store().state(), self.service_cidrs.store().state());
-        refused_networks(nodes.iter().map(|node| &**node), cidrs.iter().map(|cidr| &**cidr))
-    }
-
     fn endings(&self) -> MutexGuard<'_, BTreeMap<String, Instant>> {
         self.endings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// In a namespace that is gone, or on its way out, there are no new events.
+    fn takes_events(&self, namespace: Option<&str>) -> bool {
+        let namespace = namespace.and_then(|name| self.ctx.namespaces.store().get(&ObjectRef::new(name)));
+        namespace.is_some_and(|namespace| namespace.metadata.deletion_timestamp.is_none())
     }
 
     /// Publishes an event on the Service.
@@ -215,10 +211,13 @@ impl State {
         let Notice { reason, action, mut note, .. } = notice;
         note.truncate(note.floor_char_boundary(NOTE_MAX));
         tracing::info!(namespace = ?about.namespace, name = ?about.name, reason, note, "event");
+        if !self.takes_events(about.namespace.as_deref()) {
+            return;
+        }
         let event = Event { type_, reason, note: Some(note), action, secondary: None };
         match self.ctx.recorder.publish(&event, about).await {
             Ok(()) => {}
-            // In a namespace that is being deleted there are no new events.
+            // The namespace's deletion may be news to the watch.
             Err(kube::Error::Api(status))
                 if status.is_forbidden() && status.message.contains("terminated") => {}
             Err(error) => tracing::warn!(%error, reason = event.reason, "cannot publish an event"),

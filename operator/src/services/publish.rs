@@ -22,9 +22,10 @@ use super::reasons::{self, Unserved};
 const IP_MODE: &str = "VIP";
 
 /// Reasons of a wait in which nothing went wrong.
-const WAITS: [&str; 4] = [
+const WAITS: [&str; 5] = [
     claim_reasons::ACQUIRING,
     claim_reasons::RELEASED,
+    reasons::WAITING_FOR_PLANE,
     reasons::WAITING_FOR_ANNOUNCER,
     reasons::FORMER_CLAIM_ENDING,
 ];
@@ -419,6 +420,7 @@ mod tests {
     #[test]
     fn the_way_to_an_address_is_one_event() {
         let steps = [
+            Publication::none(reasons::WAITING_FOR_PLANE, "waiting"),
             Publication::none(reasons::WAITING_FOR_ANNOUNCER, "waiting"),
             Publication::none(claim_reasons::ACQUIRING, "asking"),
             of(&bound("web", "203.0.113.7"), &[]),

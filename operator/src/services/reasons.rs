@@ -10,6 +10,8 @@ pub(crate) const IPV6_NOT_SUPPORTED: &str = "IPv6NotSupported";
 pub(crate) const DUAL_STACK_NOT_SUPPORTED: &str = "DualStackNotSupported";
 /// The Service names no class, and more than one plane says that it is the default one.
 pub(crate) const DEFAULT_PLANE_AMBIGUOUS: &str = "DefaultPlaneAmbiguous";
+/// The plane is so new that it is not known yet whether it is accepted.
+pub(crate) const WAITING_FOR_PLANE: &str = "WaitingForPlane";
 /// The plane is not accepted: its spec is invalid or conflicts with another plane.
 pub(crate) const PLANE_NOT_ACCEPTED: &str = "PlaneNotAccepted";
 /// The plane does not serve the Service's namespace.

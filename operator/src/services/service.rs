@@ -185,7 +185,7 @@ async fn keep(
             Verdict::Stopped(until) => return Ok(at(now, until)),
         }
     }
-    let refused = state.refused_networks();
+    let refused = state.ctx.refused_networks();
     let rivals = state.rivals_of(claim, &refused);
     let publication =
         publish::of_claim(claim, plane, &refused, rivals.iter().map(|rival| &**rival), |claim| {
