@@ -24,24 +24,18 @@ use std::{
 };
 
 use foghorn_clock::Instant;
-use foghorn_crds::{
-    AddressClaim, AddressClaimStatus, AddressFamily, ClaimState, PlaneConfig, ProbeMode,
-    policy::{AddressPolicy, Refusal},
-};
+use foghorn_crds::{AddressClaim, AddressClaimStatus, AddressFamily, ClaimState, PlaneConfig, ProbeMode};
 use foghorn_dhcp::{
-    self as dhcp, Client, ClientConfig, Destination, Family, Identity, Lease, MessageKind, Transmit, Verdict,
-    frame::{self, Addressing, UdpChecksum},
-    wire,
+    self as dhcp, Client, ClientConfig, Family, Identity, MessageKind, Verdict, frame::UdpChecksum,
 };
 use foghorn_l2::{self as l2, L2};
 use foghorn_membership::Epoch;
 use foghorn_netio::Link;
-use ipnet::Ipv4Net;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use tracing::{debug, info, warn};
 
 pub use self::api_time::ApiTime;
-use self::{held::Held, starts::Starts, status::Reporter};
+use self::{held::Held, starts::Starts};
 use crate::metrics::Metrics;
 
 /// The same for a claim that was just taken over.

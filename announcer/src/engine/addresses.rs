@@ -1,0 +1,146 @@
+//! What a claim may have, what is checked, announced and withdrawn.
+
+use std::net::Ipv4Addr;
+
+use foghorn_clock::Instant;
+use foghorn_crds::policy::{AddressPolicy, Refusal};
+use foghorn_dhcp::{self as dhcp, Lease, Verdict};
+use foghorn_l2 as l2;
+use tracing::{info, warn};
+
+use super::Engine;
+
+/// Why a claim may not have an address.
+pub(super) struct Refused {
+    /// Others have it: that is what the server is told.
+    in_use: bool,
+    why: String,
+}
+
+impl Engine {
+    pub(super) fn checked(&mut self, now: Instant, address: Ipv4Addr, mut verdict: Verdict) {
+        let Some(name) = self.by_address.get(&address).cloned() else { return };
+        let Some(held) = self.held.get_mut(&name) else { return };
+        held.checking = None;
+        // The configuration may have changed since the probes began.
+        if verdict == Verdict::Clear
+            && let Some(lease) = held.client.lease().cloned()
+            && let Err(refused) = self.usable(&name, &lease)
+        {
+            verdict = self.refuse(&name, &lease, refused);
+        }
+        if verdict != Verdict::Clear {
+            self.by_address.remove(&address);
+        }
+        self.tell(now, &name, dhcp::Input::Checked(verdict));
+    }
+
+    pub(super) fn remark(&mut self, address: Ipv4Addr, remark: String) {
+        let name = self.by_address.get(&address);
+        if let Some(held) = name.and_then(|name| self.held.get_mut(name)) {
+            held.remark = Some(remark);
+        }
+    }
+
+    /// Whether the claim may have the leased address: the policy, and what this node itself knows.
+    pub(super) fn usable(&self, name: &str, lease: &Lease) -> Result<(), Refused> {
+        let Some(config) = &self.config else { return Ok(()) };
+        let policy = AddressPolicy {
+            allowed: &config.allowed_subnets,
+            refused: &config.refused_networks,
+            routers: &lease.routers,
+            server: Some(lease.server_id),
+            prefix_length: lease.subnet_mask.and_then(|mask| ipnet::ipv4_mask_to_prefix(mask).ok()),
+        };
+        policy.check(lease.address).map_err(|refusal| Refused {
+            in_use: matches!(
+                refusal,
+                Refusal::ClusterNetwork { .. } | Refusal::Router(_) | Refusal::Server(_)
+            ),
+            why: refusal.to_string(),
+        })?;
+        let in_use = |why| Err(Refused { in_use: true, why });
+        if self.link.iter().flat_map(|link| &link.addresses).any(|(own, _)| *own == lease.address) {
+            return in_use(format!("{} is an address of node {}", lease.address, self.node));
+        }
+        match self.by_address.get(&lease.address) {
+            Some(other) if other != name => {
+                in_use(format!("{} is the address of claim {other} already", lease.address))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn check(&mut self, now: Instant, name: &str, lease: &Lease) {
+        if let Some(held) = self.held.get_mut(name) {
+            held.granted = Some(lease.clone());
+        }
+        match self.usable(name, lease) {
+            Ok(()) => {
+                self.by_address.insert(lease.address, name.to_owned());
+                if let Some(held) = self.held.get_mut(name) {
+                    held.checking = Some(lease.address);
+                    held.refused = false;
+                }
+                self.tell_l2(now, l2::Input::Probe(lease.address));
+            }
+            Err(refused) => {
+                let verdict = self.refuse(name, lease, refused);
+                self.tell(now, name, dhcp::Input::Checked(verdict));
+            }
+        }
+    }
+
+    /// Notes why the claim may not have the leased address; gives what the server is told.
+    fn refuse(&mut self, name: &str, lease: &Lease, Refused { in_use, why }: Refused) -> Verdict {
+        warn!(claim = name, server = %lease.server_id, why, "address refused");
+        if let Some(held) = self.held.get_mut(name) {
+            held.remark = Some(why);
+            held.refused = true;
+        }
+        // A server that is told that an address is in use gives another one.
+        if in_use { Verdict::Conflict } else { Verdict::Refused }
+    }
+
+    /// Gives up addresses that may no longer be had, such as that of a node that is new. Those that are still being
+    /// checked are looked at again at the end of the check.
+    pub(super) fn check_again(&mut self, now: Instant) {
+        let announced = self.held.iter().filter(|(_, held)| held.announced.is_some());
+        let leases = announced.filter_map(|(name, held)| Some((name.clone(), held.client.lease()?.clone())));
+        for (name, lease) in leases.collect::<Vec<_>>() {
+            if let Err(refused) = self.usable(&name, &lease) {
+                self.refuse(&name, &lease, refused);
+                self.tell(now, &name, dhcp::Input::Refused);
+            }
+        }
+    }
+
+    pub(super) fn announce(&mut self, now: Instant, name: &str, lease: &Lease) {
+        let Some(held) = self.held.get_mut(name) else { return };
+        held.granted = Some(lease.clone());
+        if held.releasing {
+            return;
+        }
+        info!(claim = name, address = %lease.address, server = %lease.server_id, "address announced");
+        held.announced = Some(lease.address);
+        held.checking = None;
+        held.remark = None;
+        held.refused = false;
+        self.starts.finish(name);
+        self.by_address.insert(lease.address, name.to_owned());
+        self.tell_l2(now, l2::Input::Announce(lease.address));
+    }
+
+    /// Stops to answer, to probe and to ask for a claim's address.
+    pub(super) fn withdraw(&mut self, now: Instant, name: &str) {
+        let Some(held) = self.held.get_mut(name) else { return };
+        let addresses = [held.announced.take(), held.checking.take()];
+        for address in addresses.into_iter().flatten() {
+            self.tell_l2(now, l2::Input::Withdraw(address));
+            self.tell_l2(now, l2::Input::CancelProbe(address));
+            if self.by_address.get(&address).is_some_and(|owner| owner == name) {
+                self.by_address.remove(&address);
+            }
+        }
+    }
+}
