@@ -22,6 +22,16 @@ pub(crate) fn key(service: &Service) -> Key {
     (service.namespace().unwrap_or_default(), service.name_any())
 }
 
+/// What is remembered of this very Service: nothing of one that had its name before.
+pub(crate) fn entry<'a>(all: &'a mut BTreeMap<Key, Remembered>, service: &Service) -> &'a mut Remembered {
+    let uid = service.uid().unwrap_or_default();
+    let remembered = all.entry(key(service)).or_default();
+    if remembered.uid != uid {
+        *remembered = Remembered { uid, ..Remembered::default() };
+    }
+    remembered
+}
+
 /// What is remembered, by Service.
 #[derive(Debug, Default)]
 pub(crate) struct Memory(Mutex<BTreeMap<Key, Remembered>>);
@@ -29,6 +39,7 @@ pub(crate) struct Memory(Mutex<BTreeMap<Key, Remembered>>);
 /// What is remembered of one Service.
 #[derive(Debug, Default)]
 pub(crate) struct Remembered {
+    uid: String,
     /// What was written to it.
     pub(crate) writings: Writings,
     /// The plane that an address was promised on, until the claim shows in the watch.
@@ -65,8 +76,8 @@ impl Memory {
     }
 
     /// Reads or changes what is remembered of one Service.
-    pub(crate) fn of<T>(&self, key: Key, look: impl FnOnce(&mut Remembered) -> T) -> T {
-        look(self.lock().entry(key).or_default())
+    pub(crate) fn of<T>(&self, service: &Service, look: impl FnOnce(&mut Remembered) -> T) -> T {
+        look(entry(&mut self.lock(), service))
     }
 
     /// Forgets one Service.
@@ -83,7 +94,10 @@ impl Memory {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        super::{dispute::Verdict, fixtures::*, publish::Publication, reasons::LIMIT_REACHED},
+        *,
+    };
 
     #[test]
     fn the_wait_doubles_with_each_failure_up_to_five_minutes_and_starts_anew_after_a_success() {
@@ -97,11 +111,24 @@ mod tests {
     #[test]
     fn those_who_wait_for_a_plane_are_found() {
         let memory = Memory::default();
-        let key = |name: &str| ("shop".to_owned(), name.to_owned());
-        memory.of(key("web"), |web| web.waiting_for = Some("a".into()));
-        memory.of(key("api"), |api| api.waiting_for = Some("b".into()));
-        assert_eq!(memory.waiting_for("a"), [key("web")]);
-        memory.forget(&key("web"));
+        let (web, api) = (service("web").build(), service("api").build());
+        memory.of(&web, |web| web.waiting_for = Some("a".into()));
+        memory.of(&api, |api| api.waiting_for = Some("b".into()));
+        assert_eq!(memory.waiting_for("a"), [key(&web)]);
+        memory.forget(&key(&web));
         assert!(memory.waiting_for("a").is_empty());
+    }
+
+    #[test]
+    fn a_service_that_is_made_again_and_again_is_no_dispute() {
+        let memory = Memory::default();
+        for uid in 0..20 {
+            let mut service = service("web").build();
+            service.metadata.uid = Some(uid.to_string());
+            let publication = Publication::none(LIMIT_REACHED, "all are in use");
+            let write = memory.of(&service, |it| it.writings.may_publish(at(1), &service, &publication));
+            assert_eq!(write, Verdict::Write, "{uid}");
+            memory.of(&service, |it| it.writings.published(at(1), publication));
+        }
     }
 }

@@ -87,7 +87,10 @@ fn run_services(state: &Arc<State>) -> impl Future<Output = ()> + use<> {
         let accepted = request::is_accepted(plane);
         (plane.spec.clone(), accepted, plane.metadata.deletion_timestamp.clone(), plane.metadata.uid.clone())
     });
-    Controller::for_shared_stream(state.services.changes(), state.services.store().clone())
+    // Of one that goes without our finalizer there is no reconciliation any more.
+    let state_of_gone = state.clone();
+    let services = state.services.changes().inspect(move |service| state_of_gone.forget_if_gone(service));
+    Controller::for_shared_stream(services, state.services.store().clone())
         .with_config(Config::default().concurrency(CONCURRENCY))
         .watches_shared_stream(ctx.claims.changes(), of_claim)
         .watches_shared_stream(planes, of_plane)
@@ -192,6 +195,12 @@ impl State {
 
     fn endings(&self) -> MutexGuard<'_, BTreeMap<String, Instant>> {
         self.endings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn forget_if_gone(&self, service: &Service) {
+        if self.services.store().get(&ObjectRef::from_obj(service)).is_none() {
+            self.memory.forget(&memory::key(service));
+        }
     }
 
     /// In a namespace that is gone, or on its way out, there are no new events.

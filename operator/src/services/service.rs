@@ -18,7 +18,7 @@ use super::{
     admit::{self, Waiting},
     claim,
     dispute::{self, Verdict},
-    memory::{Key, Remembered, key},
+    memory::{self, Key, Remembered, key},
     publish::{self, Ingress, Notice, Publication, transition},
     reasons::{self, Unserved},
     request::{self, Standing},
@@ -44,11 +44,14 @@ pub(crate) async fn reconcile(service: Arc<Service>, state: Arc<State>) -> Resul
 
 /// When a failed Service is looked at again. No other Service waits for it.
 pub(crate) fn retry(service: Arc<Service>, error: &Error, state: Arc<State>) -> Action {
+    if error.is_not_found() {
+        state.memory.forget(&key(&service));
+    }
     if error.is_conflict() || error.is_not_found() {
         tracing::debug!(%error, "outdated, looking again");
         return Action::requeue(Duration::from_secs(1));
     }
-    let wait = state.memory.of(key(&service), Remembered::failed);
+    let wait = state.memory.of(&service, Remembered::failed);
     tracing::warn!(%error, ?wait, "Service is tried again");
     Action::requeue(wait)
 }
@@ -111,7 +114,7 @@ async fn refuse(
 ) -> Result<Action, Error> {
     end(state, claims).await?;
     if unserved.reason != reasons::LIMIT_REACHED {
-        state.memory.of(key(service), Remembered::expects_nothing);
+        state.memory.of(service, Remembered::expects_nothing);
     }
     let (service, action) = publish(state, service, unserved.into()).await?;
     if claims.is_empty() && write::has_our_finalizer(&service) {
@@ -168,7 +171,7 @@ async fn keep(
     claim: &Arc<AddressClaim>,
     plane: &NetworkPlane,
 ) -> Result<Action, Error> {
-    state.memory.of(key(service), Remembered::expects_nothing);
+    state.memory.of(service, Remembered::expects_nothing);
     let client = &state.ctx.client;
     if let Some(corrected) = claim::corrected(claim, &claim::desired(service, plane)) {
         write::replace_claim(client, &corrected).await?;
@@ -176,10 +179,10 @@ async fn keep(
     let mut service = service.clone();
     if !write::has_our_finalizer(&service) {
         let now = (state.ctx.now)();
-        match state.memory.of(key(&service), |it| it.writings.may_rewrite(now, &service)) {
+        match state.memory.of(&service, |it| it.writings.may_rewrite(now, &service)) {
             Verdict::Write => {
                 service = write::add_finalizer(client, &service, contract::SERVICE_FINALIZER).await?;
-                state.memory.of(key(&service), |it| it.writings.rewrote(now));
+                state.memory.of(&service, |it| it.writings.rewrote(now));
             }
             Verdict::Stop => return stop(state, &service, now).await.map(|(_, action)| action),
             Verdict::Stopped(until) => return Ok(at(now, until)),
@@ -223,7 +226,7 @@ fn admit(state: &State, service: &Service, plane: &NetworkPlane) -> Result<(), U
     let held = held.values().map(|(namespace, _)| namespace.as_str());
     let uid = service.uid().unwrap_or_default();
     let room = admit::is_within_limits(plane, held, waiting, &uid, &me.0);
-    let remembered = memory.entry(me).or_default();
+    let remembered = memory::entry(&mut memory, service);
     (remembered.promised, remembered.waiting_for) =
         if room.is_ok() { (Some(plane_name), None) } else { (None, Some(plane_name)) };
     room
@@ -290,7 +293,7 @@ async fn publish(
         _ => REVIEW,
     });
     let Some(status) = publication.status(service, now) else { return Ok((service.clone(), action)) };
-    match state.memory.of(key(service), |it| it.writings.may_publish(now, service, &publication)) {
+    match state.memory.of(service, |it| it.writings.may_publish(now, service, &publication)) {
         Verdict::Write => {}
         Verdict::Stop => return stop(state, service, now).await,
         Verdict::Stopped(until) => return Ok((service.clone(), at(now, until))),
@@ -299,13 +302,13 @@ async fn publish(
     if let Some(notice) = transition(service, &publication) {
         state.tell(service, notice).await;
     }
-    state.memory.of(key(service), |it| it.writings.published(now, publication));
+    state.memory.of(service, |it| it.writings.published(now, publication));
     Ok((written, action))
 }
 
 /// Says that there is a dispute about the Service, and with whom.
 async fn stop(state: &State, service: &Service, now: Timestamp) -> Result<(Service, Action), Error> {
-    let opponent = state.memory.of(key(service), |it| it.writings.opponent(service));
+    let opponent = state.memory.of(service, |it| it.writings.opponent(service));
     let minutes = dispute::PAUSE.as_secs() / 60;
     let publication = Publication {
         ingress: Ingress::Disputed,
@@ -322,7 +325,7 @@ async fn stop(state: &State, service: &Service, now: Timestamp) -> Result<(Servi
     if let Some(notice) = transition(service, &publication) {
         state.tell(service, notice).await;
     }
-    state.memory.of(key(service), |it| it.writings.stopped(now, service));
+    state.memory.of(service, |it| it.writings.stopped(now, service));
     Ok((written, Action::requeue(dispute::PAUSE)))
 }
 
