@@ -191,6 +191,7 @@ fn addresses_of_nodes_router_and_server_are_refused_by_name_and_others_are_not_d
         (NODE, "an address of node w1"),
         (Ipv4Addr::new(203, 0, 113, 12), "belongs to node w2"),
         (ROUTER, "router"),
+        (Ipv4Addr::new(203, 0, 113, 255), "broadcast"),
     ];
     for (address, why) in bad {
         let mut network = Network::new();

@@ -12,8 +12,9 @@ use super::Engine;
 
 /// Why a claim may not have an address.
 pub(super) struct Refused {
-    /// Others have it: that is what the server is told.
-    in_use: bool,
+    /// Nobody here can have it: the server is told that it is in use, and gives another one. An address that only
+    /// this plane does not allow is left to others.
+    for_all: bool,
     why: String,
 }
 
@@ -53,13 +54,10 @@ impl Engine {
             prefix_length: lease.subnet_mask.and_then(|mask| ipnet::ipv4_mask_to_prefix(mask).ok()),
         };
         policy.check(lease.address).map_err(|refusal| Refused {
-            in_use: matches!(
-                refusal,
-                Refusal::ClusterNetwork { .. } | Refusal::Router(_) | Refusal::Server(_)
-            ),
+            for_all: !matches!(refusal, Refusal::NotAllowed(_)),
             why: refusal.to_string(),
         })?;
-        let in_use = |why| Err(Refused { in_use: true, why });
+        let in_use = |why| Err(Refused { for_all: true, why });
         if self.link.iter().flat_map(|link| &link.addresses).any(|(own, _)| *own == lease.address) {
             return in_use(format!("{} is an address of node {}", lease.address, self.node));
         }
@@ -92,14 +90,13 @@ impl Engine {
     }
 
     /// Notes why the claim may not have the leased address; gives what the server is told.
-    fn refuse(&mut self, name: &str, lease: &Lease, Refused { in_use, why }: Refused) -> Verdict {
+    fn refuse(&mut self, name: &str, lease: &Lease, Refused { for_all, why }: Refused) -> Verdict {
         warn!(claim = name, server = %lease.server_id, why, "address refused");
         if let Some(held) = self.held.get_mut(name) {
             held.remark = Some(why);
             held.refused = true;
         }
-        // A server that is told that an address is in use gives another one.
-        if in_use { Verdict::Conflict } else { Verdict::Refused }
+        if for_all { Verdict::Conflict } else { Verdict::Refused }
     }
 
     /// Gives up addresses that may no longer be had, such as that of a node that is new. Those that are still being
