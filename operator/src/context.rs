@@ -63,12 +63,12 @@ impl Context {
         metrics: Metrics,
     ) -> Result<(Self, impl Future<Output = ()> + Send), Error> {
         let config = watcher::Config::default;
-        let (planes, watch_planes) = Watched::new(Api::all(client.clone()), config());
-        let (claims, watch_claims) = Watched::new(Api::all(client.clone()), config());
-        let (namespaces, watch_namespaces) = Watched::new(Api::all(client.clone()), config());
-        let (nodes, watch_nodes) = Watched::new(Api::all(client.clone()), config());
+        let (planes, watch_planes) = Watched::new(&client, config());
+        let (claims, watch_claims) = Watched::new(&client, config());
+        let (namespaces, watch_namespaces) = Watched::new(&client, config());
+        let (nodes, watch_nodes) = Watched::new(&client, config());
         let (service_cidrs, watch_cidrs) = if has_service_cidrs(&client).await? {
-            let (service_cidrs, watch_cidrs) = Watched::new(Api::all(client.clone()), config());
+            let (service_cidrs, watch_cidrs) = Watched::new(&client, config());
             (Some(service_cidrs), Some(watch_cidrs))
         } else {
             tracing::warn!("the API server has no ServiceCIDR: addresses of Services are not refused");

@@ -28,6 +28,7 @@ use tokio::time::{Instant, sleep};
 use crate::{
     context::MANAGED_BY,
     error::{Error as ApiError, gone},
+    readable::Readable,
     services::write,
 };
 
@@ -250,9 +251,12 @@ impl Uninstall {
             // Of the version that there is now: the deletion has just written to it.
             let api: Api<K> = Api::namespaced(self.client.clone(), &object.namespace().unwrap_or_default());
             let name = ObjectRef::from_obj(object).to_string();
-            let present = api.get_opt(&object.name_any()).await.map_err(ApiError::api::<K>("get", name))?;
+            let present = api.get_metadata_opt(&object.name_any()).await;
+            let present = present.map_err(ApiError::api::<K>("get", name))?;
             if let Some(present) = present.filter(|present| present.uid() == object.uid()) {
-                write::remove_finalizer(&self.client, &present, finalizer).await?;
+                let mut object = object.clone();
+                *object.meta_mut() = present.metadata;
+                write::remove_finalizer(&self.client, &object, finalizer).await?;
             }
         }
         Ok(())
@@ -282,9 +286,9 @@ impl Uninstall {
 
     /// Foghorn's objects that there are, and the Services that still have something of it.
     async fn look(&self) -> Result<Left, ApiError> {
-        let planes = listed(self.planes()).await?;
-        let claims = listed(Api::<AddressClaim>::all(self.client.clone())).await?;
-        let mut services = listed(Api::<Service>::all(self.client.clone())).await?;
+        let planes = listed(&self.client).await?;
+        let claims = listed(&self.client).await?;
+        let mut services: Vec<Service> = listed(&self.client).await?;
         services.retain(|service| write::has_our_finalizer(service) || write::has_our_status(service));
         let namespaces = self.namespaces().await?;
         Ok(Left { planes, claims, services, namespaces })
@@ -311,12 +315,12 @@ fn is_released(claim: &AddressClaim) -> bool {
 }
 
 /// All objects of a kind; none if the API server does not have the kind.
-async fn listed<K>(api: Api<K>) -> Result<Vec<K>, ApiError>
+async fn listed<K>(client: &Client) -> Result<Vec<K>, ApiError>
 where
     K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned,
 {
-    match api.list(&ListParams::default()).await {
-        Ok(list) => Ok(list.items),
+    match Api::<Readable<K>>::all(client.clone()).list(&ListParams::default()).await {
+        Ok(list) => Ok(list.items.into_iter().map(|Readable(object)| object).collect()),
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(Vec::new()),
         Err(error) => Err(ApiError::api::<K>("list", "of the cluster")(error)),
     }

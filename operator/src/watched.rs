@@ -10,12 +10,12 @@ use std::{
 };
 
 use futures::{
-    Stream, StreamExt,
+    Stream, StreamExt, TryStreamExt,
     channel::mpsc::{self, UnboundedSender},
     future, stream,
 };
 use kube::{
-    Api, Resource,
+    Api, Client, Resource,
     runtime::{
         WatchStreamExt,
         reflector::{ObjectRef, Store, store::Writer},
@@ -23,6 +23,8 @@ use kube::{
     },
 };
 use serde::de::DeserializeOwned;
+
+use crate::readable::Readable;
 
 /// A kind of object under one watch: its present state, and the changes in it.
 ///
@@ -42,13 +44,14 @@ impl<K> Watched<K>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
-    /// Watches the objects of `api` that `config` selects. The watch goes on while the future is polled, and through
-    /// all failures; the future never ends.
-    pub fn new(api: Api<K>, config: watcher::Config) -> (Self, impl Future<Output = ()> + Send + use<K>) {
+    /// Watches the objects of the whole cluster that `config` selects. The watch goes on while the future is polled, and
+    /// through all failures; the future never ends.
+    pub fn new(client: &Client, config: watcher::Config) -> (Self, impl Future<Output = ()> + Send + use<K>) {
         let writer = Writer::<K>::default();
         let store = writer.as_reader();
         let listeners = Arc::<Listeners<K>>::default();
-        let events = watcher::watcher(api, config).default_backoff();
+        let api = Api::<Readable<K>>::all(client.clone());
+        let events = watcher::watcher(api, config).default_backoff().map_ok(read);
         let task = follow(events, writer, listeners.clone());
         (Self { store, listeners }, task)
     }
@@ -87,6 +90,16 @@ where
             };
             future::ready(changed)
         })
+    }
+}
+
+fn read<K>(event: Event<Readable<K>>) -> Event<K> {
+    match event {
+        Event::Apply(Readable(object)) => Event::Apply(object),
+        Event::Delete(Readable(object)) => Event::Delete(object),
+        Event::Init => Event::Init,
+        Event::InitApply(Readable(object)) => Event::InitApply(object),
+        Event::InitDone => Event::InitDone,
     }
 }
 

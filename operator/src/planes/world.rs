@@ -18,7 +18,7 @@ use k8s_openapi::{
     },
 };
 use kube::{
-    Api, Client, Resource, ResourceExt,
+    Client, Resource, ResourceExt,
     runtime::{
         reflector::{ObjectRef, Store},
         watcher,
@@ -145,7 +145,7 @@ where
 {
     let labels = format!("{}={},{}", MANAGED_BY.0, MANAGED_BY.1, contract::PLANE_LABEL);
     let config = watcher::Config::default().labels(&labels);
-    let (watched, task) = Watched::new(Api::all(client.clone()), config);
+    let (watched, task) = Watched::new(client, config);
     tasks.push(task.boxed());
     watched
 }

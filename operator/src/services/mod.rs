@@ -33,7 +33,7 @@ use k8s_openapi::api::{
     networking::v1::ServiceCIDR,
 };
 use kube::{
-    Api, Resource, ResourceExt,
+    Resource, ResourceExt,
     runtime::{
         Controller,
         controller::Config,
@@ -63,7 +63,7 @@ struct State {
 
 /// Serves all Services while the future is polled. It ends only when a watch does, which is at the end of the process.
 pub async fn run(ctx: Arc<Context>) {
-    let (services, watch_services) = Watched::new(Api::all(ctx.client.clone()), watcher::Config::default());
+    let (services, watch_services) = Watched::new(&ctx.client, watcher::Config::default());
     let (memory, endings) = (Memory::default(), Mutex::default());
     let state = Arc::new(State { ctx, services, memory, endings });
     let work = async {

@@ -5,6 +5,7 @@ use foghorn_crds::{AddressClaim, contract};
 use k8s_openapi::{
     NamespaceResourceScope,
     api::core::v1::{Service, ServiceStatus},
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 use kube::{
     Client, Resource, ResourceExt,
@@ -56,7 +57,9 @@ where
         + DeserializeOwned,
 {
     let finalizers = object.finalizers().iter().map(String::as_str).chain([finalizer]).collect();
-    set_finalizers(client, object, finalizers).await
+    let mut object = object.clone();
+    *object.meta_mut() = set_finalizers(client, &object, finalizers).await?;
+    Ok(object)
 }
 
 /// Takes `finalizer` off the object.
@@ -74,7 +77,8 @@ where
     }
 }
 
-async fn set_finalizers<K>(client: &Client, object: &K, finalizers: Vec<&str>) -> Result<K, Error>
+/// Gives the object's metadata as they are then. Nothing else of it is read: it goes though its status is unreadable.
+async fn set_finalizers<K>(client: &Client, object: &K, finalizers: Vec<&str>) -> Result<ObjectMeta, Error>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
         + Clone
@@ -89,10 +93,10 @@ where
         },
     });
     let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
-    api_of(client, object)
-        .patch(&object.name_any(), &params, &Patch::Merge(&patch))
-        .await
-        .map_err(Error::api::<K>("set the finalizers of", ObjectRef::from_obj(object)))
+    let patched =
+        api_of(client, object).patch_metadata(&object.name_any(), &params, &Patch::Merge(&patch)).await;
+    let name = ObjectRef::from_obj(object);
+    patched.map(|patched| patched.metadata).map_err(Error::api::<K>("set the finalizers of", name))
 }
 
 /// Creates the claim; false if there is one of its name.
