@@ -10,13 +10,15 @@ use serde::{
 };
 use serde_json::Value;
 
-/// What announcers write, and newer releases write otherwise. Without it an object still makes sense.
-const DISPENSABLE: [&str; 3] = ["/status", "/spec/renewTime", "/spec/acquireTime"];
+/// What announcers and the owners of Services write, and newer releases write otherwise. Without it an object still
+/// makes sense.
+const DISPENSABLE: [&str; 4] = ["/status", "/metadata/managedFields", "/spec/renewTime", "/spec/acquireTime"];
 
-/// An object, without what of it cannot be read if that is its status or the times of a Lease.
+/// An object, without what of it cannot be read if that is its status, the record of its writers or the times of a Lease.
 ///
 /// The API server takes values that have no meaning here, such as a time in the year 10000. One of them in a list would
-/// make the whole list unreadable: an announcer of one plane could bring the operator to a stand for all planes.
+/// make the whole list unreadable: an announcer of one plane, or the owner of one Service, could bring the operator to a
+/// stand for all.
 #[derive(Clone, Debug)]
 pub(crate) struct Readable<K>(pub(crate) K);
 
@@ -77,7 +79,7 @@ impl<K: Resource> Resource for Readable<K> {
 #[cfg(test)]
 mod tests {
     use foghorn_crds::{AddressClaim, NetworkPlane};
-    use k8s_openapi::api::coordination::v1::Lease;
+    use k8s_openapi::api::{coordination::v1::Lease, core::v1::Service};
     use kube::{ResourceExt, core::ObjectList};
     use serde_json::json;
 
@@ -114,6 +116,17 @@ mod tests {
         assert!(Lease::deserialize(&lease).is_err());
         let lease = Readable::<Lease>::deserialize(&lease).unwrap().0.spec.unwrap();
         assert_eq!((lease.holder_identity.as_deref(), lease.renew_time), (Some("w1"), None));
+    }
+
+    #[test]
+    fn a_service_whose_record_of_writers_is_odd_is_a_service() {
+        let service = json!({
+            "metadata": {"name": "web", "managedFields": [{"manager": "x", "time": "10000-01-01T00:59:59Z"}]},
+            "spec": {"type": "LoadBalancer"},
+        });
+        assert!(Service::deserialize(&service).is_err());
+        let service = Readable::<Service>::deserialize(&service).unwrap().0;
+        assert_eq!(service.spec.unwrap().type_.as_deref(), Some("LoadBalancer"));
     }
 
     #[test]
