@@ -89,9 +89,7 @@ impl World {
     /// The announcers' Pods of a plane.
     #[must_use]
     pub(super) fn pods_of(&self, plane: &str) -> Vec<Arc<Pod>> {
-        let mut pods = self.pods.store().state();
-        pods.retain(|pod| pod.labels().get(contract::PLANE_LABEL).is_some_and(|of| of == plane));
-        pods
+        self.pods.store().state_filter(|pod| plane_of(pod) == Some(plane))
     }
 
     /// The planes that may have something to do, as the world changes.
@@ -156,8 +154,13 @@ fn of_plane<K>(
 where
     K: Resource<DynamicType = ()> + Send + Sync + 'static,
 {
-    let plane = |child: Arc<K>| child.labels().get(contract::PLANE_LABEL).map(|plane| ObjectRef::new(plane));
+    let plane = |child: Arc<K>| plane_of(&*child).map(ObjectRef::new);
     changes.filter_map(move |child| std::future::ready(plane(child))).boxed()
+}
+
+/// The plane that has this in its namespace. A label alone says nothing: everybody can label his own Pods.
+fn plane_of(child: &impl Resource) -> Option<&str> {
+    contract::plane_of_namespace(child.meta().namespace.as_deref()?)
 }
 
 /// By name: the label may just have been taken off.
@@ -182,4 +185,26 @@ fn all_planes<K: Send + Sync + 'static>(
     let planes = planes.clone();
     let all = move |_| stream::iter(planes.state()).map(|plane| ObjectRef::from_obj(&*plane));
     changes.flat_map(all).boxed()
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+    use super::*;
+
+    #[test]
+    fn a_pod_that_is_only_labelled_is_no_announcer_of_the_plane() {
+        let labelled = |namespace: &str| Pod {
+            metadata: ObjectMeta {
+                namespace: Some(namespace.into()),
+                labels: Some(super::super::children::labels("blue")),
+                ..ObjectMeta::default()
+            },
+            ..Pod::default()
+        };
+        assert_eq!(plane_of(&labelled("foghorn-blue")), Some("blue"));
+        assert_eq!(plane_of(&labelled("foghorn-red")), Some("red"));
+        assert_eq!(plane_of(&labelled("shop")), None);
+    }
 }
