@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use foghorn_crds::NetworkPlane;
+use foghorn_crds::{
+    NetworkPlane,
+    conditions::{self, ACCEPTED},
+};
 use foghorn_membership::{Timings, TimingsError};
 use ipnet::Ipv4Net;
 use k8s_openapi::jiff::Timestamp;
@@ -127,8 +130,9 @@ impl NotAccepted {
     }
 }
 
-/// The planes that have to wait, by UID, and why. The oldest plane (of those made in one second the one with the
-/// lowest UID) has its class and its Lease name; one that has to wait takes nothing from others.
+/// The planes that have to wait, by UID, and why. The oldest plane (of those made in one second the one that runs
+/// already, else the one with the lowest UID) has its class and its Lease name; one that has to wait takes nothing from
+/// others.
 #[must_use]
 pub fn conflicts<'a>(planes: impl IntoIterator<Item = &'a NetworkPlane>) -> BTreeMap<String, Conflict> {
     let mut planes: Vec<_> = planes.into_iter().collect();
@@ -204,12 +208,21 @@ fn parse(subnet: &str) -> Result<Ipv4Net, String> {
     subnet.parse::<Ipv4Net>().map(|network| network.trunc()).map_err(|error| error.to_string())
 }
 
-fn age(plane: &NetworkPlane) -> (Option<Timestamp>, Option<String>) {
-    (plane.creation_timestamp().map(|time| time.0), plane.uid())
+fn age(plane: &NetworkPlane) -> (Option<Timestamp>, bool, Option<String>) {
+    (plane.creation_timestamp().map(|time| time.0), !is_accepted(plane), plane.uid())
+}
+
+/// Whether the plane's spec was found to be valid and in conflict with no other plane.
+#[must_use]
+pub fn is_accepted(plane: &NetworkPlane) -> bool {
+    let conditions = plane.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    conditions::get(conditions, ACCEPTED).is_some_and(|accepted| accepted.status == "True")
 }
 
 #[cfg(test)]
 mod tests {
+    use foghorn_crds::NetworkPlaneStatus;
+
     use super::*;
     use crate::planes::fixtures::plane;
 
@@ -227,6 +240,17 @@ mod tests {
         let first = made_at(plane("a", "x.dev/a"), 10, "1");
         let second = made_at(plane("b", "x.dev/a"), 10, "2");
         assert!(conflicts([&second, &first]).contains_key("2"));
+    }
+
+    #[test]
+    fn of_planes_made_in_one_second_the_one_that_runs_is_not_turned_out() {
+        let mut runs = made_at(plane("b", "x.dev/a"), 10, "2");
+        let accepted =
+            conditions::condition(ACCEPTED, true, ACCEPTED_REASON, "", None, Timestamp::UNIX_EPOCH);
+        runs.status =
+            Some(NetworkPlaneStatus { conditions: vec![accepted], ..NetworkPlaneStatus::default() });
+        let second = made_at(plane("a", "x.dev/a"), 10, "1");
+        assert_eq!(conflicts([&second, &runs]).into_keys().collect::<Vec<_>>(), ["1"]);
     }
 
     #[test]

@@ -9,10 +9,8 @@ use kube::{
     core::{Selector, SelectorExt},
 };
 
-use super::{
-    reasons::{self, Unserved},
-    request::is_accepted,
-};
+use super::reasons::{self, Unserved};
+use crate::planes::acceptance::is_accepted;
 
 /// Whether the plane takes new Services on. Those that it serves stay, whatever became of the plane's spec.
 pub(crate) fn plane_is_accepted(plane: &NetworkPlane) -> Result<(), Unserved> {

@@ -44,7 +44,11 @@ use kube::{
 };
 use tokio::time::Instant;
 
-use crate::{context::Context, planes::refused_networks, watched::Watched};
+use crate::{
+    context::Context,
+    planes::{acceptance::is_accepted, refused_networks},
+    watched::Watched,
+};
 use memory::{Key, Memory};
 use publish::Notice;
 
@@ -84,7 +88,7 @@ fn run_services(state: &Arc<State>) -> impl Future<Output = ()> + use<> {
     let service_cidrs =
         ctx.service_cidrs.as_ref().map_or_else(|| stream::empty().boxed(), |cidrs| cidrs.changes().boxed());
     let planes = ctx.planes.changes_of(|plane| {
-        let accepted = request::is_accepted(plane);
+        let accepted = is_accepted(plane);
         (plane.spec.clone(), accepted, plane.metadata.deletion_timestamp.clone(), plane.metadata.uid.clone())
     });
     // Of one that goes without our finalizer there is no reconciliation any more.

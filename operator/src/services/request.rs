@@ -2,11 +2,12 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use foghorn_crds::{NetworkPlane, conditions, contract};
+use foghorn_crds::{NetworkPlane, contract};
 use k8s_openapi::api::core::v1::{Service, ServiceSpec};
 use kube::ResourceExt;
 
 use super::reasons::{self, Unserved};
+use crate::planes::acceptance::is_accepted;
 
 /// Whose business a Service is.
 #[derive(Debug, Clone, PartialEq)]
@@ -80,12 +81,6 @@ fn of_no_class<'a>(
             names.join(", ")
         ),
     ))
-}
-
-/// Whether the plane's spec is valid and conflicts with no other plane, as its controller found.
-pub(crate) fn is_accepted(plane: &NetworkPlane) -> bool {
-    let conditions = plane.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
-    conditions::get(conditions, conditions::ACCEPTED).is_some_and(|accepted| accepted.status == "True")
 }
 
 fn supported(spec: &ServiceSpec) -> Result<(), Unserved> {
