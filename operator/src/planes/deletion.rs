@@ -1,15 +1,18 @@
 //! The end of a plane: its addresses are released while its announcers still run, then all that it has goes.
 
-use foghorn_crds::{AddressClaim, NetworkPlane, contract};
+use foghorn_crds::{NetworkPlane, contract};
 use k8s_openapi::{api::core::v1::Namespace, jiff::Timestamp};
 use kube::{
     Api, ResourceExt,
     api::{DeleteParams, Preconditions},
-    runtime::{controller::Action, reflector::ObjectRef},
+    runtime::controller::Action,
 };
 
-use super::{apply::api_of, children, controller::Planes};
-use crate::error::{Error, gone};
+use super::{children, controller::Planes};
+use crate::{
+    error::{Error, gone},
+    services::write,
+};
 
 /// How often an end that makes no progress is looked at.
 const LOOK: std::time::Duration = std::time::Duration::from_secs(2);
@@ -24,10 +27,8 @@ impl Planes {
             return Ok(Action::await_change());
         }
         let claims = self.claims_of(&plane.name_any());
-        for claim in claims.iter().filter(|claim| claim.metadata.deletion_timestamp.is_none()) {
-            let api: Api<AddressClaim> = api_of(&self.ctx.client, &**claim);
-            let deleted = api.delete(&claim.name_any(), &DeleteParams::default()).await;
-            gone(deleted).map_err(Error::api::<AddressClaim>("delete", ObjectRef::from_obj(&**claim)))?;
+        for claim in &claims {
+            write::delete_claim(&self.ctx.client, claim).await?;
         }
         let ports = plane.status.as_ref().and_then(|status| status.ports);
         if !claims.is_empty() {
