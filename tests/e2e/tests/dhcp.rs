@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use foghorn_e2e::{Cluster, PRIVATE, PUBLIC, Result, run};
+use foghorn_e2e::{Cluster, PRIVATE, PUBLIC, Plane, Result, run};
 use foghorn_lab::{DhcpConfig, Wire, until};
 
 #[test]
@@ -87,21 +87,32 @@ fn a_server_that_refuses_the_renewal_gives_a_new_address_that_reaches_the_status
 fn a_server_that_offers_the_address_of_a_node_or_router_is_refused_by_name() -> Result<()> {
     run(|cluster| {
         cluster.namespace("shop")?;
-        offer(cluster, 12, "node w2")?;
-        offer(cluster, 1, "router")?;
-        Ok(())
+        offer(cluster, PRIVATE, 12, "AddressRefused", "node w2")?;
+        offer(cluster, PUBLIC, 1, "AddressRefused", "router")
     })
 }
 
-/// The server offers nothing but the address with this last octet.
-fn offer(cluster: &Cluster, last: u8, whose: &str) -> Result<()> {
-    let only = PUBLIC.network.address(last);
-    let config = DhcpConfig { range: (only, only), ..DhcpConfig::of(PUBLIC.network) };
-    cluster.lab.dhcp(PUBLIC.network).configure(&config)?;
-    let service = cluster.service("shop", &format!("offer-{last}"), PUBLIC)?;
-    let message = service.reason("AddressRefused")?;
+#[test]
+fn a_server_that_offers_a_node_s_address_that_kubernetes_does_not_know_is_refused() -> Result<()> {
+    run(|cluster| {
+        cluster.namespace("shop")?;
+        // The node itself knows all its addresses; to the others it answers the probe.
+        match cluster.holder(PUBLIC)?.as_str() {
+            "w2" => offer(cluster, PUBLIC, 12, "AddressRefused", "node w2"),
+            _ => offer(cluster, PUBLIC, 12, "AddressConflict", "02:0f:09:00:02:0c answers for it"),
+        }
+    })
+}
+
+/// The server of the plane's network offers nothing but the address with this last octet.
+fn offer(cluster: &Cluster, plane: Plane, last: u8, reason: &str, words: &str) -> Result<()> {
+    let only = plane.network.address(last);
+    let config = DhcpConfig { range: (only, only), ..DhcpConfig::of(plane.network) };
+    cluster.lab.dhcp(plane.network).configure(&config)?;
+    let service = cluster.service("shop", &format!("offer-{last}"), plane)?;
+    let message = service.reason(reason)?;
     println!("{message}");
-    assert!(message.contains(whose), "{message}");
+    assert!(message.contains(words), "{message}");
     sleep(Duration::from_secs(1));
     assert!(service.object()?["status"]["loadBalancer"]["ingress"].is_null());
     service.delete()?;
