@@ -350,7 +350,7 @@ impl Engine {
             lease.zip(self.api_time).map(|(lease, api_time)| status::remembered(lease, api_time));
         let spread = CONFIRMATION_SPREAD.saturating_mul(u32::try_from(self.claims.len()).unwrap_or(u32::MAX));
         let client_config = ClientConfig {
-            hostname: claim.spec.hostname.clone(),
+            hostname: claim.spec.dhcp.hostname.clone(),
             broadcast: config.dhcp.broadcast,
             requested_address: lease.map(|lease| lease.address),
             start_jitter: if remembered.is_some() { spread } else { Duration::ZERO },
@@ -497,6 +497,7 @@ fn l2_config(config: &PlaneConfig) -> l2::Config {
     l2::Config {
         probing: match announce.probe {
             ProbeMode::Fast => l2::Probing::Fast,
+            ProbeMode::Rfc5227 => l2::Probing::Rfc5227,
             ProbeMode::Off => l2::Probing::Off,
         },
         refresh: (announce.refresh_seconds > 0).then(|| Duration::from_secs(announce.refresh_seconds.into())),

@@ -195,7 +195,9 @@ async fn failed(report: &Report, error: &WriteError) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use foghorn_crds::{AddressClaimSpec, AddressFamily, AddressSource, ClaimState, ServiceReference};
+    use foghorn_crds::{
+        AddressClaimSpec, AddressFamily, AddressSource, ClaimState, DhcpRequest, ServiceReference,
+    };
     use k8s_openapi::jiff::Timestamp;
 
     #[test]
@@ -250,7 +252,7 @@ mod tests {
             service_ref,
             family: AddressFamily::IPv4,
             source: AddressSource::Dhcp,
-            hostname: None,
+            dhcp: DhcpRequest::default(),
             ports: Vec::new(),
         };
         let mut claim = AddressClaim::new("default.web.ipv4", spec);

@@ -101,7 +101,7 @@ pub fn plane_config(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use foghorn_crds::{AddressClaimSpec, AddressFamily, AddressSource, ServiceReference};
+    use foghorn_crds::{AddressClaimSpec, AddressFamily, AddressSource, DhcpRequest, ServiceReference};
 
     #[test]
     fn a_claim_that_went_while_the_watch_was_broken_is_told_as_gone() {
@@ -127,7 +127,7 @@ mod tests {
             service_ref,
             family: AddressFamily::IPv4,
             source: AddressSource::Dhcp,
-            hostname: None,
+            dhcp: DhcpRequest::default(),
             ports: Vec::new(),
         };
         AddressClaim::new(name, spec)

@@ -7,6 +7,8 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::dhcp::{ClaimDhcp, ClaimRoute, DhcpRequest, IdentityInUse};
+
 /// What one Service asks of one plane, for one address family.
 ///
 /// It lives in the plane's namespace. The operator writes the spec, the plane's announcers the status.
@@ -48,10 +50,9 @@ pub struct AddressClaimSpec {
     pub family: AddressFamily,
     /// Where the address comes from.
     pub source: AddressSource,
-    /// The host name that the DHCP server is told (option 12), if any.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 63))]
-    pub hostname: Option<String>,
+    /// How the address is asked of the DHCP server.
+    #[serde(default)]
+    pub dhcp: DhcpRequest,
     /// The Service's ports.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<ClaimPort>,
@@ -125,6 +126,9 @@ pub struct AddressClaimStatus {
     /// The lease, which the next holder goes on with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease: Option<ClaimLease>,
+    /// Where the holder's DHCP client stands, and what it has exchanged with servers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dhcp: Option<ClaimDhcp>,
     /// What last went wrong, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
@@ -163,6 +167,9 @@ pub struct ClaimIdentity {
     pub hardware_address: String,
     /// Option 61, type octet included, as hexadecimal digits.
     pub client_id: String,
+    /// How the frames are made; what the plane's `dhcp.identity` came to. Not given before it was found out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<IdentityInUse>,
 }
 
 /// A DHCP lease. Times are the API server's.
@@ -180,6 +187,9 @@ pub struct ClaimLease {
     /// The routers (option 3), in order of preference.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub routers: Vec<Ipv4Addr>,
+    /// The routes (option 121); where there are any, they count in place of the routers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<ClaimRoute>,
     /// When the request was sent that the lease was granted for.
     pub acquired_at: MicroTime,
     /// T1: from when the lease is renewed with its server. Not given for an infinite lease.

@@ -30,6 +30,10 @@ pub mod reasons {
     pub const ADDRESS_CONFLICT: &str = "AddressConflict";
     /// The address is one that no Service may have.
     pub const ADDRESS_REFUSED: &str = "AddressRefused";
+    /// A DHCP server gives the same address to several Services.
+    pub const ADDRESS_SHARED: &str = "AddressShared";
+    /// Another host, or another Service, has the Service's hardware address.
+    pub const HARDWARE_ADDRESS_TAKEN: &str = "HardwareAddressTaken";
     /// The lease ran out before a server extended it.
     pub const LEASE_EXPIRED: &str = "LeaseExpired";
     /// The address is given back.

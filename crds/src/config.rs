@@ -12,7 +12,8 @@ use thiserror::Error;
 
 use crate::{
     contract,
-    plane::{AnnounceSpec, DhcpSpec, InterfaceSelector, LeaseSpec},
+    dhcp::DhcpSpec,
+    plane::{AnnounceSpec, InterfaceSelector, LeaseSpec},
 };
 
 /// The configuration of one plane's announcers.
@@ -31,6 +32,9 @@ pub struct PlaneConfig {
     pub interface: InterfaceSelector,
     /// The plane's `spec.dhcp`.
     pub dhcp: DhcpSpec,
+    /// The plane's `spec.overrides.hardwareAddresses`.
+    #[serde(default)]
+    pub allowed_hardware_addresses: Vec<String>,
     /// The plane's `spec.announce`.
     pub announce: AnnounceSpec,
     /// The plane's `spec.allowedSubnets`; empty allows every address.

@@ -8,7 +8,7 @@ pub const GROUP: &str = "foghorn.dev";
 pub const VERSION: &str = "v1alpha1";
 
 /// Raised with each change of the schemas; the operator brings newer definitions in and never older ones.
-pub const SCHEMA_VERSION: u32 = 1;
+pub const SCHEMA_VERSION: u32 = 2;
 /// On a definition: the [`SCHEMA_VERSION`] of the program that installed it.
 pub const SCHEMA_VERSION_ANNOTATION: &str = "foghorn.dev/schema-version";
 
@@ -30,6 +30,21 @@ pub const SERVICE_NAME_LABEL: &str = "foghorn.dev/service-name";
 pub const ADDRESSES_ANNOTATION: &str = "foghorn.dev/addresses";
 /// What users of kube-vip write instead of [`ADDRESSES_ANNOTATION`].
 pub const KUBE_VIP_ADDRESSES_ANNOTATION: &str = "kube-vip.io/loadbalancerIPs";
+
+/// Annotation on a Service: the hardware address that it is known by to the DHCP server.
+pub const HARDWARE_ADDRESS_ANNOTATION: &str = "foghorn.dev/hardware-address";
+/// What users of kube-vip write instead of [`HARDWARE_ADDRESS_ANNOTATION`].
+pub const KUBE_VIP_HARDWARE_ADDRESS_ANNOTATION: &str = "kube-vip.io/hwaddr";
+/// Annotation on a Service: the client identifier that it is known by to the DHCP server, in hexadecimal.
+pub const CLIENT_ID_ANNOTATION: &str = "foghorn.dev/client-id";
+/// Annotation on a Service: the host name that the DHCP server is told.
+pub const HOSTNAME_ANNOTATION: &str = "foghorn.dev/hostname";
+/// What users of kube-vip write instead of [`HOSTNAME_ANNOTATION`].
+pub const KUBE_VIP_HOSTNAME_ANNOTATION: &str = "kube-vip.io/loadbalancerHostname";
+/// Annotation on a Service: the address that the DHCP server is asked for; it may give another one.
+pub const REQUESTED_ADDRESS_ANNOTATION: &str = "foghorn.dev/requested-address";
+/// What users of kube-vip write instead of [`REQUESTED_ADDRESS_ANNOTATION`].
+pub const KUBE_VIP_REQUESTED_ADDRESS_ANNOTATION: &str = "kube-vip.io/requestedIP";
 
 /// Condition on a Service: whether it has its address, and if not, why.
 pub const SERVICE_CONDITION: &str = "foghorn.dev/AddressReady";

@@ -13,6 +13,8 @@ pub mod claim;
 pub mod conditions;
 pub mod config;
 pub mod contract;
+pub mod dhcp;
+pub mod hardware_address;
 pub mod plane;
 pub mod policy;
 
@@ -21,9 +23,13 @@ pub use claim::{
     ClaimLease, ClaimPort, ClaimState, ServiceReference,
 };
 pub use config::{PlaneConfig, RefusedNetwork};
+pub use dhcp::{
+    ClaimDhcp, ClaimRoute, DhcpOption, DhcpRequest, DhcpSpec, IdentityInUse, IdentityMode, Override,
+    OverridesSpec, TakeoverMode,
+};
 pub use plane::{
-    AllowedNamespaces, AnnounceSpec, DhcpSpec, InterfaceSelector, LeaseSpec, Limits, NetworkPlane,
-    NetworkPlaneSpec, NetworkPlaneStatus, PlanePorts, ProbeMode,
+    AllowedNamespaces, AnnounceSpec, InterfaceSelector, LeaseSpec, Limits, NetworkPlane, NetworkPlaneSpec,
+    NetworkPlaneStatus, PlanePorts, ProbeMode,
 };
 pub use policy::Refusal;
 

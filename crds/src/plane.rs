@@ -10,7 +10,10 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::contract;
+use crate::{
+    contract,
+    dhcp::{DhcpSpec, IdentityInUse, OverridesSpec},
+};
 
 /// A network on which Services of one `loadBalancerClass` get addresses.
 ///
@@ -108,6 +111,10 @@ pub struct NetworkPlaneSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(max = 43)))]
     pub allowed_subnets: Vec<String>,
+
+    /// What a Service's annotations may change of how its address is asked for; nothing if not given.
+    #[serde(default)]
+    pub overrides: OverridesSpec,
 }
 
 /// Chooses one interface of each node, in exactly one of four ways. Interfaces that are part of a bond, a bridge or a
@@ -134,26 +141,6 @@ pub struct InterfaceSelector {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 18), regex(pattern = r"^[0-9.]+/[0-9]{1,2}$"))]
     pub subnet: Option<String>,
-}
-
-/// How addresses are asked of the network's DHCP server.
-#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
-#[serde(rename_all = "camelCase", default)]
-pub struct DhcpSpec {
-    /// Whether the server is told a host name for each Service (option 12): `<service>-<namespace>`.
-    pub send_hostname: bool,
-    /// Whether the server is asked to broadcast its answers, for networks that do not carry an answer to a hardware
-    /// address they have not seen.
-    pub broadcast: bool,
-    /// How many Services may be in an exchange for their first address at once.
-    #[schemars(range(min = 1, max = 1000))]
-    pub max_in_flight: u32,
-}
-
-impl Default for DhcpSpec {
-    fn default() -> Self {
-        Self { send_hostname: true, broadcast: false, max_in_flight: 20 }
-    }
 }
 
 /// How addresses are made known on the network.
@@ -183,6 +170,9 @@ pub enum ProbeMode {
     /// Three ARP probes, 100 ms apart, and 200 ms to wait for an answer.
     #[default]
     Fast,
+    /// As RFC 5227 says: three ARP probes, 1 to 2 s apart, and 2 s to wait for an answer; 4 to 7 s in all.
+    #[serde(rename = "RFC5227")]
+    Rfc5227,
     /// Not at all.
     Off,
 }
@@ -281,6 +271,9 @@ pub struct NetworkPlaneStatus {
     /// The node that owns the plane's addresses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holder: Option<String>,
+    /// How the frames of the plane's DHCP clients are made, in all the ways that are in use: what `dhcp.identity` came to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub identities: Vec<IdentityInUse>,
     /// `Ready`, `Accepted` (the spec is valid and conflicts with no other plane), `AnnouncersReady` and
     /// `InterfacesReady`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -6,7 +6,9 @@ pub mod arp;
 mod limit;
 mod link;
 mod pace;
+mod probing;
 mod resolver;
 
 pub use arp::{ArpFrame, Mac};
-pub use link::{Config, Input, Kind, L2, Output, Probing};
+pub use link::{Config, Input, Kind, L2, Output};
+pub use probing::Probing;

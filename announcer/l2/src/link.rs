@@ -18,12 +18,10 @@ use crate::{
     arp::{ArpFrame, BROADCAST, Mac, Operation},
     limit::ReplyLimit,
     pace::{Bucket, Schedule, Task},
+    probing::{PROBES, Probing},
     resolver::{Resolver, Step},
 };
 
-const PROBES: u8 = 3;
-const PROBE_INTERVAL: Duration = Duration::from_millis(100);
-const PROBE_WAIT: Duration = Duration::from_millis(200);
 /// How long a peer that still answers for an address may delay its probe; then it is a conflict like another.
 const PEER_DELAY: Duration = Duration::from_secs(5);
 /// Between the announcements after a take-over: 0, 0.1, 0.5, 1 and 2 s.
@@ -54,15 +52,6 @@ impl Default for Config {
         let max_per_second = NonZeroU32::MIN.saturating_add(199);
         Self { probing: Probing::Fast, refresh: Some(Duration::from_secs(60)), max_per_second }
     }
-}
-
-/// How a new address is checked for another user.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Probing {
-    /// Three ARP probes, 100 ms apart, and 200 ms to wait for an answer.
-    Fast,
-    /// Not at all: every address is clear at once.
-    Off,
 }
 
 /// What the machine is told.
@@ -321,7 +310,8 @@ impl L2 {
             let since = *probed.delayed_since.get_or_insert(now);
             if now - since < PEER_DELAY {
                 probed.sent = 0;
-                self.schedule_probe(address, Task::Probe, now + PROBE_INTERVAL);
+                let interval = self.config.probing.interval(&mut self.rng);
+                self.schedule_probe(address, Task::Probe, now + interval);
                 return;
             }
         }
@@ -396,9 +386,10 @@ impl L2 {
             self.outputs.push_back(Output::ProbeClear(address));
             return;
         }
-        let next = (Task::Probe, now);
+        let first = now + self.config.probing.delay(&mut self.rng);
+        let next = (Task::Probe, first);
         self.probed.insert(address, Probed { sent: 0, next, delayed_since: None });
-        self.schedule_probe(address, Task::Probe, now);
+        self.schedule_probe(address, Task::Probe, first);
     }
 
     fn send_probe(&mut self, now: Instant, address: Ipv4Addr) {
@@ -407,11 +398,12 @@ impl L2 {
             return;
         };
         probed.sent += 1;
-        if probed.sent < PROBES {
-            self.schedule_probe(address, Task::Probe, now + PROBE_INTERVAL);
+        let (task, wait) = if probed.sent < PROBES {
+            (Task::Probe, self.config.probing.interval(&mut self.rng))
         } else {
-            self.schedule_probe(address, Task::ProbeEnd, now + PROBE_WAIT);
-        }
+            (Task::ProbeEnd, self.config.probing.wait())
+        };
+        self.schedule_probe(address, task, now + wait);
     }
 
     fn schedule_probe(&mut self, address: Ipv4Addr, task: Task, due: Instant) {

@@ -52,6 +52,7 @@ impl Reporter<'_> {
             interface: Some(self.interface.to_owned()),
             identity: Some(claim_identity(identity)),
             lease: facts.lease.as_ref().and_then(|lease| self.lease(lease)),
+            dhcp: None,
             last_error: error,
             conditions: vec![condition],
         }
@@ -67,6 +68,7 @@ impl Reporter<'_> {
             server: lease.server_id,
             prefix_length: lease.subnet_mask.and_then(|mask| ipnet::ipv4_mask_to_prefix(mask).ok()),
             routers: lease.routers.clone(),
+            routes: Vec::new(),
             acquired_at: time(lease.bound_at)?,
             renew_at: time(lease.renew_at),
             rebind_at: time(lease.rebind_at),
@@ -102,5 +104,6 @@ fn claim_identity(identity: &Identity) -> ClaimIdentity {
     ClaimIdentity {
         hardware_address: hex(&identity.hardware_address, ":"),
         client_id: hex(&identity.client_id, ""),
+        mode: None,
     }
 }

@@ -13,8 +13,8 @@ use foghorn_announcer::{
 };
 use foghorn_clock::Instant;
 use foghorn_crds::{
-    AddressClaim, AddressClaimSpec, AddressFamily, AddressSource, AnnounceSpec, DhcpSpec, InterfaceSelector,
-    LeaseSpec, PlaneConfig, RefusedNetwork, ServiceReference,
+    AddressClaim, AddressClaimSpec, AddressFamily, AddressSource, AnnounceSpec, DhcpRequest, DhcpSpec,
+    InterfaceSelector, LeaseSpec, PlaneConfig, RefusedNetwork, ServiceReference,
 };
 use foghorn_dhcp::frame::UdpChecksum;
 use foghorn_l2::{ArpFrame, Mac, arp::Operation};
@@ -337,6 +337,7 @@ pub(crate) fn config() -> PlaneConfig {
         lease: LeaseSpec::default(),
         interface: InterfaceSelector { name: Some("eth1".into()), ..InterfaceSelector::default() },
         dhcp: DhcpSpec::default(),
+        allowed_hardware_addresses: Vec::new(),
         announce: AnnounceSpec::default(),
         allowed_subnets: Vec::new(),
         refused_networks: vec![RefusedNetwork {
@@ -366,7 +367,7 @@ pub(crate) fn claim(name: &str) -> AddressClaim {
         service_ref,
         family: AddressFamily::IPv4,
         source: AddressSource::Dhcp,
-        hostname: Some(format!("{name}-default")),
+        dhcp: DhcpRequest { hostname: Some(format!("{name}-default")), ..DhcpRequest::default() },
         ports: Vec::new(),
     };
     let mut claim = AddressClaim::new(&format!("default.{name}.ipv4"), spec);

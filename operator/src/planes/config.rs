@@ -22,6 +22,7 @@ pub(super) fn plane_config(
         lease: plane.spec.lease.clone(),
         interface: plane.spec.interface.clone(),
         dhcp: plane.spec.dhcp.clone(),
+        allowed_hardware_addresses: plane.spec.overrides.hardware_addresses.clone(),
         announce: plane.spec.announce.clone(),
         allowed_subnets,
         refused_networks,

@@ -295,7 +295,7 @@ mod tests {
     fn a_change_of_what_is_only_in_the_configuration_changes_no_pod() {
         let before = plane("blue", "x.dev/blue");
         let mut after = before.clone();
-        after.spec.dhcp.send_hostname = false;
+        after.spec.dhcp.hostname = String::new();
         after.spec.announce.refresh_seconds = 7;
         after.spec.interface.name = Some("eth7".into());
         after.spec.allowed_subnets = vec!["203.0.113.0/24".into()];

@@ -96,6 +96,7 @@ impl Observed<'_> {
             nodes: set.map(|set| format!("{}/{}", set.number_ready, set.desired_number_scheduled)),
             addresses: Some(format!("{with_address}/{}", self.claims.len())),
             holder: self.lease.and_then(holder),
+            identities: Vec::new(),
             conditions,
         }
     }

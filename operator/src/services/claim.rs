@@ -1,8 +1,8 @@
 //! The claim that a Service's address is asked with.
 
 use foghorn_crds::{
-    AddressClaim, AddressClaimSpec, AddressFamily, AddressSource, ClaimPort, NetworkPlane, ServiceReference,
-    contract,
+    AddressClaim, AddressClaimSpec, AddressFamily, AddressSource, ClaimPort, DhcpRequest, NetworkPlane,
+    ServiceReference, contract,
 };
 use k8s_openapi::api::core::v1::Service;
 use kube::{ResourceExt, core::ObjectMeta};
@@ -27,7 +27,7 @@ pub(crate) fn desired(service: &Service, plane: &NetworkPlane) -> AddressClaim {
         ..ObjectMeta::default()
     };
     let spec = AddressClaimSpec {
-        hostname: plane.spec.dhcp.send_hostname.then(|| hostname(&name, &namespace)),
+        dhcp: DhcpRequest { hostname: Some(hostname(&name, &namespace)), ..DhcpRequest::default() },
         plane: plane_name,
         service_ref: ServiceReference { namespace, name, uid: service.uid().unwrap_or_default() },
         family: AddressFamily::IPv4,
@@ -105,10 +105,8 @@ mod tests {
 
     #[test]
     fn the_host_name_is_sent_only_where_the_plane_says_so() {
-        let mut plane = plane("a").build();
-        assert_eq!(desired(&service("web").build(), &plane).spec.hostname.as_deref(), Some("web-shop"));
-        plane.spec.dhcp.send_hostname = false;
-        assert_eq!(desired(&service("web").build(), &plane).spec.hostname, None);
+        let plane = plane("a").build();
+        assert_eq!(desired(&service("web").build(), &plane).spec.dhcp.hostname.as_deref(), Some("web-shop"));
     }
 
     #[test]

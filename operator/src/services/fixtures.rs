@@ -177,6 +177,7 @@ pub(crate) fn bound(name: &str, address: &str) -> AddressClaim {
             server: ip("203.0.113.2"),
             prefix_length: Some(24),
             routers: vec![ip("203.0.113.1")],
+            routes: Vec::new(),
             acquired_at: MicroTime(at(4)),
             renew_at: None,
             rebind_at: None,
