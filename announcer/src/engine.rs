@@ -9,8 +9,11 @@
 
 mod addresses;
 mod api_time;
+mod carriage;
+mod clients;
 mod frames;
 mod held;
+mod recipients;
 mod reports;
 mod starts;
 mod status;
@@ -24,10 +27,8 @@ use std::{
 };
 
 use foghorn_clock::Instant;
-use foghorn_crds::{AddressClaim, AddressClaimStatus, AddressFamily, ClaimState, PlaneConfig, ProbeMode};
-use foghorn_dhcp::{
-    self as dhcp, Client, ClientConfig, Family, Identity, MessageKind, Verdict, frame::UdpChecksum,
-};
+use foghorn_crds::{AddressClaim, AddressClaimStatus, ClaimState, PlaneConfig, ProbeMode, hardware_address};
+use foghorn_dhcp::{self as dhcp, MessageKind, Mode, Verdict, frame::UdpChecksum};
 use foghorn_l2::{self as l2, L2};
 use foghorn_membership::Epoch;
 use foghorn_netio::Link;
@@ -35,13 +36,17 @@ use rand::{Rng, SeedableRng, rngs::StdRng};
 use tracing::{debug, info, warn};
 
 pub use self::api_time::ApiTime;
-use self::{held::Held, starts::Starts};
+use self::{
+    carriage::Carriage,
+    clients::Kept,
+    held::Held,
+    recipients::Recipients,
+    starts::{Pace, Starts},
+};
 use crate::metrics::Metrics;
 
 /// The same for a claim that was just taken over.
 const TAKEOVER_REPORT_DELAY: Duration = Duration::from_millis(300);
-/// Confirmations of leases that were taken over are spread by this much for each of them.
-const CONFIRMATION_SPREAD: Duration = Duration::from_millis(10);
 
 /// What the engine is told.
 #[derive(Debug)]
@@ -119,7 +124,10 @@ pub struct Engine {
     epoch: Option<Epoch>,
     claims: BTreeMap<String, Arc<AddressClaim>>,
     held: BTreeMap<String, Held>,
-    by_hardware_address: BTreeMap<[u8; 6], String>,
+    /// Leases in hand when the interface went away; within one tenure they are known better here than in any status.
+    kept: BTreeMap<String, Kept>,
+    carriage: Carriage,
+    recipients: Recipients,
     by_address: BTreeMap<Ipv4Addr, String>,
     by_next_hop: BTreeMap<Ipv4Addr, BTreeSet<String>>,
     l2: Option<L2>,
@@ -145,7 +153,9 @@ impl Engine {
             epoch: None,
             claims: BTreeMap::new(),
             held: BTreeMap::new(),
-            by_hardware_address: BTreeMap::new(),
+            kept: BTreeMap::new(),
+            carriage: Carriage::default(),
+            recipients: Recipients::default(),
             by_address: BTreeMap::new(),
             by_next_hop: BTreeMap::new(),
             l2: None,
@@ -198,9 +208,10 @@ impl Engine {
                 self.touched.insert(name);
             }
         }
-        let limit = self.config.as_ref().map_or(0, |config| config.dhcp.max_in_flight);
-        while let Some(name) = self.starts.next(now, usize::try_from(limit).unwrap_or(usize::MAX)) {
-            self.tell(now, &name, dhcp::Input::Start);
+        if let Some(pace) = self.pace() {
+            while let Some(name) = self.starts.next(now, &pace, &mut self.rng) {
+                self.tell(now, &name, dhcp::Input::Start);
+            }
         }
         self.settle(now);
         while let Some((at, name)) = self.reports.first().cloned()
@@ -216,7 +227,7 @@ impl Engine {
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
         let l2 = self.l2.as_ref().and_then(L2::poll_timeout);
         let client = self.timers.first().map(|(at, _)| (*at, "DHCP"));
-        let start = self.starts.due().map(|at| (at, "next exchange"));
+        let start = self.pace().and_then(|pace| self.starts.due(&pace)).map(|at| (at, "next exchange"));
         let report = self.reports.first().map(|(at, _)| (*at, "report"));
         [l2, client, start, report].into_iter().flatten().min()
     }
@@ -238,27 +249,39 @@ impl Engine {
         self.held.values().filter(|held| held.announced.is_some()).count()
     }
 
+    fn pace(&self) -> Option<Pace> {
+        self.config.as_ref().map(|config| Pace::of(&config.dhcp))
+    }
+
     fn set_config(&mut self, now: Instant, config: PlaneConfig) {
         if let Some(l2) = &mut self.l2 {
             l2.handle_input(now, l2::Input::SetConfig(l2_config(&config)));
         }
-        let first = self.config.is_none();
         self.config = Some(config);
-        if first {
-            self.plan_all(now);
-        } else {
-            self.check_again(now);
-        }
+        self.plan_all(now);
+        self.check_again(now);
     }
 
     fn set_link(&mut self, now: Instant, link: Option<Link>) {
         let mac = |link: &Option<Link>| link.as_ref().map(|link| (link.index, link.mac));
         let changed = mac(&self.link) != mac(&link);
-        self.link = link;
         if changed {
-            // Another interface is another network: nothing that was learnt by the old one is true here.
+            if link.is_none() {
+                self.carriage.lost_carrier(now);
+            }
+            // Another interface is another network: nothing of this but the leases is true there.
+            let leases = self.held.iter().filter(|(_, held)| !held.releasing).filter_map(|(name, held)| {
+                let lease = held.client.lease()?.clone();
+                Some((name.clone(), Kept { announced: held.announced == Some(lease.address), lease }))
+            });
+            self.kept.extend(leases);
             self.drop_all();
-            self.l2 = None;
+        }
+        self.link = link;
+        if let Some(link) = &self.link {
+            self.carriage.enter(link);
+        }
+        if changed {
             self.plan_all(now);
         } else {
             self.check_again(now);
@@ -274,18 +297,22 @@ impl Engine {
             None => info!(announced = self.announced(), "this node no longer owns the plane's addresses"),
         }
         self.drop_all();
+        self.kept.clear();
         self.epoch = epoch;
         self.plan_all(now);
     }
 
     /// Forgets all that is in hand, without a word to anybody: another node goes on with it.
     fn drop_all(&mut self) {
-        for held in self.held.values().filter(|held| held.joined) {
-            self.outputs.push_back(Output::Leave(held.identity.hardware_address));
+        for held in self.held.values() {
+            if held.joined {
+                self.outputs.push_back(Output::Leave(held.config.identity.hardware_address));
+            }
+            self.metrics.moved(held.counted, None);
         }
         self.outputs.retain(|output| !matches!(output, Output::Send { .. } | Output::Report(_)));
         self.held.clear();
-        self.by_hardware_address.clear();
+        self.recipients.clear();
         self.by_address.clear();
         self.by_next_hop.clear();
         self.starts = Starts::default();
@@ -293,7 +320,6 @@ impl Engine {
         self.reports.clear();
         self.touched.clear();
         self.l2 = None;
-        self.metrics.held(self.held.values().map(|held| held.client.state()));
     }
 
     fn plan_all(&mut self, now: Instant) {
@@ -333,50 +359,10 @@ impl Engine {
                     self.forget(name);
                     self.begin(now, name, &claim);
                 }
+                self.configure(now, name, &claim);
                 self.touched.insert(name.to_owned());
             }
             (Some(_), true) => self.release(now, name),
-        }
-    }
-
-    /// Takes a claim in hand: with the lease of its last holder, or from the beginning.
-    fn begin(&mut self, now: Instant, name: &str, claim: &AddressClaim) {
-        let Some(config) = &self.config else { return };
-        let identity = identity(config, claim);
-        let ending = claim.metadata.deletion_timestamp.is_some();
-        let announced = claim.status.as_ref().and_then(|status| status.address);
-        let lease = claim.status.as_ref().and_then(|status| status.lease.as_ref());
-        let remembered =
-            lease.zip(self.api_time).map(|(lease, api_time)| status::remembered(lease, api_time));
-        let spread = CONFIRMATION_SPREAD.saturating_mul(u32::try_from(self.claims.len()).unwrap_or(u32::MAX));
-        let client_config = ClientConfig {
-            hostname: claim.spec.dhcp.hostname.clone(),
-            broadcast: config.dhcp.broadcast,
-            requested_address: lease.map(|lease| lease.address),
-            start_jitter: if remembered.is_some() { spread } else { Duration::ZERO },
-            ..ClientConfig::new(identity.clone())
-        };
-        let rng = StdRng::seed_from_u64(self.rng.random());
-        let mut held = Held::new(identity, Client::new(client_config, rng));
-        held.releasing = ending;
-        self.by_hardware_address.insert(held.identity.hardware_address, name.to_owned());
-        self.held.insert(name.to_owned(), held);
-        match remembered.filter(|lease| lease.expires_at > now && self.usable(name, lease).is_ok()) {
-            // The last holder had it from the server, but did not live to see whether it is free.
-            Some(lease) if !ending && announced != Some(lease.address) => {
-                self.tell(now, name, dhcp::Input::Recheck(lease));
-            }
-            Some(lease) => {
-                if !ending {
-                    self.by_address.insert(lease.address, name.to_owned());
-                }
-                self.due(name, now + TAKEOVER_REPORT_DELAY);
-                self.tell(now, name, dhcp::Input::Resume(lease));
-            }
-            None => {
-                self.touched.insert(name.to_owned());
-                self.starts.push(name.to_owned());
-            }
         }
     }
 
@@ -404,22 +390,18 @@ impl Engine {
 
     /// Carries what the machines say to each other and outwards, until all are quiet.
     fn settle(&mut self, now: Instant) {
-        let mut states_changed = false;
         loop {
             if let Some(output) = self.l2.as_mut().and_then(L2::poll_output) {
                 self.take_l2(now, output);
                 continue;
             }
             let Some(name) = self.touched.pop_first() else { break };
-            states_changed = true;
             self.listen(&name);
             while let Some(output) = self.held.get_mut(&name).and_then(|held| held.client.poll_output()) {
                 self.take_client(now, &name, output);
             }
             self.after(now, &name);
-        }
-        if states_changed {
-            self.metrics.held(self.held.values().map(|held| held.client.state()));
+            self.renew_identity(now, &name);
         }
     }
 
@@ -430,14 +412,14 @@ impl Engine {
             }
             l2::Output::ProbeClear(address) => self.checked(now, address, Verdict::Clear),
             l2::Output::ProbeConflict { address, mac } => {
-                self.remark(address, format!("{} answers for it", hardware_address(mac)));
+                self.remark(address, format!("{} answers for it", hardware_address::format(mac)));
                 self.checked(now, address, Verdict::Conflict);
             }
             l2::Output::Conflict { address, mac, defended } => {
-                warn!(%address, mac = hardware_address(mac), defended, "another host claims the address");
+                warn!(%address, mac = hardware_address::format(mac), defended, "another host claims the address");
                 self.metrics.conflict();
                 if !defended && let Some(name) = self.by_address.get(&address).cloned() {
-                    self.remark(address, format!("{} claims it", hardware_address(mac)));
+                    self.remark(address, format!("{} claims it", hardware_address::format(mac)));
                     self.tell(now, &name, dhcp::Input::Conflict);
                 }
             }
@@ -472,17 +454,25 @@ impl Engine {
     /// Has the interface receive what is sent to the claim while an exchange is in flight; before its first message.
     fn listen(&mut self, name: &str) {
         let Some(held) = self.held.get_mut(name) else { return };
-        let in_flight = held.client.exchange_in_flight();
-        if held.joined != in_flight {
-            held.joined = in_flight;
-            let mac = held.identity.hardware_address;
-            self.outputs.push_back(if in_flight { Output::Join(mac) } else { Output::Leave(mac) });
+        // The interface receives what is sent to itself anyway.
+        let wanted =
+            held.client.exchange_in_flight() && held.config.mode != Mode::NodeMac && held.fault.is_none();
+        if held.joined != wanted {
+            held.joined = wanted;
+            let mac = held.config.identity.hardware_address;
+            self.outputs.push_back(if wanted { Output::Join(mac) } else { Output::Leave(mac) });
         }
     }
 
     fn forget(&mut self, name: &str) {
         let Some(held) = self.held.remove(name) else { return };
-        self.by_hardware_address.remove(&held.identity.hardware_address);
+        let mac = held.config.identity.hardware_address;
+        self.recipients.disown(mac, name);
+        self.recipients.expect(name, held.awaits, None);
+        self.metrics.moved(held.counted, None);
+        if held.joined {
+            self.outputs.push_back(Output::Leave(mac));
+        }
         if let Some(armed) = held.armed {
             self.timers.remove(&(armed, name.to_owned()));
         }
@@ -503,22 +493,4 @@ fn l2_config(config: &PlaneConfig) -> l2::Config {
         refresh: (announce.refresh_seconds > 0).then(|| Duration::from_secs(announce.refresh_seconds.into())),
         max_per_second: NonZeroU32::new(announce.max_per_second).unwrap_or(NonZeroU32::MIN),
     }
-}
-
-fn identity(config: &PlaneConfig, claim: &AddressClaim) -> Identity {
-    let service = &claim.spec.service_ref;
-    Identity::derive(&dhcp::Owner {
-        cluster: &config.cluster_id,
-        plane: &config.plane,
-        namespace: &service.namespace,
-        service: &service.name,
-        family: match claim.spec.family {
-            AddressFamily::IPv4 => Family::V4,
-        },
-    })
-}
-
-/// A hardware address as people write it.
-fn hardware_address(mac: [u8; 6]) -> String {
-    mac.map(|octet| format!("{octet:02x}")).join(":")
 }

@@ -19,6 +19,7 @@ pub struct Metrics {
     arp: Family<KindLabel, Counter>,
     fenced: Counter,
     dropped: Family<ReasonLabel, Counter>,
+    forwardable: Counter,
     conflicts: Counter,
     reports: Family<ResultLabel, Counter>,
 }
@@ -74,6 +75,11 @@ impl Metrics {
             m.dropped,
         );
         registry.register(
+            "foghorn_dhcp_replies_to_node",
+            "DHCP replies to an address of a claim at the node's own hardware address, which its kernel forwards too",
+            m.forwardable,
+        );
+        registry.register(
             "foghorn_address_conflicts",
             "Claims of other hosts to an announced address",
             m.conflicts,
@@ -82,11 +88,14 @@ impl Metrics {
         metrics
     }
 
-    /// The states of all DHCP clients of this node.
-    pub fn held(&self, states: impl Iterator<Item = State>) {
-        self.leases.clear();
-        for state in states {
-            self.leases.get_or_create(&StateLabel { state: state.name() }).inc();
+    /// A DHCP client of this node has come, gone, or changed its state.
+    pub fn moved(&self, from: Option<State>, to: Option<State>) {
+        let of = |state: State| self.leases.get_or_create_owned(&StateLabel { state: state.name() });
+        if let Some(from) = from {
+            of(from).dec();
+        }
+        if let Some(to) = to {
+            of(to).inc();
         }
     }
 
@@ -133,6 +142,11 @@ impl Metrics {
     /// A received frame was not used.
     pub fn dropped(&self, reason: &'static str) {
         self.dropped.get_or_create(&ReasonLabel { reason }).inc();
+    }
+
+    /// A DHCP reply came that the kernel takes for a packet to forward.
+    pub fn forwardable(&self) {
+        self.forwardable.inc();
     }
 
     /// Another host claims an announced address.

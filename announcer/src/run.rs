@@ -325,8 +325,8 @@ impl Announcer {
         let Some(elected) = &mut self.election else { return };
         let standing = *elected.standing.borrow_and_update();
         let now = clock::now();
-        if let Some(time) = self.api_clock.timestamp(now) {
-            self.engine.handle_input(now, Input::ApiTime(ApiTime { at: now, time }));
+        if let (Some(time), Some(measured)) = (self.api_clock.timestamp(now), self.api_clock.measured()) {
+            self.engine.handle_input(now, Input::ApiTime(ApiTime { at: now, time, measured }));
         }
         self.engine.handle_input(now, Input::Tenure(standing.holding.then_some(standing.epoch)));
     }

@@ -34,6 +34,8 @@ pub mod reasons {
     pub const ADDRESS_SHARED: &str = "AddressShared";
     /// Another host, or another Service, has the Service's hardware address.
     pub const HARDWARE_ADDRESS_TAKEN: &str = "HardwareAddressTaken";
+    /// An annotation asks for what no Service may have.
+    pub const INVALID_OVERRIDE: &str = "InvalidOverride";
     /// The lease ran out before a server extended it.
     pub const LEASE_EXPIRED: &str = "LeaseExpired";
     /// The address is given back.

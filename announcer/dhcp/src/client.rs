@@ -6,12 +6,13 @@ use foghorn_clock::Instant;
 use rand::{Rng, rngs::StdRng};
 
 use crate::{
-    ClientConfig, Counters, Destination, Input, Lease, LostReason, MessageKind, Output, Problem, State,
+    ClientConfig, Counters, Destination, Input, Lease, LostReason, MessageKind, Mode, Output, Problem, State,
     Transmit, Verdict,
     backoff::Backoff,
-    hostname::sanitise,
     message::{self, Form, Header},
-    phase::{Exchange, Phase, Remembered},
+    names::sanitise,
+    phase::{Exchange, Offer, Phase, Remembered},
+    way::Way,
 };
 
 /// A DHCPv4 client for one address (RFC 2131).
@@ -28,8 +29,7 @@ pub struct Client {
     pub(crate) problem: Option<Problem>,
     /// Option 50 of the next DISCOVER.
     pub(crate) wish: Option<Ipv4Addr>,
-    /// The broadcast flag that is in favour now.
-    broadcast: bool,
+    pub(crate) way: Way,
     pub(crate) after_nak: Backoff,
     /// After an address that is in use elsewhere, or refused here.
     after_bad_address: Backoff,
@@ -43,14 +43,12 @@ const SILENCE: Duration = Duration::from_secs(2);
 const REQUESTS_SELECTING: u32 = 4;
 /// REQUESTs that confirm a remembered address.
 const REQUESTS_REBOOTING: u32 = 3;
-/// DISCOVERs without answer after which the other value of the broadcast flag is tried in turn.
-const DISCOVERS_ONE_WAY: u32 = 2;
 
 impl Client {
     /// A client that does nothing before its first input. `rng` should be seeded differently for each client.
     #[must_use]
-    pub fn new(mut config: ClientConfig, rng: StdRng) -> Self {
-        config.hostname = config.hostname.as_deref().and_then(sanitise);
+    pub fn new(config: ClientConfig, rng: StdRng) -> Self {
+        let config = clean(config);
         Self {
             rng,
             phase: Phase::Idle,
@@ -58,12 +56,18 @@ impl Client {
             counters: Counters::default(),
             problem: None,
             wish: config.requested_address,
-            broadcast: config.broadcast,
+            way: Way::new(config.mode, config.finds_mode, config.broadcast),
             after_nak: Backoff::new(SECOND, MINUTE),
             // RFC 5227: at least 10 s, and 60 s when conflicts go on.
             after_bad_address: Backoff::new(10 * SECOND, MINUTE),
             config,
         }
+    }
+
+    /// Changes how the client asks, from the next message on. Who it is and how its frames are made stay as they are.
+    pub fn configure(&mut self, config: ClientConfig) {
+        let identity = self.config.identity.clone();
+        self.config = ClientConfig { identity, ..clean(config) };
     }
 
     /// Tells what happened at `now`. Inputs that mean nothing in the present state are ignored.
@@ -76,6 +80,8 @@ impl Client {
             Input::Recheck(lease) => self.recheck(now, phase, lease.ordered()),
             Input::Confirm(address) => self.confirm(now, phase, address),
             Input::Reply(reply) => self.take_reply(now, phase, reply),
+            Input::Reject(reply, why) => self.reject(phase, reply, why),
+            Input::Malformed(fault) => self.malformed(phase, fault),
             Input::Checked(verdict) => self.checked(now, phase, verdict),
             Input::Conflict => self.conflict(now, phase),
             Input::Refused => self.refused(now, phase),
@@ -122,6 +128,19 @@ impl Client {
         self.phase.exchange().is_some()
     }
 
+    /// The transaction identifier of the replies that are expected. A client that finds its [`Mode`] out expects others
+    /// too; those are told by their hardware address.
+    #[must_use]
+    pub fn awaits(&self) -> Option<u32> {
+        self.phase.exchange().map(|exchange| exchange.xid)
+    }
+
+    /// How its frames are made, if that is given or a server has answered to it.
+    #[must_use]
+    pub fn mode(&self) -> Option<Mode> {
+        self.way.found()
+    }
+
     /// What this client has sent and received.
     #[must_use]
     pub fn counters(&self) -> &Counters {
@@ -139,7 +158,7 @@ impl Client {
             Phase::Rebinding { .. } | Phase::Rebooting { .. } => (None, MessageKind::Request),
             Phase::Idle
             | Phase::Init { .. }
-            | Phase::Selecting(_)
+            | Phase::Selecting { .. }
             | Phase::Checking(_)
             | Phase::Bound(_)
             | Phase::InitReboot { .. }
@@ -150,7 +169,16 @@ impl Client {
 
     /// A problem that says more than silence does, in the exchange that is silent.
     fn fault(&self) -> Option<&Problem> {
-        self.problem.as_ref().filter(|p| matches!(p, Problem::Unusable { .. } | Problem::Encoding { .. }))
+        self.problem.as_ref().filter(|problem| {
+            matches!(
+                problem,
+                Problem::Unusable { .. }
+                    | Problem::Malformed { .. }
+                    | Problem::Unwanted { .. }
+                    | Problem::Shared { .. }
+                    | Problem::Encoding { .. }
+            )
+        })
     }
 
     fn start(&mut self, now: Instant, phase: Phase) -> Phase {
@@ -166,7 +194,11 @@ impl Client {
             return self.init(now, Duration::ZERO);
         }
         self.outputs.push_back(Output::Bound(lease.clone()));
-        self.init_reboot(now, Remembered::InUse(lease))
+        if self.config.confirm_takeover {
+            self.init_reboot(now, Remembered::InUse(lease))
+        } else {
+            Phase::Bound(lease)
+        }
     }
 
     fn recheck(&mut self, now: Instant, phase: Phase, lease: Lease) -> Phase {
@@ -202,6 +234,7 @@ impl Client {
                 self.problem = Some(Problem::Refused { address, server });
                 self.send_alone(Form::Release { address, server_id: server }, Destination::Server(server));
             }
+            Verdict::Shared => self.problem = Some(Problem::Shared { address, server }),
         }
         self.wish = None;
         let wait = self.after_bad_address.take();
@@ -255,7 +288,7 @@ impl Client {
             Phase::InitReboot { remembered, .. } | Phase::Rebooting { remembered, .. } => {
                 self.init_reboot(now, remembered)
             }
-            Phase::Selecting(_) | Phase::Requesting { .. } => self.init(now, Duration::ZERO),
+            Phase::Selecting { .. } | Phase::Requesting { .. } => self.init(now, Duration::ZERO),
             Phase::Idle | Phase::Init { .. } | Phase::Checking(_) | Phase::Released => phase,
         }
     }
@@ -279,7 +312,8 @@ impl Client {
                 let exchange = self.open(now, Backoff::new(4 * SECOND, 64 * SECOND));
                 self.discover(now, exchange)
             }
-            Phase::Selecting(exchange) => self.discover(now, exchange),
+            Phase::Selecting { exchange, best: Some(best) } => self.take_offer(now, &exchange, best.offer),
+            Phase::Selecting { exchange, best: None } => self.discover(now, exchange),
             Phase::Requesting { exchange, address, server_id } => {
                 if exchange.sent < REQUESTS_SELECTING {
                     return self.request(now, exchange, address, server_id);
@@ -351,25 +385,27 @@ impl Client {
     }
 
     fn discover(&mut self, now: Instant, mut exchange: Exchange) -> Phase {
-        if exchange.sent >= DISCOVERS_ONE_WAY {
-            self.broadcast = !self.broadcast;
-        }
+        self.way.next(exchange.sent);
         let form = Form::Discover { requested: self.wish };
-        self.send(now, &mut exchange, form, self.broadcast, Destination::Broadcast);
-        Phase::Selecting(exchange)
+        self.send(now, &mut exchange, form, Destination::Broadcast);
+        Phase::Selecting { exchange, best: None }
+    }
+
+    /// Asks by the other way once more, before an offer is believed to have come because that one is closed.
+    pub(crate) fn discover_again(&mut self, now: Instant, mut exchange: Exchange) -> Exchange {
+        self.way.try_again();
+        let form = Form::Discover { requested: self.wish };
+        self.send(now, &mut exchange, form, Destination::Broadcast);
+        exchange
     }
 
     /// Takes an offer: same xid and `secs` as the DISCOVER (RFC 2131 sections 3.1.3 and 4.4.1).
-    pub(crate) fn take_offer(
-        &mut self,
-        now: Instant,
-        offered: Exchange,
-        offer: (Ipv4Addr, Ipv4Addr),
-    ) -> Phase {
+    pub(crate) fn take_offer(&mut self, now: Instant, offered: &Exchange, offer: Offer) -> Phase {
+        self.way.settle(offer.mode);
         let mut exchange = self.open(now, Backoff::new(4 * SECOND, 64 * SECOND));
-        exchange.xid = offered.xid;
+        exchange.xid = offer.xid;
         exchange.secs = offered.secs;
-        self.request(now, exchange, offer.0, offer.1)
+        self.request(now, exchange, offer.address, offer.server_id)
     }
 
     fn request(
@@ -380,37 +416,47 @@ impl Client {
         server_id: Ipv4Addr,
     ) -> Phase {
         let form = Form::Selecting { address, server_id };
-        self.send(now, &mut exchange, form, self.broadcast, Destination::Broadcast);
+        self.send(now, &mut exchange, form, Destination::Broadcast);
         Phase::Requesting { exchange, address, server_id }
     }
 
     fn reboot(&mut self, now: Instant, mut exchange: Exchange, remembered: Remembered) -> Phase {
         let form = Form::Reboot { address: remembered.address() };
-        self.send(now, &mut exchange, form, self.broadcast, Destination::Broadcast);
+        self.send(now, &mut exchange, form, Destination::Broadcast);
         Phase::Rebooting { exchange, remembered }
     }
 
     fn renew(&mut self, now: Instant, mut exchange: Exchange, lease: Lease) -> Phase {
         let to = Destination::Server(lease.server_id);
-        self.send(now, &mut exchange, Form::Extend { address: lease.address }, false, to);
+        self.send(now, &mut exchange, Form::Extend { address: lease.address }, to);
         exchange.next = half_way(now, lease.rebind_at);
         Phase::Renewing { exchange, lease }
     }
 
     fn rebind(&mut self, now: Instant, mut exchange: Exchange, lease: Lease) -> Phase {
         let form = Form::Extend { address: lease.address };
-        self.send(now, &mut exchange, form, false, Destination::Broadcast);
+        self.send(now, &mut exchange, form, Destination::Broadcast);
         exchange.next = half_way(now, lease.expires_at);
         Phase::Rebinding { exchange, lease }
     }
 
     /// Sends a message of an exchange and sets when it is repeated.
-    fn send(&mut self, now: Instant, exchange: &mut Exchange, form: Form, broadcast: bool, to: Destination) {
+    fn send(&mut self, now: Instant, exchange: &mut Exchange, form: Form, to: Destination) {
         // A REQUEST that takes an offer has the `secs` of its DISCOVER.
         if !matches!(form, Form::Selecting { .. }) {
             exchange.secs = u16::try_from((now - exchange.started).as_secs()).unwrap_or(u16::MAX);
         }
-        self.transmit(Header { xid: exchange.xid, secs: exchange.secs, broadcast }, form, to);
+        let xid = match form {
+            Form::Discover { .. } => self.way.xid(exchange.xid),
+            Form::Selecting { .. }
+            | Form::Reboot { .. }
+            | Form::Extend { .. }
+            | Form::Decline { .. }
+            | Form::Release { .. } => exchange.xid,
+        };
+        // Who may use the address already receives what is sent to it.
+        let broadcast = form.own_address().is_unspecified() && self.way.broadcast();
+        self.transmit(Header { xid, secs: exchange.secs, broadcast }, form, to);
         exchange.sent = exchange.sent.saturating_add(1);
         let wait = exchange.backoff.take();
         let fuzz = SECOND.min(wait / 4);
@@ -429,11 +475,17 @@ impl Client {
             Ok(message) => {
                 *self.counters.sent.entry(kind).or_default() += 1;
                 let from = form.own_address();
-                self.outputs.push_back(Output::Transmit(Transmit { kind, message, from, to }));
+                let mode = self.way.mode();
+                self.outputs.push_back(Output::Transmit(Transmit { kind, message, mode, from, to }));
             }
             Err(error) => self.problem = Some(Problem::Encoding { kind, fault: error.to_string() }),
         }
     }
+}
+
+fn clean(mut config: ClientConfig) -> ClientConfig {
+    config.hostname = config.hostname.as_deref().and_then(sanitise);
+    config
 }
 
 /// When to repeat: after half of the time that is left, at least a minute, never past the deadline (RFC 2131

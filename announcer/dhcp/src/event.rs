@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, fmt, net::Ipv4Addr, time::Duration};
 
-use crate::{Lease, wire::Reply};
+use crate::{
+    Lease, Mode,
+    wire::{Reply, WireError},
+};
 
 /// What happened.
 #[derive(Clone, Debug)]
@@ -10,7 +13,7 @@ pub enum Input<'a> {
     /// Acquire an address.
     Start,
     /// Take over a lease that is known to be valid: it is in use at once, by its own times, and confirmed by
-    /// INIT-REBOOT in the background. An expired one becomes a wish and is acquired anew.
+    /// INIT-REBOOT in the background if the configuration says so. An expired one becomes a wish and is acquired anew.
     Resume(Lease),
     /// Take over a lease that is known to be valid, but whose address was not found free yet: it is checked first. An
     /// expired one becomes a wish and is acquired anew.
@@ -19,6 +22,11 @@ pub enum Input<'a> {
     Confirm(Ipv4Addr),
     /// A reply from the wire.
     Reply(&'a Reply),
+    /// As [`Input::Reply`], but the address that it offers is not to be had. The server is told nothing; another one may
+    /// offer another address.
+    Reject(&'a Reply, Rejection),
+    /// An answer to this client that is not well-formed.
+    Malformed(&'a WireError),
     /// The answer to [`Output::Check`].
     Checked(Verdict),
     /// Another host uses the address that is in use, and defence failed (RFC 5227 section 2.4).
@@ -40,6 +48,17 @@ pub enum Verdict {
     Conflict,
     /// It may not be used here, whatever the server says: given back, and asked again later.
     Refused,
+    /// Another client here holds it, from the same server: neither declined nor given back, which would end that lease.
+    Shared,
+}
+
+/// Why an offer is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rejection {
+    /// The address may not be used here.
+    Refused,
+    /// Another client here holds it.
+    Shared,
 }
 
 /// What to do.
@@ -71,6 +90,8 @@ pub struct Transmit {
     pub kind: MessageKind,
     /// The BOOTP message.
     pub message: Vec<u8>,
+    /// How its frame is made: with whose Ethernet source.
+    pub mode: Mode,
     /// IP source.
     pub from: Ipv4Addr,
     /// IP destination.
@@ -197,6 +218,22 @@ pub enum Problem {
         /// The server.
         server: Ipv4Addr,
     },
+    /// The address offered is one that the caller may not use.
+    #[error("DHCP server {server} offered {address}, which may not be used here; not taken")]
+    Unwanted {
+        /// The address.
+        address: Ipv4Addr,
+        /// The server.
+        server: Ipv4Addr,
+    },
+    /// The server gives the address of another client here.
+    #[error("DHCP server {server} gives {address}, which it gave another Service already")]
+    Shared {
+        /// The address.
+        address: Ipv4Addr,
+        /// The server.
+        server: Ipv4Addr,
+    },
     /// A server offered an address and then did not grant it.
     #[error("DHCP server {server} offered {address} but did not answer {sent} REQUESTs")]
     OfferWithdrawn {
@@ -216,6 +253,12 @@ pub enum Problem {
         server: Option<Ipv4Addr>,
         /// What is wrong.
         fault: &'static str,
+    },
+    /// An answer to the present exchange is not well-formed.
+    #[error("unreadable answer: {fault}")]
+    Malformed {
+        /// What is wrong.
+        fault: WireError,
     },
     /// A message could not be put together.
     #[error("cannot encode a {kind}: {fault}")]

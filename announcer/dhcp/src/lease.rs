@@ -5,7 +5,7 @@ use std::{net::Ipv4Addr, time::Duration};
 use foghorn_clock::Instant;
 use rand::{Rng, rngs::StdRng};
 
-use crate::wire::Reply;
+use crate::{Route, wire::Reply};
 
 /// What a server leased to this client. All times are on the machine's own clock; the caller turns them into times
 /// of day where they leave the node.
@@ -19,6 +19,8 @@ pub struct Lease {
     pub subnet_mask: Option<Ipv4Addr>,
     /// Routers in order of preference.
     pub routers: Vec<Ipv4Addr>,
+    /// Classless routes; where there are any, they count in place of the routers.
+    pub routes: Vec<Route>,
     /// When the first REQUEST of the exchange was sent: what the server's times count from. A repeated REQUEST has
     /// the same xid, so the answer may be to the first.
     pub bound_at: Instant,
@@ -65,11 +67,31 @@ impl Lease {
             server_id,
             subnet_mask: ack.subnet_mask,
             routers: ack.routers.clone(),
+            routes: ack.routes.clone(),
             bound_at,
             renew_at,
             rebind_at,
             expires_at,
         })
+    }
+
+    /// Where a frame to `destination` goes: to `destination` itself on the link, else to the router that the lease
+    /// names for it; `None` if it names none.
+    #[must_use]
+    pub fn next_hop(&self, destination: Ipv4Addr) -> Option<Ipv4Addr> {
+        let on_link = self.subnet_mask.is_none_or(|mask| {
+            let network = |address: Ipv4Addr| address.to_bits() & mask.to_bits();
+            network(destination) == network(self.address)
+        });
+        if on_link {
+            return Some(destination);
+        }
+        if self.routes.is_empty() {
+            return self.routers.first().copied();
+        }
+        let route = self.routes.iter().filter(|route| route.contains(destination));
+        let route = route.max_by_key(|route| route.prefix_length)?;
+        Some(if route.gateway.is_unspecified() { destination } else { route.gateway })
     }
 
     /// The same lease with its times in order, whatever a record of it said.

@@ -4,29 +4,33 @@
 //! ([`Output`]); after each call the caller drains the outputs with [`Client::poll_output`] and arms one timer with
 //! [`Client::poll_timeout`]. [`frame`] and [`wire`] stand between the client and the bytes of strangers.
 //!
-//! Many clients share one packet socket: every claim has a hardware address of its own ([`Identity`]), so a map from
-//! [`Reply::hardware_address`] to the client delivers a reply. The client itself drops what is not for its present
-//! exchange, therefore a wrong delivery does no harm.
-//!
-//! [`Reply::hardware_address`]: wire::Reply::hardware_address
+//! Many clients share one packet socket: a claim has a hardware address of its own ([`Identity`]), or else the
+//! transaction identifier ([`Client::awaits`]) tells whom a reply is for. The client itself drops what is not for its
+//! present exchange, therefore a wrong delivery does no harm.
 
 mod backoff;
 mod client;
 mod config;
 mod event;
 pub mod frame;
-mod hostname;
 mod identity;
 mod lease;
 mod message;
+mod names;
 mod options;
 mod phase;
 mod replies;
+mod route;
+mod way;
 pub mod wire;
 
 pub use client::Client;
-pub use config::ClientConfig;
-pub use event::{Counters, Destination, Input, LostReason, MessageKind, Output, Problem, Transmit, Verdict};
+pub use config::{ClientConfig, PARAMETERS};
+pub use event::{
+    Counters, Destination, Input, LostReason, MessageKind, Output, Problem, Rejection, Transmit, Verdict,
+};
 pub use identity::{Family, Identity, Owner};
 pub use lease::Lease;
 pub use phase::State;
+pub use route::Route;
+pub use way::Mode;

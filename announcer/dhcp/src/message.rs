@@ -8,7 +8,7 @@ use dhcproto::{
     v4::{DhcpOption, Flags, Message, MessageType, OptionCode},
 };
 
-use crate::{ClientConfig, MessageKind};
+use crate::{ClientConfig, MessageKind, names, options::code};
 
 /// Some relays and servers drop what is shorter than a BOOTP message (RFC 951, RFC 1542 section 2.1).
 const MINIMUM_LENGTH: usize = 300;
@@ -84,6 +84,7 @@ pub(crate) fn encode(config: &ClientConfig, header: Header, form: Form) -> Encod
         message.set_flags(Flags::default().set_broadcast());
     }
 
+    let asks = matches!(form.kind(), MessageKind::Discover | MessageKind::Request);
     let options = message.opts_mut();
     options.insert(DhcpOption::ClientIdentifier(config.identity.client_id.clone()));
     let (message_type, requested, server_id) = match form {
@@ -94,13 +95,10 @@ pub(crate) fn encode(config: &ClientConfig, header: Header, form: Form) -> Encod
         Form::Decline { address, server_id } => (MessageType::Decline, Some(address), Some(server_id)),
         Form::Release { server_id, .. } => (MessageType::Release, None, Some(server_id)),
     };
-    if matches!(message_type, MessageType::Discover | MessageType::Request) {
+    if asks {
         let parameters = config.parameters.iter().copied().map(OptionCode::from).collect();
         options.insert(DhcpOption::ParameterRequestList(parameters));
         options.insert(DhcpOption::MaxMessageSize(MAXIMUM_LENGTH));
-        if let Some(hostname) = &config.hostname {
-            options.insert(DhcpOption::Hostname(hostname.clone()));
-        }
     }
     options.insert(DhcpOption::MessageType(message_type));
     if let Some(requested) = requested {
@@ -111,8 +109,57 @@ pub(crate) fn encode(config: &ClientConfig, header: Header, form: Form) -> Encod
     }
 
     let mut octets = message.to_vec()?;
+    if asks {
+        append(&mut octets, &told(config));
+    }
+    if matches!(form, Form::Discover { .. }) && config.rapid_commit {
+        append(&mut octets, &[(code::RAPID_COMMIT, Vec::new())]);
+    }
     if octets.len() < MINIMUM_LENGTH {
         octets.resize(MINIMUM_LENGTH, 0);
     }
     Ok(octets)
+}
+
+/// What the server is told about the client: names, classes, and what the configuration adds.
+fn told(config: &ClientConfig) -> Vec<(u8, Vec<u8>)> {
+    let mut told = Vec::new();
+    // RFC 4702 section 3.1: not both.
+    match config.fqdn.as_deref().and_then(names::fqdn) {
+        Some(fqdn) => told.push((code::CLIENT_FQDN, fqdn)),
+        None => told.extend(config.hostname.clone().map(|name| (code::HOSTNAME, name.into_bytes()))),
+    }
+    told.extend(config.vendor_class.clone().map(|class| (code::VENDOR_CLASS, class)));
+    let mut classes = Vec::new();
+    for class in &config.user_classes {
+        if let Ok(length @ 1..) = u8::try_from(class.len()) {
+            classes.push(length);
+            classes.extend(class);
+        }
+    }
+    if !classes.is_empty() {
+        told.push((code::USER_CLASS, classes));
+    }
+    told.extend(config.options.iter().filter(|(code, _)| !code::OWN.contains(code)).cloned());
+    told
+}
+
+/// Puts options before the end mark of a message. Those longer than 255 octets are split (RFC 3396 section 5), which
+/// the encoder does not do for all.
+fn append(message: &mut Vec<u8>, options: &[(u8, Vec<u8>)]) {
+    let end = message.pop();
+    for (code, value) in options {
+        let mut rest = value.as_slice();
+        loop {
+            let (part, more) = rest.split_at(rest.len().min(usize::from(u8::MAX)));
+            message.push(*code);
+            message.extend(u8::try_from(part.len()));
+            message.extend(part);
+            rest = more;
+            if rest.is_empty() {
+                break;
+            }
+        }
+    }
+    message.extend(end);
 }

@@ -9,15 +9,44 @@ pub(crate) mod code {
     pub(crate) const PAD: u8 = 0;
     pub(crate) const SUBNET_MASK: u8 = 1;
     pub(crate) const ROUTER: u8 = 3;
+    pub(crate) const HOSTNAME: u8 = 12;
+    pub(crate) const REQUESTED_ADDRESS: u8 = 50;
     pub(crate) const LEASE_TIME: u8 = 51;
     pub(crate) const OVERLOAD: u8 = 52;
     pub(crate) const MESSAGE_TYPE: u8 = 53;
     pub(crate) const SERVER_ID: u8 = 54;
+    pub(crate) const PARAMETERS: u8 = 55;
     pub(crate) const MESSAGE: u8 = 56;
+    pub(crate) const MAXIMUM_SIZE: u8 = 57;
     pub(crate) const RENEWAL_TIME: u8 = 58;
     pub(crate) const REBINDING_TIME: u8 = 59;
+    pub(crate) const VENDOR_CLASS: u8 = 60;
     pub(crate) const CLIENT_ID: u8 = 61;
+    pub(crate) const USER_CLASS: u8 = 77;
+    pub(crate) const RAPID_COMMIT: u8 = 80;
+    pub(crate) const CLIENT_FQDN: u8 = 81;
+    pub(crate) const RELAY_AGENT: u8 = 82;
+    pub(crate) const CLASSLESS_ROUTES: u8 = 121;
     pub(crate) const END: u8 = 255;
+
+    /// What a client sends, or must not send, of its own accord: nobody else adds it.
+    pub(crate) const OWN: [u8; 15] = [
+        PAD,
+        HOSTNAME,
+        REQUESTED_ADDRESS,
+        OVERLOAD,
+        MESSAGE_TYPE,
+        SERVER_ID,
+        PARAMETERS,
+        MAXIMUM_SIZE,
+        VENDOR_CLASS,
+        CLIENT_ID,
+        USER_CLASS,
+        RAPID_COMMIT,
+        CLIENT_FQDN,
+        RELAY_AGENT,
+        END,
+    ];
 }
 
 /// Values by code, each the concatenation of all instances of the option (RFC 3396 section 7).

@@ -4,7 +4,7 @@ use std::{fmt, net::Ipv4Addr};
 
 use foghorn_clock::Instant;
 
-use crate::{Lease, backoff::Backoff};
+use crate::{Lease, Mode, backoff::Backoff};
 
 /// The state of a client (RFC 2131 figure 5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -64,7 +64,10 @@ pub(crate) enum Phase {
     Init {
         at: Instant,
     },
-    Selecting(Exchange),
+    Selecting {
+        exchange: Exchange,
+        best: Option<Best>,
+    },
     Requesting {
         exchange: Exchange,
         address: Ipv4Addr,
@@ -89,6 +92,25 @@ pub(crate) enum Phase {
         remembered: Remembered,
     },
     Released,
+}
+
+/// The offer that is taken if no better one comes in time.
+#[derive(Clone, Debug)]
+pub(crate) struct Best {
+    pub(crate) offer: Offer,
+    /// When it is taken.
+    pub(crate) at: Instant,
+}
+
+/// An address that a server offers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Offer {
+    pub(crate) address: Ipv4Addr,
+    pub(crate) server_id: Ipv4Addr,
+    /// The transaction identifier of the DISCOVER that it answers.
+    pub(crate) xid: u32,
+    /// How that was sent.
+    pub(crate) mode: Mode,
 }
 
 /// An address that INIT-REBOOT confirms.
@@ -129,7 +151,7 @@ impl Phase {
     pub(crate) fn state(&self) -> State {
         match self {
             Self::Idle | Self::Init { .. } => State::Init,
-            Self::Selecting(_) => State::Selecting,
+            Self::Selecting { .. } => State::Selecting,
             Self::Requesting { .. } => State::Requesting,
             Self::Checking(_) => State::Checking,
             Self::Bound(_) => State::Bound,
@@ -151,7 +173,8 @@ impl Phase {
         match self {
             Self::Idle | Self::Checking(_) | Self::Released => None,
             Self::Init { at } => Some((*at, "acquisition begins")),
-            Self::Selecting(exchange) => Some((exchange.next, "no offer")),
+            Self::Selecting { best: Some(best), .. } => Some((best.at, "best offer is taken")),
+            Self::Selecting { exchange, best: None } => Some((exchange.next, "no offer")),
             Self::Requesting { exchange, .. } => Some((exchange.next, "offer not granted")),
             Self::Bound(lease) => Some((lease.renew_at, "renewal (T1)")),
             Self::Renewing { exchange, .. } => Some((exchange.next, "renewal not answered")),
@@ -164,7 +187,7 @@ impl Phase {
     /// The transaction in flight.
     pub(crate) fn exchange(&self) -> Option<&Exchange> {
         match self {
-            Self::Selecting(exchange)
+            Self::Selecting { exchange, .. }
             | Self::Requesting { exchange, .. }
             | Self::Renewing { exchange, .. }
             | Self::Rebinding { exchange, .. }
@@ -189,7 +212,7 @@ impl Phase {
             | Self::Rebooting { remembered: Remembered::InUse(lease), .. } => Some(lease),
             Self::Idle
             | Self::Init { .. }
-            | Self::Selecting(_)
+            | Self::Selecting { .. }
             | Self::Requesting { .. }
             | Self::InitReboot { .. }
             | Self::Rebooting { .. }

@@ -1,13 +1,18 @@
 //! How a client takes replies: what it accepts, from whom, and what follows.
 
+use std::time::Duration;
+
 use foghorn_clock::Instant;
 
 use crate::{
-    Client, Lease, LostReason, MessageKind, Output, Problem,
+    Client, Lease, LostReason, MessageKind, Mode, Output, Problem, Rejection,
     lease::grant,
-    phase::{Phase, Remembered},
-    wire::{Reply, ReplyKind},
+    phase::{Best, Exchange, Offer, Phase, Remembered},
+    wire::{Reply, ReplyKind, WireError},
 };
+
+/// How long an answer to one more DISCOVER is waited for, before the network counts as closed to the way it was sent.
+const SECOND_TRY: Duration = Duration::from_secs(1);
 
 impl Client {
     pub(crate) fn take_reply(&mut self, now: Instant, phase: Phase, reply: &Reply) -> Phase {
@@ -25,19 +30,82 @@ impl Client {
         let identity = &self.config.identity;
         reply.hardware_address == identity.hardware_address
             && reply.client_id.as_ref().is_none_or(|id| *id == identity.client_id)
-            && phase.exchange().is_some_and(|exchange| exchange.xid == reply.xid)
+            && self.answered(phase, reply).is_some()
     }
 
-    /// The first usable offer is taken.
-    fn take_offer_reply(&mut self, now: Instant, phase: Phase, offer: &Reply) -> Phase {
-        let Phase::Selecting(exchange) = phase else { return self.ignore(phase) };
-        match grant(offer) {
+    /// How the message was sent that the reply answers; `None` if it answers none of this exchange.
+    fn answered(&self, phase: &Phase, reply: &Reply) -> Option<Mode> {
+        let exchange = phase.exchange()?;
+        match phase {
+            Phase::Selecting { .. } => self.way.answered(exchange.xid, reply.xid),
+            Phase::Idle
+            | Phase::Init { .. }
+            | Phase::Requesting { .. }
+            | Phase::Checking(_)
+            | Phase::Bound(_)
+            | Phase::Renewing { .. }
+            | Phase::Rebinding { .. }
+            | Phase::InitReboot { .. }
+            | Phase::Rebooting { .. }
+            | Phase::Released => (exchange.xid == reply.xid).then(|| self.way.mode()),
+        }
+    }
+
+    fn take_offer_reply(&mut self, now: Instant, phase: Phase, reply: &Reply) -> Phase {
+        let mode = self.answered(&phase, reply);
+        let (Phase::Selecting { exchange, best }, Some(mode)) = (phase.clone(), mode) else {
+            return self.ignore(phase);
+        };
+        match grant(reply) {
             Ok((address, server_id, _)) => {
                 self.count(MessageKind::Offer);
-                self.take_offer(now, exchange, (address, server_id))
+                self.weigh(now, exchange, best, Offer { address, server_id, xid: reply.xid, mode })
             }
-            Err(fault) => self.unusable(Phase::Selecting(exchange), offer, fault),
+            Err(fault) => self.unusable(phase, reply, fault),
         }
+    }
+
+    /// The first offer is taken, unless there is a reason to wait: the configuration says so, or the way by which it was
+    /// asked for is not the one to prefer.
+    fn weigh(&mut self, now: Instant, exchange: Exchange, best: Option<Best>, offer: Offer) -> Phase {
+        let wished_for = self.wish == Some(offer.address);
+        if self.way.doubts(offer.mode) {
+            return match best {
+                Some(best) => Phase::Selecting { exchange, best: Some(best) },
+                None => {
+                    let exchange = self.discover_again(now, exchange);
+                    Phase::Selecting { exchange, best: Some(Best { offer, at: now + SECOND_TRY }) }
+                }
+            };
+        }
+        // What answers the preferred way is better than whatever answered the other one.
+        let best = best.filter(|best| !self.way.doubts(best.offer.mode));
+        if self.config.offer_wait.is_zero() || wished_for {
+            return self.take_offer(now, &exchange, offer);
+        }
+        let best = best.unwrap_or(Best { offer, at: now + self.config.offer_wait });
+        Phase::Selecting { exchange, best: Some(best) }
+    }
+
+    /// An offer that is not to be had; another server may have another one.
+    pub(crate) fn reject(&mut self, phase: Phase, reply: &Reply, why: Rejection) -> Phase {
+        let grant = grant(reply)
+            .ok()
+            .filter(|_| matches!(phase, Phase::Selecting { .. }) && self.is_for_this_exchange(&phase, reply));
+        let Some((address, server, _)) = grant else { return self.ignore(phase) };
+        self.count(MessageKind::Offer);
+        self.problem = Some(match why {
+            Rejection::Refused => Problem::Unwanted { address, server },
+            Rejection::Shared => Problem::Shared { address, server },
+        });
+        phase
+    }
+
+    pub(crate) fn malformed(&mut self, phase: Phase, fault: &WireError) -> Phase {
+        if phase.exchange().is_some() {
+            self.problem = Some(Problem::Malformed { fault: fault.clone() });
+        }
+        self.ignore(phase)
     }
 
     fn take_ack(&mut self, now: Instant, phase: Phase, ack: &Reply) -> Phase {
@@ -48,11 +116,13 @@ impl Client {
             Phase::Renewing { exchange, .. }
             | Phase::Rebinding { exchange, .. }
             | Phase::Rebooting { exchange, .. } => exchange.started,
-            // Rapid commit is never asked for, so an ACK to a DISCOVER is none.
+            Phase::Selecting { exchange, .. } if self.config.rapid_commit && ack.rapid_commit => {
+                exchange.started
+            }
             Phase::Requesting { .. }
             | Phase::Idle
             | Phase::Init { .. }
-            | Phase::Selecting(_)
+            | Phase::Selecting { .. }
             | Phase::Checking(_)
             | Phase::Bound(_)
             | Phase::InitReboot { .. }
@@ -63,6 +133,9 @@ impl Client {
             Err(fault) => return self.unusable(phase, ack, fault),
         };
         self.count(MessageKind::Ack);
+        if let Some(mode) = self.answered(&phase, ack) {
+            self.way.settle(mode);
+        }
         match phase.lease().map(|held| held.address) {
             Some(address) if address == lease.address => {
                 self.all_is_well();
@@ -97,7 +170,7 @@ impl Client {
             }
             Phase::Idle
             | Phase::Init { .. }
-            | Phase::Selecting(_)
+            | Phase::Selecting { .. }
             | Phase::Checking(_)
             | Phase::Bound(_)
             | Phase::InitReboot { .. }

@@ -5,7 +5,10 @@
 
 use std::net::Ipv4Addr;
 
-use crate::options::{Options, code};
+use crate::{
+    options::{Options, code},
+    route::{self, Route},
+};
 
 /// What a server answered, reduced to what the client uses. Everything in it was checked for form, nothing for sense.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +33,10 @@ pub struct Reply {
     pub subnet_mask: Option<Ipv4Addr>,
     /// Option 3, in order of preference.
     pub routers: Vec<Ipv4Addr>,
+    /// Option 121. Where it is given, the routers do not count (RFC 3442).
+    pub routes: Vec<Route>,
+    /// Option 80: the server speaks of rapid commit.
+    pub rapid_commit: bool,
     /// Option 61 as the server returned it (RFC 6842).
     pub client_id: Option<Vec<u8>>,
     /// Option 56: why a server said no, with control characters removed.
@@ -98,6 +105,14 @@ const COOKIE: [u8; 4] = [99, 130, 83, 99];
 /// What is kept of a server's message, in characters.
 const MESSAGE_KEPT: usize = 200;
 
+/// `xid` and `chaddr` of a message that is long enough to have them, well-formed or not: whom it may be for.
+#[must_use]
+pub fn addressee(message: &[u8]) -> Option<(u32, [u8; 6])> {
+    let (xid, rest) = message.get(4..)?.split_first_chunk::<4>()?;
+    let chaddr = rest.get(20..)?.first_chunk::<6>()?;
+    Some((u32::from_be_bytes(*xid), *chaddr))
+}
+
 /// Reads a BOOTP message (the payload of a UDP datagram).
 ///
 /// # Errors
@@ -144,6 +159,8 @@ pub fn parse(message: &[u8]) -> Result<Reply, WireError> {
         rebinding_time: options.fixed(code::REBINDING_TIME)?.map(u32::from_be_bytes),
         subnet_mask: subnet_mask(&options)?,
         routers: routers(&options)?,
+        routes: routes(&options)?,
+        rapid_commit: options.fixed::<0>(code::RAPID_COMMIT)?.is_some(),
         client_id: options.get(code::CLIENT_ID).map(<[u8]>::to_vec),
         message: options.get(code::MESSAGE).and_then(text),
     })
@@ -165,6 +182,11 @@ fn routers(options: &Options) -> Result<Vec<Ipv4Addr>, WireError> {
         return Err(WireError::OptionLength { code: code::ROUTER, length: value.len() });
     }
     Ok(addresses.iter().copied().map(Ipv4Addr::from).collect())
+}
+
+fn routes(options: &Options) -> Result<Vec<Route>, WireError> {
+    let Some(value) = options.get(code::CLASSLESS_ROUTES) else { return Ok(Vec::new()) };
+    route::read(value).ok_or(WireError::OptionLength { code: code::CLASSLESS_ROUTES, length: value.len() })
 }
 
 fn text(value: &[u8]) -> Option<String> {

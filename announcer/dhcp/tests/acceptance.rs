@@ -200,6 +200,20 @@ fn b19_a_lease_without_mask_or_router_is_a_lease() {
 }
 
 #[test]
+fn classless_routes_lead_to_a_server_behind_a_router() {
+    let mut harness = Harness::new();
+    let routes = [0, 192, 0, 2, 254, 24, 198, 51, 100, 192, 0, 2, 253, 32, 198, 51, 100, 7, 0, 0, 0, 0];
+    harness.acquire(&Reply::ack(3600).with(121, &routes));
+    let hop = |octets: [u8; 4]| harness.lease().next_hop(octets.into()).map(|hop| hop.octets());
+    assert_eq!(hop([192, 0, 2, 9]), Some([192, 0, 2, 9]), "on the link");
+    assert_eq!(hop([198, 51, 100, 9]), Some([192, 0, 2, 253]));
+    assert_eq!(hop([198, 51, 100, 7]), Some([198, 51, 100, 7]), "a route without a gateway is on the link");
+    assert_eq!(hop([203, 0, 113, 9]), Some([192, 0, 2, 254]));
+    let plain = Harness::bound(3600).lease();
+    assert_eq!(plain.next_hop(Ipv4Addr::new(203, 0, 113, 9)), Some(Ipv4Addr::new(192, 0, 2, 254)));
+}
+
+#[test]
 fn b34_the_first_usable_offer_is_taken_and_later_ones_are_ignored() {
     let mut harness = Harness::new();
     harness.input(Input::Start);

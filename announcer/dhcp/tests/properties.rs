@@ -163,6 +163,7 @@ impl World {
                     server_id: SERVER,
                     subnet_mask: None,
                     routers: vec![],
+                    routes: Vec::new(),
                     bound_at: self.now,
                     renew_at: self.now + seconds(t1),
                     rebind_at: self.now + seconds(t2),

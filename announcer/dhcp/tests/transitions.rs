@@ -377,6 +377,7 @@ fn remembered(harness: &Harness, left: u64) -> Lease {
         server_id: SERVER,
         subnet_mask: None,
         routers: vec![],
+        routes: Vec::new(),
         bound_at: expires_at.saturating_sub(seconds(3600)),
         renew_at: expires_at.saturating_sub(seconds(1800)),
         rebind_at: expires_at.saturating_sub(seconds(450)),

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use foghorn_clock::Instant;
 use foghorn_crds::policy::{AddressPolicy, Refusal};
-use foghorn_dhcp::{self as dhcp, Lease, Verdict};
+use foghorn_dhcp::{self as dhcp, Lease, Mode, Rejection, Verdict, wire::Reply};
 use foghorn_l2 as l2;
 use tracing::{info, warn};
 
@@ -12,11 +12,18 @@ use super::Engine;
 
 /// Why a claim may not have an address.
 pub(super) struct Refused {
-    /// Nobody here can have it: the server is told that it is in use, and gives another one. An address that only
-    /// this plane does not allow is left to others.
-    for_all: bool,
+    /// What becomes of a lease of it. Where nobody here can have the address the server is told that it is in use, and
+    /// gives another one (`Conflict`). One that only this plane does not allow is left to others (`Refused`).
+    pub(super) verdict: Verdict,
     why: String,
 }
+
+/// What to do about a server that tells clients apart by their hardware addresses alone.
+const ONE_PER_HARDWARE_ADDRESS: &str = "the DHCP server tells clients apart by their hardware addresses alone, and with \
+    dhcp.identity NodeMac all have the interface's: set dhcp.identity to VirtualMac or VirtualChaddr";
+/// What to do about a server that gives one address twice.
+const GIVEN_TWICE: &str =
+    "has the DHCP server lost its leases, or do two of them give out the same addresses?";
 
 impl Engine {
     pub(super) fn checked(&mut self, now: Instant, address: Ipv4Addr, mut verdict: Verdict) {
@@ -46,27 +53,64 @@ impl Engine {
     /// Whether the claim may have the leased address: the policy, and what this node itself knows.
     pub(super) fn usable(&self, name: &str, lease: &Lease) -> Result<(), Refused> {
         let Some(config) = &self.config else { return Ok(()) };
+        let gateways = lease.routes.iter().map(|route| route.gateway);
+        let routers: Vec<_> = lease.routers.iter().copied().chain(gateways).collect();
         let policy = AddressPolicy {
             allowed: &config.allowed_subnets,
             refused: &config.refused_networks,
-            routers: &lease.routers,
+            routers: &routers,
             server: Some(lease.server_id),
             prefix_length: lease.subnet_mask.and_then(|mask| ipnet::ipv4_mask_to_prefix(mask).ok()),
         };
+        let node_mac = self.held.get(name).is_some_and(|held| held.config.mode == Mode::NodeMac);
+        let own = self.link.iter().flat_map(|link| &link.addresses).any(|(own, _)| *own == lease.address);
+        if own && node_mac {
+            let why = format!("{} is node {}'s own; {ONE_PER_HARDWARE_ADDRESS}", lease.address, self.node);
+            return Err(Refused { verdict: Verdict::Shared, why });
+        }
+        if own {
+            let why = format!("{} is an address of node {}", lease.address, self.node);
+            return Err(Refused { verdict: Verdict::Conflict, why });
+        }
+        if let Some(other) = self.by_address.get(&lease.address).filter(|other| *other != name) {
+            let cause = if node_mac { ONE_PER_HARDWARE_ADDRESS } else { GIVEN_TWICE };
+            let why = format!("{} is the address of claim {other}; {cause}", lease.address);
+            return Err(Refused { verdict: Verdict::Shared, why });
+        }
         policy.check(lease.address).map_err(|refusal| Refused {
-            for_all: !matches!(refusal, Refusal::NotAllowed(_)),
+            verdict: match refusal {
+                Refusal::NotAllowed(_) => Verdict::Refused,
+                Refusal::NotAHost { .. }
+                | Refusal::ClusterNetwork { .. }
+                | Refusal::Router(_)
+                | Refusal::Server(_) => Verdict::Conflict,
+            },
             why: refusal.to_string(),
-        })?;
-        let in_use = |why| Err(Refused { for_all: true, why });
-        if self.link.iter().flat_map(|link| &link.addresses).any(|(own, _)| *own == lease.address) {
-            return in_use(format!("{} is an address of node {}", lease.address, self.node));
-        }
-        match self.by_address.get(&lease.address) {
-            Some(other) if other != name => {
-                in_use(format!("{} is the address of claim {other} already", lease.address))
-            }
-            _ => Ok(()),
-        }
+        })
+    }
+
+    /// Whether an offer is one to ask for; if not, what the claim's client is told of it.
+    pub(super) fn rejection(&mut self, name: &str, offer: &Reply) -> Option<Rejection> {
+        let lease = Lease {
+            address: offer.address,
+            server_id: offer.server_id?,
+            subnet_mask: offer.subnet_mask,
+            routers: offer.routers.clone(),
+            routes: offer.routes.clone(),
+            bound_at: Instant::ZERO,
+            renew_at: Instant::NEVER,
+            rebind_at: Instant::NEVER,
+            expires_at: Instant::NEVER,
+        };
+        let refused = self.usable(name, &lease).err()?;
+        let rejection = match refused.verdict {
+            Verdict::Shared => Rejection::Shared,
+            Verdict::Refused => Rejection::Refused,
+            // It is asked for and declined, so that the server gives another one.
+            Verdict::Clear | Verdict::Conflict => return None,
+        };
+        self.refuse(name, &lease, refused);
+        Some(rejection)
     }
 
     pub(super) fn check(&mut self, now: Instant, name: &str, lease: &Lease) {
@@ -90,13 +134,13 @@ impl Engine {
     }
 
     /// Notes why the claim may not have the leased address; gives what the server is told.
-    fn refuse(&mut self, name: &str, lease: &Lease, Refused { for_all, why }: Refused) -> Verdict {
+    fn refuse(&mut self, name: &str, lease: &Lease, Refused { verdict, why }: Refused) -> Verdict {
         warn!(claim = name, server = %lease.server_id, why, "address refused");
         if let Some(held) = self.held.get_mut(name) {
             held.remark = Some(why);
-            held.refused = true;
+            held.refused = verdict != Verdict::Shared;
         }
-        if for_all { Verdict::Conflict } else { Verdict::Refused }
+        verdict
     }
 
     /// Gives up addresses that may no longer be had, such as that of a node that is new. Those that are still being

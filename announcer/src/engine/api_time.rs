@@ -15,6 +15,8 @@ pub struct ApiTime {
     pub at: Instant,
     /// The API server's.
     pub time: Timestamp,
+    /// When, by our clock, the API server last told its time.
+    pub measured: Instant,
 }
 
 impl ApiTime {
@@ -61,9 +63,7 @@ mod tests {
     }
 
     fn known() -> ApiTime {
-        ApiTime {
-            at: Instant::from_boot(Duration::from_secs(1_000)),
-            time: Timestamp::from_second(1_800_000_000).unwrap(),
-        }
+        let at = Instant::from_boot(Duration::from_secs(1_000));
+        ApiTime { at, time: Timestamp::from_second(1_800_000_000).unwrap(), measured: at }
     }
 }

@@ -1,18 +1,22 @@
 //! Frames: DHCP replies to the claim that they are for, messages of the claims' clients onto the wire.
 
-use std::net::Ipv4Addr;
+use std::{net::Ipv4Addr, time::Duration};
 
 use foghorn_clock::Instant;
+use foghorn_crds::{conditions::reasons, hardware_address};
 use foghorn_dhcp::{
-    self as dhcp, Destination, Transmit,
+    self as dhcp, Destination, Mode, Transmit,
     frame::{self, Addressing, UdpChecksum},
-    wire,
+    wire::{self, ReplyKind},
 };
 use foghorn_l2 as l2;
 use ipnet::Ipv4Net;
 use tracing::{debug, warn};
 
-use super::{Engine, FrameKind, Output};
+use super::{Engine, FrameKind, Output, held::Fault};
+
+/// How long a foreign host that was heard with a claim's hardware address is taken to be there.
+const FOREIGN_HOST: Duration = Duration::from_secs(60);
 
 impl Engine {
     pub(super) fn receive(&mut self, now: Instant, bytes: &[u8], udp_checksum: UdpChecksum) {
@@ -21,6 +25,7 @@ impl Engine {
             Ok(datagram) => datagram,
             Err(frame::FrameError::EtherType(_)) => {
                 l2.handle_input(now, l2::Input::Frame(bytes));
+                self.hear_hardware_address(now, bytes);
                 return;
             }
             Err(error) => {
@@ -34,19 +39,64 @@ impl Engine {
             Err(error) => {
                 debug!(%error, from = %datagram.addressing.from, "DHCP message dropped");
                 self.metrics.dropped("malformed");
+                // Whoever waits for it shall know why it is no answer.
+                let addressee = wire::addressee(datagram.payload);
+                let name = addressee.and_then(|(xid, mac)| self.recipients.find(mac, xid)).map(str::to_owned);
+                if let Some(name) = name {
+                    self.tell(now, &name, dhcp::Input::Malformed(&error));
+                }
                 return;
             }
         };
-        let Some(name) = self.by_hardware_address.get(&reply.hardware_address).cloned() else {
+        let Some(name) = self.recipients.find(reply.hardware_address, reply.xid).map(str::to_owned) else {
             self.metrics.dropped("foreign");
             return;
         };
         self.metrics.received(reply.kind);
-        self.tell(now, &name, dhcp::Input::Reply(&reply));
+        let link = self.link.as_ref();
+        let to_node = link.is_some_and(|link| link.mac == Some(datagram.addressing.destination));
+        if to_node && !datagram.addressing.to.is_broadcast() {
+            self.metrics.forwardable();
+        }
+        let rejection = if reply.kind == ReplyKind::Offer { self.rejection(&name, &reply) } else { None };
+        let input = match rejection {
+            Some(why) => dhcp::Input::Reject(&reply, why),
+            None => dhcp::Input::Reply(&reply),
+        };
+        self.tell(now, &name, input);
+    }
+
+    /// Another host that speaks with the hardware address of a claim: none of the claim's frames would find their way.
+    /// Only ARP tells: no announcer sends that with a claim's hardware address.
+    fn hear_hardware_address(&mut self, now: Instant, bytes: &[u8]) {
+        let Ok(arp) = l2::ArpFrame::parse(bytes) else { return };
+        let mac = arp.sender_mac;
+        let Some(name) = self.recipients.owner(mac).map(str::to_owned) else { return };
+        let Some(held) = self.held.get_mut(&name) else { return };
+        if held.fault_at(now).is_none() {
+            warn!(claim = name, mac = hardware_address::format(mac), host = %arp.sender_ip, "hardware address in use");
+        }
+        held.fault = Some(Fault {
+            reason: reasons::HARDWARE_ADDRESS_TAKEN,
+            message: format!(
+                "the host {} on this network has the claim's hardware address {}",
+                arp.sender_ip,
+                hardware_address::format(mac)
+            ),
+            until: now + FOREIGN_HOST,
+        });
+        self.touched.insert(name);
     }
 
     pub(super) fn transmit(&mut self, now: Instant, name: &str, transmit: Transmit) {
         let Some(held) = self.held.get_mut(name) else { return };
+        if let Some(fault) = held.fault_at(now) {
+            debug!(claim = name, why = fault.message, kind = %transmit.kind, "DHCP message not sent");
+            self.metrics.dropped("hardware address");
+            return;
+        }
+        held.fault = None;
+        self.carriage.sent(now, transmit.mode);
         let server = match transmit.to {
             Destination::Broadcast => {
                 self.send(name, &transmit, frame::BROADCAST, Ipv4Addr::BROADCAST);
@@ -54,15 +104,11 @@ impl Engine {
             }
             Destination::Server(server) => server,
         };
-        let lease = held.granted.as_ref();
-        let router = lease.and_then(|lease| lease.routers.first().copied());
-        let subnet = lease
-            .and_then(|lease| Some(Ipv4Net::with_netmask(lease.address, lease.subnet_mask?).ok()))
-            .flatten();
         let own = self.link.iter().flat_map(|link| link.addresses.iter().copied());
-        let on_link = subnet.is_none_or(|subnet| subnet.contains(&server))
-            || own.clone().any(|(own, bits)| Ipv4Net::new(own, bits).is_ok_and(|net| net.contains(&server)));
-        let next_hop = if on_link { server } else { router.unwrap_or(server) };
+        let on_link =
+            own.clone().any(|(own, bits)| Ipv4Net::new(own, bits).is_ok_and(|net| net.contains(&server)));
+        let told = held.granted.as_ref().and_then(|lease| lease.next_hop(server)).filter(|_| !on_link);
+        let next_hop = told.unwrap_or(server);
         // An address that is withdrawn is not put into anybody's ARP table again: the node asks in its own name.
         let withdrawn = held.announced != Some(transmit.from);
         let sender = own.map(|(own, _)| own).next().filter(|_| withdrawn).unwrap_or(transmit.from);
@@ -97,7 +143,8 @@ impl Engine {
 
     fn send(&mut self, name: &str, transmit: &Transmit, destination: [u8; 6], to: Ipv4Addr) {
         let Some(held) = self.held.get(name) else { return };
-        let source = held.identity.hardware_address;
+        let own = self.link.as_ref().and_then(|link| link.mac).filter(|_| transmit.mode != Mode::VirtualMac);
+        let source = own.unwrap_or(held.config.identity.hardware_address);
         let addressing = Addressing { source, destination, from: transmit.from, to };
         match frame::build(&addressing, &transmit.message) {
             Ok(frame) => {

@@ -1,16 +1,17 @@
 //! One claim that this node works on.
 
-use std::net::Ipv4Addr;
+use std::{collections::BTreeMap, net::Ipv4Addr};
 
 use foghorn_clock::Instant;
-use foghorn_crds::{ClaimState, conditions::reasons};
-use foghorn_dhcp::{Client, Identity, Lease, LostReason, Problem, State, Transmit};
+use foghorn_crds::{ClaimDhcp, ClaimState, conditions::reasons};
+use foghorn_dhcp::{Client, ClientConfig, Lease, LostReason, MessageKind, Mode, Problem, State, Transmit};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 /// A claim, its DHCP client, and what of it is on the wire.
 #[derive(Debug)]
 pub(super) struct Held {
-    pub(super) identity: Identity,
+    /// As the client was told.
+    pub(super) config: ClientConfig,
     pub(super) client: Client,
     /// The address that ARP is answered for.
     pub(super) announced: Option<Ipv4Addr>,
@@ -27,11 +28,28 @@ pub(super) struct Held {
     pub(super) remark: Option<String>,
     /// The last address was one that no Service may have, or not this one.
     pub(super) refused: bool,
+    /// Why nothing is sent in the claim's name.
+    pub(super) fault: Option<Fault>,
+    /// The identity is no longer what the plane and the claim say; it changes once there is no lease on it.
+    pub(super) outdated: bool,
+    /// The transaction that a reply is awaited to, as the recipients of replies have it.
+    pub(super) awaits: Option<u32>,
+    /// The state in which the client is counted.
+    pub(super) counted: Option<State>,
     /// Whether the interface receives what is sent to the claim's hardware address.
     pub(super) joined: bool,
     /// When the timer of the client is set.
     pub(super) armed: Option<Instant>,
     pub(super) report: Reporting,
+}
+
+/// Why nothing may be sent in a claim's name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Fault {
+    pub(super) reason: &'static str,
+    pub(super) message: String,
+    /// From then on it is tried again.
+    pub(super) until: Instant,
 }
 
 /// What was last said of a claim, and when the next word is due.
@@ -50,13 +68,14 @@ pub(super) struct Facts {
     pub(super) state: ClaimState,
     pub(super) address: Option<Ipv4Addr>,
     pub(super) lease: Option<Lease>,
+    pub(super) mode: Option<Mode>,
     pub(super) reason: &'static str,
 }
 
 impl Held {
-    pub(super) fn new(identity: Identity, client: Client) -> Self {
+    pub(super) fn new(config: ClientConfig, client: Client) -> Self {
         Self {
-            identity,
+            config,
             client,
             announced: None,
             granted: None,
@@ -66,6 +85,10 @@ impl Held {
             waiting: None,
             remark: None,
             refused: false,
+            fault: None,
+            outdated: false,
+            awaits: None,
+            counted: None,
             joined: false,
             armed: None,
             report: Reporting::default(),
@@ -95,7 +118,27 @@ impl Held {
             state,
             address: self.announced,
             lease,
+            mode: self.client.mode(),
             reason,
+        }
+    }
+
+    /// What keeps the claim's name off the wire now.
+    pub(super) fn fault_at(&self, now: Instant) -> Option<&Fault> {
+        self.fault.as_ref().filter(|fault| now < fault.until)
+    }
+
+    /// What this node has exchanged with servers for the claim.
+    pub(super) fn exchanges(&self) -> ClaimDhcp {
+        let counters = self.client.counters();
+        let by_name = |counts: &BTreeMap<MessageKind, u64>| {
+            counts.iter().map(|(kind, count)| (kind.name().to_owned(), *count)).collect()
+        };
+        ClaimDhcp {
+            state: self.client.state().name().to_owned(),
+            sent: by_name(&counters.sent),
+            received: by_name(&counters.received),
+            ignored: counters.ignored,
         }
     }
 
@@ -106,6 +149,9 @@ impl Held {
         }
         if self.announced.is_some() {
             return reasons::ANNOUNCED;
+        }
+        if let Some(fault) = self.fault_at(now) {
+            return fault.reason;
         }
         match self.client.problem(now) {
             None | Some(Problem::Encoding { .. }) => reasons::ACQUIRING,
@@ -124,13 +170,17 @@ impl Held {
                 | Problem::Conflict { .. },
             ) => reasons::ADDRESS_REFUSED,
             Some(Problem::Lost { reason: LostReason::Replaced(_), .. }) => reasons::ACQUIRING,
-            Some(Problem::Refused { .. }) => reasons::ADDRESS_REFUSED,
-            Some(Problem::Unusable { .. }) => reasons::UNUSABLE_DHCP_ANSWER,
+            Some(Problem::Refused { .. } | Problem::Unwanted { .. }) => reasons::ADDRESS_REFUSED,
+            Some(Problem::Shared { .. }) => reasons::ADDRESS_SHARED,
+            Some(Problem::Unusable { .. } | Problem::Malformed { .. }) => reasons::UNUSABLE_DHCP_ANSWER,
         }
     }
 
     /// What is wrong, in words: what the client says, and the remark on it.
     pub(super) fn error(&self, now: Instant) -> Option<String> {
+        if let Some(fault) = self.fault_at(now) {
+            return Some(fault.message.clone());
+        }
         let problem = self.client.problem(now)?;
         Some(match &self.remark {
             Some(remark) if matches!(problem, Problem::NoAnswer { .. }) => {

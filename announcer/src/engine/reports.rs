@@ -5,6 +5,8 @@ use std::time::Duration;
 use foghorn_clock::Instant;
 use foghorn_crds::ClaimState;
 
+use foghorn_dhcp::Mode;
+
 use super::{Engine, Output, Report, status::Reporter};
 
 /// How long a change that nobody waits for may stay unreported, so that what follows it goes into the same write.
@@ -23,6 +25,21 @@ impl Engine {
             }
             self.timers.extend(timeout.map(|at| (at, name.to_owned())));
             held.armed = timeout;
+        }
+        let awaits = held.client.awaits().filter(|_| held.config.mode == Mode::NodeMac);
+        if held.awaits != awaits {
+            self.recipients.expect(name, held.awaits, awaits);
+            held.awaits = awaits;
+        }
+        let state = held.client.state();
+        if held.counted != Some(state) {
+            self.metrics.moved(held.counted, Some(state));
+            held.counted = Some(state);
+        }
+        if held.config.finds_mode
+            && let Some(mode) = held.client.mode()
+        {
+            self.carriage.heard(mode);
         }
         if held.released && !ending {
             self.forget(name);
@@ -72,7 +89,7 @@ impl Engine {
             api_time,
             now: time,
         };
-        let status = reporter.status(&facts, &held.identity, held.error(now));
+        let status = reporter.status(&facts, &held.config.identity, held.exchanges(), held.error(now));
         held.report.said = Some(facts);
         let report = Report { claim: name.to_owned(), uid: claim.metadata.uid.clone(), epoch, status };
         self.outputs.push_back(Output::Report(Box::new(report)));

@@ -1,13 +1,17 @@
 //! The status of a claim, as the API server gets it.
 
-use foghorn_crds::{AddressClaimStatus, ClaimIdentity, ClaimLease, conditions};
-use foghorn_dhcp::{Identity, Lease};
+use foghorn_clock::Instant;
+use foghorn_crds::{
+    AddressClaimStatus, ClaimDhcp, ClaimIdentity, ClaimLease, ClaimRoute, conditions, hardware_address,
+};
+use foghorn_dhcp::{Identity, Lease, Mode, Route};
+use ipnet::Ipv4Net;
 use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::MicroTime,
     jiff::{Timestamp, Unit},
 };
 
-use super::{ApiTime, held::Facts};
+use super::{ApiTime, carriage::in_use, held::Facts};
 
 /// Who reports, and when.
 pub(super) struct Reporter<'a> {
@@ -24,6 +28,7 @@ impl Reporter<'_> {
         &self,
         facts: &Facts,
         identity: &Identity,
+        dhcp: ClaimDhcp,
         error: Option<String>,
     ) -> AddressClaimStatus {
         let ready = facts.address.is_some();
@@ -50,9 +55,9 @@ impl Reporter<'_> {
             holder: Some(self.node.to_owned()),
             epoch: Some(self.epoch.clone()),
             interface: Some(self.interface.to_owned()),
-            identity: Some(claim_identity(identity)),
+            identity: Some(claim_identity(identity, facts.mode)),
             lease: facts.lease.as_ref().and_then(|lease| self.lease(lease)),
-            dhcp: None,
+            dhcp: Some(dhcp),
             last_error: error,
             conditions: vec![condition],
         }
@@ -68,7 +73,7 @@ impl Reporter<'_> {
             server: lease.server_id,
             prefix_length: lease.subnet_mask.and_then(|mask| ipnet::ipv4_mask_to_prefix(mask).ok()),
             routers: lease.routers.clone(),
-            routes: Vec::new(),
+            routes: lease.routes.iter().filter_map(claim_route).collect(),
             acquired_at: time(lease.bound_at)?,
             renew_at: time(lease.renew_at),
             rebind_at: time(lease.rebind_at),
@@ -79,9 +84,19 @@ impl Reporter<'_> {
 
 /// The lease that a former holder wrote, by this node's own clock.
 pub(super) fn remembered(lease: &ClaimLease, api_time: ApiTime) -> Lease {
-    let instant = |time: &Option<MicroTime>| {
-        time.as_ref().map_or(foghorn_clock::Instant::NEVER, |time| api_time.instant(time.0))
-    };
+    let instant =
+        |time: &Option<MicroTime>| time.as_ref().map_or(Instant::NEVER, |time| api_time.instant(time.0));
+    Lease {
+        bound_at: api_time.instant(lease.acquired_at.0),
+        renew_at: instant(&lease.renew_at),
+        rebind_at: instant(&lease.rebind_at),
+        expires_at: instant(&lease.expires_at),
+        ..without_times(lease)
+    }
+}
+
+/// The lease that a former holder wrote, as if it never ended.
+pub(super) fn without_times(lease: &ClaimLease) -> Lease {
     Lease {
         address: lease.address,
         server_id: lease.server,
@@ -90,20 +105,31 @@ pub(super) fn remembered(lease: &ClaimLease, api_time: ApiTime) -> Lease {
             .and_then(|bits| ipnet::Ipv4Net::new(lease.address, bits).ok())
             .map(|net| net.netmask()),
         routers: lease.routers.clone(),
-        bound_at: api_time.instant(lease.acquired_at.0),
-        renew_at: instant(&lease.renew_at),
-        rebind_at: instant(&lease.rebind_at),
-        expires_at: instant(&lease.expires_at),
+        routes: lease.routes.iter().map(route).collect(),
+        bound_at: Instant::ZERO,
+        renew_at: Instant::NEVER,
+        rebind_at: Instant::NEVER,
+        expires_at: Instant::NEVER,
     }
 }
 
-fn claim_identity(identity: &Identity) -> ClaimIdentity {
-    let hex = |octets: &[u8], separator: &str| {
-        octets.iter().map(|octet| format!("{octet:02x}")).collect::<Vec<_>>().join(separator)
-    };
+fn route(route: &ClaimRoute) -> Route {
+    Route {
+        destination: route.destination.network(),
+        prefix_length: route.destination.prefix_len(),
+        gateway: route.gateway,
+    }
+}
+
+fn claim_route(route: &Route) -> Option<ClaimRoute> {
+    let destination = Ipv4Net::new(route.destination, route.prefix_length).ok()?;
+    Some(ClaimRoute { destination, gateway: route.gateway })
+}
+
+fn claim_identity(identity: &Identity, mode: Option<Mode>) -> ClaimIdentity {
     ClaimIdentity {
-        hardware_address: hex(&identity.hardware_address, ":"),
-        client_id: hex(&identity.client_id, ""),
-        mode: None,
+        hardware_address: hardware_address::format(identity.hardware_address),
+        client_id: identity.client_id.iter().map(|octet| format!("{octet:02x}")).collect(),
+        mode: mode.map(in_use),
     }
 }

@@ -95,7 +95,7 @@ impl Network {
     pub(crate) fn own(&mut self, transitions: u32) {
         let time = Timestamp::from_second(1_800_000_000).unwrap();
         let at = Instant::from_boot(1_000 * SECOND);
-        self.input(Input::ApiTime(ApiTime { at, time }));
+        self.input(Input::ApiTime(ApiTime { at, time, measured: self.now }));
         self.input(Input::Tenure(Some(Epoch { created: 1, transitions })));
     }
 

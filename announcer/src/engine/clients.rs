@@ -1,0 +1,262 @@
+//! The DHCP client of a claim: who it is, how it asks, and what it goes on with.
+
+use std::{net::Ipv4Addr, time::Duration};
+
+use foghorn_clock::Instant;
+use foghorn_crds::{
+    AddressClaim, AddressFamily, DhcpOption, PlaneConfig, TakeoverMode, conditions::reasons, hardware_address,
+};
+use foghorn_dhcp::{self as dhcp, Client, ClientConfig, Family, Identity, Lease, Mode, PARAMETERS};
+use foghorn_netio::Link;
+use rand::{Rng, SeedableRng, rngs::StdRng};
+
+use super::{
+    Engine, TAKEOVER_REPORT_DELAY,
+    carriage::Carriage,
+    held::{Fault, Held},
+    starts::Pace,
+    status,
+};
+
+/// An offset to the API server's clock that is older than this says nothing exact of the times in a status.
+const FRESH: Duration = Duration::from_secs(600);
+
+/// What a claim's client goes on with.
+enum Recalled {
+    /// A lease, and whether its address was found free.
+    Lease(Lease, bool),
+    /// A lease of which it is not known how long it is good.
+    Address(Ipv4Addr),
+    Nothing,
+}
+
+/// A lease that was in hand when the interface went away.
+#[derive(Clone, Debug)]
+pub(super) struct Kept {
+    pub(super) lease: Lease,
+    /// Its address was announced.
+    pub(super) announced: bool,
+}
+
+impl Engine {
+    /// Takes a claim in hand: with the lease of its last holder, or from the beginning.
+    pub(super) fn begin(&mut self, now: Instant, name: &str, claim: &AddressClaim) {
+        let recalled = self.recall(now, name, claim);
+        let (Some(config), Some(link)) = (&self.config, &self.link) else { return };
+        let ending = claim.metadata.deletion_timestamp.is_some();
+        let (mut client_config, mut fault) = settings(config, link, &self.carriage, claim);
+        let mac = client_config.identity.hardware_address;
+        if client_config.mode != Mode::NodeMac && fault.is_none() {
+            fault = self.clash(name, mac, link);
+        }
+        if !matches!(recalled, Recalled::Nothing) {
+            client_config.start_jitter = Pace::of(&config.dhcp).time_for(self.claims.len());
+        }
+        if let Recalled::Lease(Lease { address, .. }, _) | Recalled::Address(address) = &recalled {
+            client_config.requested_address = Some(*address);
+        }
+        if client_config.mode != Mode::NodeMac && fault.is_none() {
+            self.recipients.own(mac, name);
+        }
+        let rng = StdRng::seed_from_u64(self.rng.random());
+        let mut held = Held::new(client_config.clone(), Client::new(client_config, rng));
+        held.releasing = ending;
+        held.fault = fault;
+        self.held.insert(name.to_owned(), held);
+        self.touched.insert(name.to_owned());
+        match recalled {
+            // The last holder had it from the server, but did not live to see whether it is free.
+            Recalled::Lease(lease, false) if !ending && self.may_go_on(now, name, &lease) => {
+                self.tell(now, name, dhcp::Input::Recheck(lease));
+            }
+            Recalled::Lease(lease, _) if ending || self.may_go_on(now, name, &lease) => {
+                if !ending {
+                    self.by_address.insert(lease.address, name.to_owned());
+                }
+                self.due(name, now + TAKEOVER_REPORT_DELAY);
+                self.tell(now, name, dhcp::Input::Resume(lease));
+            }
+            Recalled::Address(address) => self.tell(now, name, dhcp::Input::Confirm(address)),
+            Recalled::Lease(..) | Recalled::Nothing => self.starts.push(now, name.to_owned()),
+        }
+    }
+
+    fn may_go_on(&self, now: Instant, name: &str, lease: &Lease) -> bool {
+        lease.expires_at > now && self.usable(name, lease).is_ok()
+    }
+
+    fn recall(&mut self, now: Instant, name: &str, claim: &AddressClaim) -> Recalled {
+        if let Some(Kept { lease, announced }) = self.kept.remove(name) {
+            return Recalled::Lease(lease, announced);
+        }
+        let Some(status) = &claim.status else { return Recalled::Nothing };
+        let Some(lease) = &status.lease else { return Recalled::Nothing };
+        let announced = status.address == Some(lease.address);
+        match self.api_time {
+            Some(api_time) if now - api_time.measured < FRESH => {
+                Recalled::Lease(status::remembered(lease, api_time), announced)
+            }
+            // To give it back its times do not matter.
+            _ if claim.metadata.deletion_timestamp.is_some() => {
+                Recalled::Lease(status::without_times(lease), announced)
+            }
+            _ => Recalled::Address(lease.address),
+        }
+    }
+
+    /// Why the claim cannot have the hardware address, if somebody here has it.
+    fn clash(&self, name: &str, mac: [u8; 6], link: &Link) -> Option<Fault> {
+        let taken = |who: String| Fault {
+            reason: reasons::HARDWARE_ADDRESS_TAKEN,
+            message: format!("{who} has the hardware address {} already", hardware_address::format(mac)),
+            until: Instant::NEVER,
+        };
+        if link.mac == Some(mac) {
+            return Some(taken(format!("{} of node {}", link.name, self.node)));
+        }
+        self.recipients.owner(mac).filter(|owner| *owner != name).map(|owner| taken(format!("claim {owner}")))
+    }
+
+    /// Tells a client what has changed in how it asks. Who it is changes only without a lease: then it begins anew.
+    pub(super) fn configure(&mut self, now: Instant, name: &str, claim: &AddressClaim) {
+        let (Some(config), Some(link)) = (&self.config, &self.link) else { return };
+        let (settings, _) = settings(config, link, &self.carriage, claim);
+        let Some(held) = self.held.get_mut(name) else { return };
+        let same_identity = held.config.identity == settings.identity
+            && (held.config.mode == settings.mode || held.config.finds_mode || settings.finds_mode);
+        if !same_identity {
+            held.outdated = true;
+            self.renew_identity(now, name);
+            return;
+        }
+        held.outdated = false;
+        let told = ClientConfig {
+            identity: held.config.identity.clone(),
+            mode: held.config.mode,
+            finds_mode: held.config.finds_mode,
+            requested_address: held.config.requested_address,
+            start_jitter: held.config.start_jitter,
+            ..settings
+        };
+        if told != held.config {
+            held.config = told.clone();
+            held.client.configure(told);
+        }
+    }
+
+    /// Begins a claim anew whose identity is no longer the right one, once there is no lease on it.
+    pub(super) fn renew_identity(&mut self, now: Instant, name: &str) {
+        let ready = self.held.get(name).is_some_and(|held| {
+            held.outdated && !held.releasing && held.client.lease().is_none() && held.announced.is_none()
+        });
+        if ready && let Some(claim) = self.claims.get(name).cloned() {
+            self.starts.finish(name);
+            self.forget(name);
+            self.begin(now, name, &claim);
+        }
+    }
+}
+
+/// How the claim's client is to ask, and what is wrong with who it is to be.
+fn settings(
+    config: &PlaneConfig,
+    link: &Link,
+    carriage: &Carriage,
+    claim: &AddressClaim,
+) -> (ClientConfig, Option<Fault>) {
+    let recorded = claim.status.as_ref().and_then(|status| status.identity.as_ref()?.mode);
+    let plane = &config.dhcp;
+    let (mode, finds_mode) = carriage.begin(plane.identity, link, recorded);
+    let (mut identity, fault) = identity(config, claim);
+    if let (Mode::NodeMac, Some(mac)) = (mode, link.mac) {
+        identity.hardware_address = mac;
+    }
+    let wanted = &claim.spec.dhcp;
+    let text = |text: &String| (!text.is_empty()).then(|| text.clone().into_bytes());
+    let settings = ClientConfig {
+        mode,
+        finds_mode,
+        hostname: wanted.hostname.clone(),
+        fqdn: wanted.fqdn.clone(),
+        vendor_class: text(&plane.vendor_class),
+        user_classes: plane.user_classes.iter().filter_map(text).collect(),
+        options: plane.options.iter().filter_map(option).collect(),
+        broadcast: plane.broadcast,
+        rapid_commit: plane.rapid_commit,
+        offer_wait: Duration::from_millis(plane.offer_wait_milliseconds.into()),
+        requested_address: wanted.requested_address,
+        confirm_takeover: plane.takeover == TakeoverMode::Confirm,
+        parameters: parameters(&plane.parameters),
+        ..ClientConfig::new(identity)
+    };
+    (settings, fault)
+}
+
+fn identity(config: &PlaneConfig, claim: &AddressClaim) -> (Identity, Option<Fault>) {
+    let service = &claim.spec.service_ref;
+    let mut identity = Identity::derive(&dhcp::Owner {
+        cluster: &config.cluster_id,
+        plane: &config.plane,
+        namespace: &service.namespace,
+        service: &service.name,
+        family: match claim.spec.family {
+            AddressFamily::IPv4 => Family::V4,
+        },
+    });
+    let mut fault = None;
+    if let Some(text) = &claim.spec.dhcp.hardware_address {
+        let allowed = &config.allowed_hardware_addresses;
+        match hardware_address::parse(text)
+            .and_then(|mac| hardware_address::check(mac, allowed).map(|()| mac))
+        {
+            Ok(mac) => identity.hardware_address = mac,
+            Err(error) => fault = Some(error.to_string()),
+        }
+    }
+    if let Some(text) = &claim.spec.dhcp.client_id {
+        match octets(text).filter(|id| (2..=255).contains(&id.len())) {
+            Some(client_id) => identity.client_id = client_id,
+            None => {
+                fault = Some(format!(
+                    "{text:?} is no client identifier: 2 to 255 octets in hexadecimal are wanted"
+                ));
+            }
+        }
+    }
+    let fault =
+        fault.map(|message| Fault { reason: reasons::INVALID_OVERRIDE, message, until: Instant::NEVER });
+    (identity, fault)
+}
+
+/// Those that the client needs, in its order, then the plane's.
+fn parameters(more: &[u8]) -> Vec<u8> {
+    let mut parameters = PARAMETERS.to_vec();
+    for code in more {
+        if !parameters.contains(code) {
+            parameters.push(*code);
+        }
+    }
+    parameters
+}
+
+/// An option of the plane as it is sent; nothing if its value cannot be read, which the schema refuses.
+fn option(option: &DhcpOption) -> Option<(u8, Vec<u8>)> {
+    let value = match option {
+        DhcpOption { text: Some(text), .. } => text.clone().into_bytes(),
+        DhcpOption { hex: Some(hex), .. } => octets(hex)?,
+        DhcpOption { addresses: Some(addresses), .. } => {
+            addresses.iter().flat_map(Ipv4Addr::octets).collect()
+        }
+        DhcpOption { text: None, hex: None, addresses: None, .. } => return None,
+    };
+    Some((option.code, value))
+}
+
+/// Octets from pairs of hexadecimal digits.
+fn octets(hex: &str) -> Option<Vec<u8>> {
+    let (pairs, odd) = hex.as_bytes().as_chunks::<2>();
+    if !odd.is_empty() || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    pairs.iter().map(|pair| u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok()).collect()
+}
