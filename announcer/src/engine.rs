@@ -473,6 +473,11 @@ impl Engine {
         if held.joined {
             self.outputs.push_back(Output::Leave(mac));
         }
+        let waiting = |held: &Held| held.fault.is_some() && held.config.identity.hardware_address == mac;
+        for (other, held) in self.held.iter_mut().filter(|(_, held)| waiting(held)) {
+            held.outdated = true;
+            self.touched.insert(other.clone());
+        }
         if let Some(armed) = held.armed {
             self.timers.remove(&(armed, name.to_owned()));
         }

@@ -1,7 +1,7 @@
 //! The interfaces of the computer, their addresses and the routes over them, by netlink.
 #![expect(clippy::wildcard_enum_match_arm, reason = "each kernel brings further netlink attributes")]
 
-use std::{future::Future, io, net::Ipv4Addr, time::Duration};
+use std::{future::Future, io, net::Ipv4Addr, path::Path, time::Duration};
 
 use futures::{Stream, TryStreamExt};
 use rtnetlink::{
@@ -33,7 +33,8 @@ pub struct Link {
     pub carrier: bool,
     /// The bond, bridge or VRF that it is part of.
     pub master: Option<u32>,
-    /// What kind of virtual interface it is (`veth`, `bridge`, `vlan`...); a physical one has none.
+    /// What kind of virtual interface it is (`veth`, `bridge`, `vlan`...), or `wlan` if it is Wi-Fi; an ordinary
+    /// physical one has none.
     pub kind: Option<String>,
     /// Its IPv4 addresses with the lengths of their prefixes, in the kernel's order: the primary one first.
     pub addresses: Vec<(Ipv4Addr, u8)>,
@@ -91,6 +92,9 @@ impl Netlink {
         let addresses = collect("addresses", request.execute()).await?;
         let links = collect("interfaces", self.handle.link().get().execute()).await?;
         let mut links: Vec<_> = links.into_iter().map(|link| Link::new(link, &addresses)).collect();
+        for link in links.iter_mut().filter(|link| link.kind.is_none() && is_wifi(&link.name)) {
+            link.kind = Some(WIFI.to_owned());
+        }
         links.sort_by_key(|link| link.index);
         Ok(links)
     }
@@ -151,6 +155,18 @@ impl Link {
     }
 }
 
+/// What sysfs calls a Wi-Fi interface; netlink does not tell.
+const WIFI: &str = "wlan";
+
+fn is_wifi(name: &str) -> bool {
+    let uevent = std::fs::read_to_string(Path::new("/sys/class/net").join(name).join("uevent"));
+    uevent.is_ok_and(|text| device_type(&text) == Some(WIFI))
+}
+
+fn device_type(uevent: &str) -> Option<&str> {
+    uevent.lines().find_map(|line| line.strip_prefix("DEVTYPE="))
+}
+
 fn kind(info: LinkInfo) -> Option<String> {
     match info {
         LinkInfo::Kind(kind) => Some(kind.to_string()),
@@ -195,5 +211,17 @@ impl Task {
 impl Drop for Task {
     fn drop(&mut self) {
         self.0.abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sysfs_tells_which_interface_is_wifi() {
+        assert_eq!(device_type("DEVTYPE=wlan\nINTERFACE=wlp2s0\nIFINDEX=3\n"), Some(WIFI));
+        assert_eq!(device_type("INTERFACE=eth0\nIFINDEX=2\n"), None);
+        assert!(!is_wifi("lo"));
     }
 }

@@ -44,7 +44,20 @@ pub(crate) struct Network {
     pub(crate) sent: Vec<(Instant, Vec<u8>)>,
     pub(crate) reports: Vec<Report>,
     pub(crate) joined: BTreeSet<Mac>,
+    /// What the switch at the announcer's port makes of frames with a source that is not the interface's.
+    pub(crate) port: Port,
     claims: BTreeMap<String, AddressClaim>,
+}
+
+/// A port of the switch.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Port {
+    Open,
+    /// Drops them.
+    OneAddress,
+    /// Is shut by the first one; the test takes the carrier away.
+    Shuts,
+    Shut,
 }
 
 /// A DHCP server with one lease for each client identifier.
@@ -55,6 +68,8 @@ pub(crate) struct Server {
     pub(crate) leases: BTreeMap<Vec<u8>, Ipv4Addr>,
     pub(crate) lease_time: u32,
     pub(crate) declined: BTreeSet<Ipv4Addr>,
+    /// Knows clients by their hardware addresses alone.
+    pub(crate) by_hardware_address: bool,
     /// Messages received: type and whether the frame was a broadcast.
     pub(crate) received: Vec<(u8, bool)>,
 }
@@ -85,6 +100,7 @@ impl Network {
             sent: Vec::new(),
             reports: Vec::new(),
             joined: BTreeSet::new(),
+            port: Port::Open,
             claims: BTreeMap::new(),
         };
         network.input(Input::Config(Box::new(config())));
@@ -118,6 +134,12 @@ impl Network {
         let mut claim = self.claims[&format!("default.{name}.ipv4")].clone();
         claim.status = self.last_report(name).map(|report| report.status.clone());
         claim
+    }
+
+    pub(crate) fn gone(&mut self, name: &str) {
+        let claim = format!("default.{name}.ipv4");
+        self.claims.remove(&claim);
+        self.input(Input::ClaimGone(&claim));
     }
 
     pub(crate) fn delete(&mut self, name: &str) {
@@ -193,6 +215,18 @@ impl Network {
     }
 
     fn deliver(&mut self, frame: &[u8]) {
+        let foreign = frame[6..12] != NIC;
+        match self.port {
+            Port::Open => {}
+            Port::OneAddress if foreign => return,
+            Port::OneAddress => {}
+            Port::Shuts if foreign => {
+                self.port = Port::Shut;
+                return;
+            }
+            Port::Shuts => {}
+            Port::Shut => return,
+        }
         if let Ok(arp) = ArpFrame::parse(frame) {
             let host = self.hosts.get(&arp.target_ip);
             if let (Operation::Request, Some(&mac)) = (arp.operation, host) {
@@ -205,11 +239,18 @@ impl Network {
                 );
             }
         } else if let Some(reply) = self.server.answer(frame)
-            && self.joined.iter().any(|mac| reply.starts_with(mac))
+            && self.receives(&reply)
         {
             self.engine
                 .handle_input(self.now, Input::Frame { bytes: &reply, udp_checksum: UdpChecksum::Verify });
         }
+    }
+}
+
+impl Network {
+    fn receives(&self, frame: &[u8]) -> bool {
+        let destination = &frame[..6];
+        destination == [0xff; 6] || destination == NIC || self.joined.iter().any(|mac| destination == mac)
     }
 }
 
@@ -221,6 +262,7 @@ impl Server {
             leases: BTreeMap::new(),
             lease_time: 3600,
             declined: BTreeSet::new(),
+            by_hardware_address: false,
             received: Vec::new(),
         }
     }
@@ -236,7 +278,7 @@ impl Server {
         let message = &frame[42..];
         let options = options(&message[240..]);
         let kind = options[&53][0];
-        let client = options[&61].clone();
+        let client = if self.by_hardware_address { message[28..34].to_vec() } else { options[&61].clone() };
         self.received.push((kind, frame[..6] == [0xff; 6]));
         let ciaddr = Ipv4Addr::from(<[u8; 4]>::try_from(&message[12..16]).unwrap());
         let asked = options.get(&50).map(|o| Ipv4Addr::from(<[u8; 4]>::try_from(&o[..]).unwrap()));
@@ -289,27 +331,33 @@ impl Server {
         }
         message.push(255);
         message.resize(300, 0);
-        let destination = <Mac>::try_from(&request[28..34]).unwrap();
-        let mut frame = Vec::new();
-        frame.extend(destination);
-        frame.extend(SERVER_MAC);
-        frame.extend([8, 0]);
-        let total = u16::try_from(28 + message.len()).unwrap();
-        let mut ip = vec![0x45, 0];
-        ip.extend(total.to_be_bytes());
-        ip.extend([0, 0, 0, 0, 64, 17, 0, 0]);
-        ip.extend(SERVER.octets());
-        ip.extend([255; 4]);
-        let sum: u32 = ip.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
-        let sum = !u16::try_from((sum & 0xffff) + (sum >> 16)).unwrap();
-        ip[10..12].copy_from_slice(&sum.to_be_bytes());
-        frame.extend(ip);
-        frame.extend([0, 67, 0, 68]);
-        frame.extend((total - 20).to_be_bytes());
-        frame.extend([0, 0]);
-        frame.extend(message);
-        frame
+        let broadcast = request[10] & 0x80 != 0;
+        let destination = if broadcast { [0xff; 6] } else { <Mac>::try_from(&request[28..34]).unwrap() };
+        from_server(&message, destination)
     }
+}
+
+/// A frame from the server that carries a message.
+pub(crate) fn from_server(message: &[u8], destination: Mac) -> Vec<u8> {
+    let mut frame = Vec::new();
+    frame.extend(destination);
+    frame.extend(SERVER_MAC);
+    frame.extend([8, 0]);
+    let total = u16::try_from(28 + message.len()).unwrap();
+    let mut ip = vec![0x45, 0];
+    ip.extend(total.to_be_bytes());
+    ip.extend([0, 0, 0, 0, 64, 17, 0, 0]);
+    ip.extend(SERVER.octets());
+    ip.extend([255; 4]);
+    let sum: u32 = ip.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
+    let sum = !u16::try_from((sum & 0xffff) + (sum >> 16)).unwrap();
+    ip[10..12].copy_from_slice(&sum.to_be_bytes());
+    frame.extend(ip);
+    frame.extend([0, 67, 0, 68]);
+    frame.extend((total - 20).to_be_bytes());
+    frame.extend([0, 0]);
+    frame.extend(message);
+    frame
 }
 
 fn options(mut octets: &[u8]) -> BTreeMap<u8, Vec<u8>> {

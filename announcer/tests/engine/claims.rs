@@ -1,16 +1,14 @@
-//! The engine of one node on a network that answers.
-
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test may fail")]
-
-mod network;
+//! Claims from their first DISCOVER to their release.
 
 use std::net::Ipv4Addr;
 
+use crate::network::{
+    self, DISCOVER, MS, NIC, NODE, Network, RELEASE, REQUEST, ROUTER, SECOND, SERVER, link,
+};
 use foghorn_announcer::engine::Input;
 use foghorn_crds::{ClaimState, conditions::reasons};
 use foghorn_l2::ArpFrame;
 use foghorn_membership::Epoch;
-use network::{DISCOVER, MS, NIC, NODE, Network, RELEASE, REQUEST, ROUTER, SECOND, SERVER, link};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
 #[test]

@@ -1,0 +1,7 @@
+//! The engine of one node on a network that answers.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test may fail")]
+
+mod claims;
+mod identity;
+mod network;
