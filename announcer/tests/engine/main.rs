@@ -5,3 +5,4 @@
 mod claims;
 mod identity;
 mod network;
+mod takeover;

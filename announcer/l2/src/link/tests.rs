@@ -134,6 +134,31 @@ fn probing_can_be_off_and_cancelled() {
 }
 
 #[test]
+fn b35_a_probe_by_rfc_5227_is_three_frames_a_second_or_two_apart_and_clear_two_seconds_later() {
+    for _ in 0..50 {
+        let mut link = Link::new(Config { probing: Probing::Rfc5227, ..Config::default() });
+        link.input(Input::Probe(VIP));
+        let at: Vec<_> = link.run(Duration::from_secs(10)).iter().map(|(at, _)| *at).collect();
+        let [first, second, third] = at[..] else { panic!("{at:?}") };
+        assert!(first <= 1_000, "{at:?}");
+        assert!((1_000..=2_000).contains(&(second - first)), "{at:?}");
+        assert!((1_000..=2_000).contains(&(third - second)), "{at:?}");
+        assert_eq!(link.reports, [Output::ProbeClear(VIP)]);
+    }
+}
+
+#[test]
+fn b35_an_answer_in_the_two_seconds_after_the_last_probe_is_a_conflict() {
+    let mut link = Link::new(Config { probing: Probing::Rfc5227, ..Config::default() });
+    link.input(Input::Probe(VIP));
+    while link.machine.poll_timeout().unwrap().1 == "ARP probe"
+        && link.run(Duration::from_millis(500)).is_empty()
+    {}
+    link.hear_undrained(ArpFrame::reply_to(&ArpFrame::probe(NIC, VIP), CLIENT));
+    assert_eq!(link.drain(), [Output::ProbeConflict { address: VIP, mac: CLIENT }]);
+}
+
+#[test]
 fn a_reply_a_request_or_a_probe_of_another_host_is_a_probe_conflict() {
     for frame in [
         ArpFrame::reply_to(&ArpFrame::probe(NIC, VIP), CLIENT),

@@ -1,0 +1,197 @@
+//! A node that goes on with what another one held, or with what it held itself before its interface went away.
+
+use std::{net::Ipv4Addr, time::Duration};
+
+use foghorn_announcer::engine::{ApiTime, Input};
+use foghorn_clock::Instant;
+use foghorn_crds::{AddressClaim, ClaimState, PlaneConfig, TakeoverMode};
+use foghorn_membership::Epoch;
+use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
+
+use crate::network::{DISCOVER, MS, NIC, Network, RELEASE, REQUEST, SECOND, Server, config, link};
+
+#[test]
+fn b43_a_silent_take_over_tells_the_server_nothing_before_t1() {
+    let (first, address) = bound();
+    let mut next = Network::standby();
+    let mut config = config();
+    config.dhcp.takeover = TakeoverMode::Silent;
+    next.input(Input::Config(Box::new(config)));
+    take_over(&mut next, first, 5 * SECOND);
+    assert_eq!(next.who_has(address), Some(NIC));
+    next.run(1_700 * SECOND);
+    assert_eq!(next.server.received, []);
+    next.run(200 * SECOND);
+    assert_eq!(next.server.received, [(REQUEST, false)], "the renewal, by unicast");
+    assert_eq!(next.who_has(address), Some(NIC));
+}
+
+#[test]
+fn b43_a_node_whose_clock_is_an_hour_off_takes_over_and_withdraws_by_the_api_servers_time() {
+    for off in [-3_600_i64, 3_600] {
+        let (first, address) = bound();
+        let stored = first.stored_claim;
+        let end = first.now + 3_599 * SECOND;
+        let mut next = Network::standby();
+        next.server.alive = false;
+        // Its own clock reads another time than the first node's; what it was told of the API server's is true.
+        let shift = |instant: Instant| match off {
+            ..0 => instant + Duration::from_secs(off.unsigned_abs()),
+            _ => instant + 2 * Duration::from_secs(off.unsigned_abs()),
+        };
+        next.now = shift(first.now);
+        let time = Timestamp::from_second(1_800_000_001).unwrap();
+        next.put(stored);
+        next.input(Input::ApiTime(ApiTime { at: next.now, time, measured: next.now }));
+        next.input(Input::Tenure(Some(Epoch { created: 1, transitions: 2 })));
+        assert_eq!(next.who_has(address), Some(NIC), "{off}");
+        let left = shift(end) - next.now;
+        next.run(left - 2 * SECOND);
+        assert_eq!(next.who_has(address), Some(NIC), "{off}: the lease is good to its end");
+        next.run(4 * SECOND);
+        assert_eq!(next.who_has(address), None, "{off}: and not longer");
+    }
+}
+
+#[test]
+fn b43_without_a_fresh_offset_to_the_api_servers_clock_a_lease_is_confirmed_before_it_is_announced() {
+    let (first, address) = bound();
+    let mut next = Network::standby();
+    next.server = first.server;
+    next.server.received.clear();
+    next.now = first.now + 5 * SECOND;
+    next.put(first.stored_claim);
+    let time = Timestamp::from_second(1_800_000_006).unwrap();
+    let measured = next.now.saturating_sub(601 * SECOND);
+    next.input(Input::ApiTime(ApiTime { at: next.now, time, measured }));
+    next.input(Input::Tenure(Some(Epoch { created: 1, transitions: 2 })));
+    assert_eq!(next.who_has(address), None);
+    next.run(2 * SECOND);
+    assert_eq!(next.server.received, [(REQUEST, true)], "INIT-REBOOT");
+    assert_eq!(next.who_has(address), Some(NIC));
+    assert_eq!(next.server.leases.len(), 1);
+}
+
+#[test]
+fn b43_what_cannot_be_confirmed_without_an_offset_is_not_announced() {
+    let (first, address) = bound();
+    let mut next = Network::standby();
+    next.server.alive = false;
+    next.put(first.stored_claim);
+    next.input(Input::Tenure(Some(Epoch { created: 1, transitions: 2 })));
+    next.run(100 * SECOND);
+    assert_eq!(next.who_has(address), None);
+    next.server = first.server;
+    next.run(100 * SECOND);
+    assert_eq!(next.who_has(address), Some(NIC), "the wish is granted once the server is back");
+}
+
+#[test]
+fn b39_a_claim_that_is_deleted_is_given_back_also_without_an_offset() {
+    let (first, address) = bound();
+    let mut next = Network::standby();
+    next.server = first.server;
+    let mut claim = first.stored_claim;
+    claim.metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH));
+    next.put(claim);
+    next.input(Input::Tenure(Some(Epoch { created: 1, transitions: 2 })));
+    next.run(SECOND);
+    assert_eq!(next.server.count(RELEASE), 1);
+    assert_eq!(next.who_has(address), None);
+}
+
+#[test]
+fn b42_a_lease_outlives_an_interface_that_goes_before_its_status_is_written() {
+    let mut network = Network::new();
+    network.claim("web");
+    network.run(SECOND);
+    // The API server has not heard of the address.
+    network.input(Input::Link(None));
+    network.run(SECOND);
+    network.server.received.clear();
+    network.input(Input::Link(Some(Box::new(link()))));
+    let address = network.address("web").unwrap();
+    assert_eq!(network.who_has(address), Some(NIC), "announced at once");
+    network.run(SECOND);
+    assert_eq!(network.server.received, [(REQUEST, true)], "and confirmed");
+    assert_eq!(network.last_report("web").unwrap().status.state, Some(ClaimState::Bound));
+}
+
+#[test]
+fn b42_an_address_that_the_renewal_before_replaced_is_not_announced_again() {
+    let mut network = Network::new();
+    network.claim("web");
+    network.run(SECOND);
+    let old = network.address("web").unwrap();
+    let stored = network.stored("web");
+    let client = network.server.leases.keys().next().unwrap().clone();
+    let new = Ipv4Addr::new(203, 0, 113, 99);
+    network.server.leases.insert(client, new);
+    network.run(1_900 * SECOND);
+    assert_eq!(network.who_has(new), Some(NIC));
+    // The watch has not brought the new status yet.
+    network.put(stored);
+    network.input(Input::Link(None));
+    network.input(Input::Link(Some(Box::new(link()))));
+    assert_eq!((network.who_has(old), network.who_has(new)), (None, Some(NIC)));
+}
+
+#[test]
+fn confirmations_after_a_take_over_keep_to_the_planes_rate() {
+    let mut first = Network::new();
+    let names: Vec<_> = (0..60).map(|n| format!("web-{n}")).collect();
+    names.iter().for_each(|name| first.claim(name));
+    first.run(10 * SECOND);
+    let mut next = Network::standby();
+    let mut config = config();
+    config.dhcp.max_per_second = 10;
+    next.input(Input::Config(Box::new(config)));
+    names.iter().for_each(|name| next.put(first.stored(name)));
+    next.server = first.server;
+    next.server.received.clear();
+    next.own(2);
+    next.run(3 * SECOND);
+    let early = next.server.count(REQUEST);
+    assert!((10..=50).contains(&early), "{early} of 60 within half of the 6 s that they take");
+    next.run(3 * SECOND);
+    assert_eq!((next.server.count(REQUEST), next.server.count(DISCOVER)), (60, 0));
+}
+
+#[test]
+fn b20_first_exchanges_keep_to_the_planes_rate_and_the_first_ones_begin_at_once() {
+    let mut network = Network::standby();
+    let mut config: PlaneConfig = config();
+    (config.dhcp.max_per_second, config.dhcp.max_in_flight) = (10, 100);
+    network.input(Input::Config(Box::new(config)));
+    network.own(1);
+    (0..60).for_each(|n| network.claim(&format!("web-{n}")));
+    assert_eq!(network.server.count(DISCOVER), 10);
+    network.run(2_500 * MS);
+    let begun = network.server.count(DISCOVER);
+    assert!((25..=36).contains(&begun), "{begun}");
+    network.run(4 * SECOND);
+    assert_eq!(network.server.leases.len(), 60);
+}
+
+struct First {
+    server: Server,
+    stored_claim: AddressClaim,
+    now: Instant,
+}
+
+/// A node that holds the claim `web`, a second after it began.
+fn bound() -> (First, Ipv4Addr) {
+    let mut first = Network::new();
+    first.claim("web");
+    first.run(SECOND);
+    let address = first.address("web").unwrap();
+    (First { stored_claim: first.stored("web"), now: first.now, server: first.server }, address)
+}
+
+fn take_over(next: &mut Network, first: First, later: Duration) {
+    next.server = first.server;
+    next.server.received.clear();
+    next.now = first.now + later;
+    next.put(first.stored_claim);
+    next.own(2);
+}
