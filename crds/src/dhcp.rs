@@ -187,6 +187,19 @@ pub enum Override {
     RequestedAddress,
 }
 
+impl Override {
+    /// The word for it in `overrides.allow`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::HardwareAddress => "HardwareAddress",
+            Self::ClientId => "ClientId",
+            Self::Hostname => "Hostname",
+            Self::RequestedAddress => "RequestedAddress",
+        }
+    }
+}
+
 /// How one claim's address is asked of the DHCP server.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase", default)]

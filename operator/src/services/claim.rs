@@ -7,11 +7,11 @@ use foghorn_crds::{
 use k8s_openapi::api::core::v1::Service;
 use kube::{ResourceExt, core::ObjectMeta};
 
-/// The longest label of a host name (RFC 1035, 2.3.4).
-const LABEL_MAX: usize = 63;
+/// The longest name that a claim can have for the DHCP server, in characters.
+const NAME_MAX: usize = 253;
 
-/// The claim that `service` should have on `plane`.
-pub(crate) fn desired(service: &Service, plane: &NetworkPlane) -> AddressClaim {
+/// The claim that `service` should have on `plane`, with what its annotations ask in place of what the plane says.
+pub(crate) fn desired(service: &Service, plane: &NetworkPlane, overrides: &DhcpRequest) -> AddressClaim {
     let (namespace, name) = (service.namespace().unwrap_or_default(), service.name_any());
     let plane_name = plane.name_any();
     let labels = [
@@ -27,7 +27,7 @@ pub(crate) fn desired(service: &Service, plane: &NetworkPlane) -> AddressClaim {
         ..ObjectMeta::default()
     };
     let spec = AddressClaimSpec {
-        dhcp: DhcpRequest { hostname: Some(hostname(&name, &namespace)), ..DhcpRequest::default() },
+        dhcp: dhcp(plane, &namespace, &name, overrides),
         plane: plane_name,
         service_ref: ServiceReference { namespace, name, uid: service.uid().unwrap_or_default() },
         family: AddressFamily::IPv4,
@@ -51,6 +51,13 @@ pub(crate) fn corrected(present: &AddressClaim, desired: &AddressClaim) -> Optio
     (corrected != *present).then_some(corrected)
 }
 
+/// Whether the claim is known to the DHCP server as `overrides` want it. That never changes while a claim lives: the
+/// server would have two clients, and the former one's lease.
+pub(crate) fn has_identity(claim: &AddressClaim, overrides: &DhcpRequest) -> bool {
+    let own = &claim.spec.dhcp;
+    own.hardware_address == overrides.hardware_address && own.client_id == overrides.client_id
+}
+
 /// Whether the claim is one that the operator made: in the namespace of its plane, with the name of its Service.
 /// Others count for nothing, whoever made them.
 pub(crate) fn is_genuine(claim: &AddressClaim) -> bool {
@@ -59,10 +66,23 @@ pub(crate) fn is_genuine(claim: &AddressClaim) -> bool {
         && claim.name_any() == contract::claim_name(&service.namespace, &service.name, claim.spec.family)
 }
 
-/// `<service>-<namespace>`, cut to one label. Both names are of letters, digits and hyphens (RFC 1123 labels).
-fn hostname(name: &str, namespace: &str) -> String {
-    let whole = format!("{name}-{namespace}");
-    whole.chars().take(LABEL_MAX).collect::<String>().trim_end_matches('-').to_owned()
+/// The overrides, and the plane's names where they have none. A host name of the Service's own is also the domain name,
+/// on a plane that tells the server one. What is in no name, and what is too much of a label, the client leaves out.
+fn dhcp(plane: &NetworkPlane, namespace: &str, name: &str, overrides: &DhcpRequest) -> DhcpRequest {
+    let templates = &plane.spec.dhcp;
+    let named = |template: &str| {
+        let whole = template
+            .replace("{service}", name)
+            .replace("{namespace}", namespace)
+            .replace("{plane}", &plane.name_any());
+        let own = overrides.hostname.clone();
+        (!whole.is_empty()).then(|| own.unwrap_or_else(|| whole.chars().take(NAME_MAX).collect()))
+    };
+    DhcpRequest {
+        hostname: overrides.hostname.clone().or_else(|| named(&templates.hostname)),
+        fqdn: named(&templates.fqdn),
+        ..overrides.clone()
+    }
 }
 
 fn ports(service: &Service) -> Vec<ClaimPort> {
@@ -83,7 +103,7 @@ mod tests {
 
     #[test]
     fn a_claim_is_named_after_its_service_and_lives_with_its_plane() {
-        let claim = desired(&service("web").build(), &plane("a").build());
+        let claim = wanted();
         assert_eq!(claim.name_any(), "shop.web.ipv4");
         assert_eq!(claim.namespace().as_deref(), Some("foghorn-a"));
         assert_eq!(claim.finalizers(), [contract::CLAIM_FINALIZER]);
@@ -96,7 +116,7 @@ mod tests {
 
     #[test]
     fn a_claim_names_the_ports_of_its_service() {
-        let claim = desired(&service("web").build(), &plane("a").build());
+        let claim = wanted();
         assert_eq!(
             claim.spec.ports,
             [ClaimPort { name: Some("http".into()), protocol: "TCP".into(), port: 80 }]
@@ -104,27 +124,57 @@ mod tests {
     }
 
     #[test]
-    fn the_host_name_is_sent_only_where_the_plane_says_so() {
-        let plane = plane("a").build();
-        assert_eq!(desired(&service("web").build(), &plane).spec.dhcp.hostname.as_deref(), Some("web-shop"));
+    fn without_a_word_of_the_plane_the_host_name_is_made_of_service_and_namespace() {
+        let dhcp = claim("web").spec.dhcp;
+        assert_eq!(dhcp, DhcpRequest { hostname: Some("web-shop".into()), ..DhcpRequest::default() });
     }
 
     #[test]
-    fn a_host_name_is_one_label() {
-        assert_eq!(hostname(&"a".repeat(63), "shop"), "a".repeat(63));
-        assert_eq!(hostname(&"a".repeat(62), "shop"), "a".repeat(62));
-        assert_eq!(hostname(&"a".repeat(60), "shop"), format!("{}-sh", "a".repeat(60)));
+    fn names_are_made_as_the_plane_says() {
+        let dhcp = named("{plane}.{service}", "{service}.{namespace}.example.", None);
+        assert_eq!(dhcp.hostname.as_deref(), Some("a.web"));
+        assert_eq!(dhcp.fqdn.as_deref(), Some("web.shop.example."));
+        assert_eq!(named("", "", None), DhcpRequest::default());
+    }
+
+    #[test]
+    fn a_host_name_of_the_service_s_own_counts_before_the_plane_s_names() {
+        let dhcp = named("", "{service}.example.", Some("www.shop.example."));
+        assert_eq!(dhcp.hostname.as_deref(), Some("www.shop.example."));
+        assert_eq!(dhcp.fqdn.as_deref(), Some("www.shop.example."));
+        let dhcp = named("{service}", "", Some("www"));
+        assert_eq!((dhcp.hostname.as_deref(), dhcp.fqdn), (Some("www"), None));
+    }
+
+    #[test]
+    fn a_name_is_never_longer_than_a_claim_can_have_it() {
+        let dhcp = named(&"{service}-{namespace}.".repeat(11), &"{namespace}.".repeat(100), None);
+        assert_eq!(dhcp.hostname, Some("web-shop.".repeat(11)));
+        assert_eq!(dhcp.fqdn.map(|name| name.len()), Some(NAME_MAX));
+    }
+
+    #[test]
+    fn a_claim_that_the_server_knows_otherwise_is_not_the_one_that_is_wanted() {
+        let claim = claim("web");
+        assert!(has_identity(&claim, &DhcpRequest::default()));
+        let named = DhcpRequest { hostname: Some("www".into()), ..DhcpRequest::default() };
+        assert!(has_identity(&claim, &named));
+        let address =
+            DhcpRequest { hardware_address: Some("02:00:5e:10:00:01".into()), ..DhcpRequest::default() };
+        assert!(!has_identity(&claim, &address));
+        let id = DhcpRequest { client_id: Some("0102".into()), ..DhcpRequest::default() };
+        assert!(!has_identity(&claim, &id));
     }
 
     #[test]
     fn a_claim_that_is_right_is_not_written() {
-        let wanted = desired(&service("web").build(), &plane("a").build());
+        let wanted = wanted();
         assert_eq!(corrected(&wanted, &wanted), None);
     }
 
     #[test]
     fn a_claim_is_corrected_and_keeps_what_others_added() {
-        let wanted = desired(&service("web").build(), &plane("a").build());
+        let wanted = wanted();
         let mut present = wanted.clone();
         present.metadata.resource_version = Some("7".into());
         present.metadata.finalizers = Some(vec!["example.com/other".into()]);
@@ -141,12 +191,23 @@ mod tests {
 
     #[test]
     fn a_claim_in_another_place_or_of_another_name_is_not_genuine() {
-        let wanted = desired(&service("web").build(), &plane("a").build());
+        let wanted = wanted();
         let mut elsewhere = wanted.clone();
         elsewhere.metadata.namespace = Some("foghorn-b".into());
         assert!(!is_genuine(&elsewhere));
         let mut renamed = wanted;
         renamed.metadata.name = Some("shop.other.ipv4".into());
         assert!(!is_genuine(&renamed));
+    }
+
+    fn wanted() -> AddressClaim {
+        desired(&service("web").build(), &plane("a").build(), &DhcpRequest::default())
+    }
+
+    /// Of `shop/web` on plane `a`, with these templates and this host name of its own.
+    fn named(hostname: &str, fqdn: &str, own: Option<&str>) -> DhcpRequest {
+        let mut plane = plane("a").build();
+        (plane.spec.dhcp.hostname, plane.spec.dhcp.fqdn) = (hostname.into(), fqdn.into());
+        dhcp(&plane, "shop", "web", &DhcpRequest { hostname: own.map(Into::into), ..DhcpRequest::default() })
     }
 }

@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use foghorn_crds::{
-    AddressClaim, AddressClaimStatus, ClaimLease, ClaimState, NetworkPlane, NetworkPlaneStatus,
+    AddressClaim, AddressClaimStatus, ClaimLease, ClaimState, DhcpRequest, NetworkPlane, NetworkPlaneStatus,
     conditions::{self, reasons},
 };
 use k8s_openapi::{
@@ -158,7 +158,7 @@ pub(crate) fn invalid_selector() -> LabelSelector {
 
 /// The claim of `shop/<service>` on plane `a`, which nobody has taken up.
 pub(crate) fn claim(name: &str) -> AddressClaim {
-    let mut claim = desired(&service(name).build(), &plane("a").build());
+    let mut claim = desired(&service(name).build(), &plane("a").build(), &DhcpRequest::default());
     claim.metadata.uid = Some(format!("uid-claim-{name}"));
     claim.metadata.resource_version = Some("1".into());
     claim.metadata.creation_timestamp = Some(Time(at(3)));

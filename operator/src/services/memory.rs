@@ -44,12 +44,18 @@ pub(crate) struct Remembered {
     pub(crate) writings: Writings,
     /// The plane that an address was promised on, until the claim shows in the watch.
     pub(crate) promised: Option<String>,
-    /// The plane whose limits keep it waiting.
+    /// The plane on which it waits for what another Service has.
     pub(crate) waiting_for: Option<String>,
     failures: u32,
 }
 
 impl Remembered {
+    /// The Service waits for what another one has on `plane`.
+    pub(crate) fn waits_on(&mut self, plane: String) {
+        self.promised = None;
+        self.waiting_for = Some(plane);
+    }
+
     /// The Service neither waits for an address nor was promised one.
     pub(crate) fn expects_nothing(&mut self) {
         self.promised = None;
@@ -85,7 +91,7 @@ impl Memory {
         self.lock().remove(key);
     }
 
-    /// The Services that the limits of `plane` keep waiting.
+    /// The Services that wait for what others have on `plane`.
     pub(crate) fn waiting_for(&self, plane: &str) -> Vec<Key> {
         let waits = |remembered: &Remembered| remembered.waiting_for.as_deref() == Some(plane);
         self.lock().iter().filter(|(_, remembered)| waits(remembered)).map(|(key, _)| key.clone()).collect()
@@ -112,8 +118,8 @@ mod tests {
     fn those_who_wait_for_a_plane_are_found() {
         let memory = Memory::default();
         let (web, api) = (service("web").build(), service("api").build());
-        memory.of(&web, |web| web.waiting_for = Some("a".into()));
-        memory.of(&api, |api| api.waiting_for = Some("b".into()));
+        memory.of(&web, |web| web.waits_on("a".into()));
+        memory.of(&api, |api| api.waits_on("b".into()));
         assert_eq!(memory.waiting_for("a"), [key(&web)]);
         memory.forget(&key(&web));
         assert!(memory.waiting_for("a").is_empty());

@@ -2,6 +2,7 @@
 //!
 //! - `request`: what a Service asks for, and of which plane.
 //! - `admit`: whether the plane takes it on.
+//! - `overrides`: what its annotations change of how it is asked for.
 //! - `claim`: the claim that its address is asked with.
 //! - `publish`: what its status says.
 //! - `dispute`: when someone else keeps changing that.
@@ -14,6 +15,7 @@ mod ending;
 #[cfg(test)]
 mod fixtures;
 mod memory;
+mod overrides;
 mod publish;
 mod reasons;
 mod request;
@@ -147,17 +149,20 @@ impl State {
     }
 
     /// The Services that a change of the claim may concern: its own; those that wait for what it gives back; those
-    /// whose claims have its address.
+    /// whose claims have its address, or want to be who it is to the DHCP server.
     fn services_of(&self, claim: &AddressClaim) -> Vec<ObjectRef<Service>> {
         let claims = self.ctx.claims.store();
         let mut keys = vec![key_of(claim)];
         if claims.get(&ObjectRef::from_obj(claim)).is_none() {
             keys.extend(self.memory.waiting_for(&claim.spec.plane));
         }
-        if let Some(address) = publish::held_address(claim) {
-            let same = claims.state_filter(|other| publish::held_address(other) == Some(address));
-            keys.extend(same.iter().map(|other| key_of(other)));
-        }
+        let address = publish::held_address(claim);
+        let rivals = claims.state_filter(|other| {
+            let same_address = address.is_some() && publish::held_address(other) == address;
+            let same_plane = other.spec.plane == claim.spec.plane;
+            same_address || same_plane && overrides::taken_by(&other.spec.dhcp, claim).is_some()
+        });
+        keys.extend(rivals.iter().map(|rival| key_of(rival)));
         keys.sort();
         keys.dedup();
         keys.into_iter().map(reference).collect()

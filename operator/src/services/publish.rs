@@ -55,6 +55,14 @@ impl Publication {
         Self { ingress: Ingress::Empty, reason: reason.to_owned(), message: message.into() }
     }
 
+    /// The same, with something that its reader should also know.
+    pub(crate) fn with_note(mut self, note: Option<&str>) -> Self {
+        if let Some(note) = note {
+            self.message = format!("{}; {note}", self.message);
+        }
+        self
+    }
+
     fn condition(&self, service: &Service, now: Timestamp) -> Condition {
         let ready = matches!(self.ingress, Ingress::Address(_));
         let generation = service.metadata.generation;
@@ -171,7 +179,8 @@ pub(crate) fn held_address(claim: &AddressClaim) -> Option<Ipv4Addr> {
     status.address.filter(|_| held)
 }
 
-fn age(claim: &AddressClaim) -> (Option<Timestamp>, Option<String>) {
+/// What claims are older by, and so come first.
+pub(crate) fn age(claim: &AddressClaim) -> (Option<Timestamp>, Option<String>) {
     (claim.creation_timestamp().map(|time| time.0), claim.uid())
 }
 
@@ -296,6 +305,13 @@ mod tests {
         assert_eq!(publication.ingress, Ingress::Empty);
         assert_eq!(publication.reason, claim_reasons::ADDRESS_REFUSED);
         assert!(publication.message.contains("node w1"), "{}", publication.message);
+    }
+
+    #[test]
+    fn an_address_that_the_service_wished_for_is_checked_as_any_other() {
+        let mut wished = bound("web", "203.0.113.11");
+        wished.spec.dhcp.requested_address = Some(ip("203.0.113.11"));
+        assert_eq!(of(&wished, &[]).reason, claim_reasons::ADDRESS_REFUSED);
     }
 
     #[test]
@@ -444,6 +460,16 @@ mod tests {
     fn a_lasting_failure_is_one_event() {
         let silent = || Publication::none(claim_reasons::NO_DHCP_ANSWER, "no answer");
         assert_eq!(events(&[silent(), silent(), silent()]), ["NoDHCPAnswer"]);
+    }
+
+    #[test]
+    fn a_note_is_told_in_the_condition_and_is_no_event() {
+        let noted = || of(&bound("web", "203.0.113.7"), &[]).with_note(Some("that does not count"));
+        assert!(noted().message.ends_with("203.0.113.2; that does not count"), "{}", noted().message);
+        assert_eq!(events(&[of(&bound("web", "203.0.113.7"), &[]), noted(), noted()]), ["AddressAssigned"]);
+        let silent = || Publication::none(claim_reasons::NO_DHCP_ANSWER, "no answer");
+        assert_eq!(events(&[silent(), silent().with_note(Some("that does not count"))]), ["NoDHCPAnswer"]);
+        assert_eq!(silent().with_note(None), silent());
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Why a Service has no address, beyond what came of its claim: one word for each cause.
 
+use foghorn_crds::conditions::reasons::HARDWARE_ADDRESS_TAKEN;
+
 /// What the Service asks for cannot be given yet.
 pub(crate) const REQUEST_NOT_SUPPORTED: &str = "RequestNotSupported";
 /// The Service wants the client's source address kept, which is not there yet.
@@ -16,6 +18,10 @@ pub(crate) const WAITING_FOR_PLANE: &str = "WaitingForPlane";
 pub(crate) const PLANE_NOT_ACCEPTED: &str = "PlaneNotAccepted";
 /// The plane does not serve the Service's namespace.
 pub(crate) const NAMESPACE_NOT_ALLOWED: &str = "NamespaceNotAllowed";
+/// An annotation that counts on the plane says what cannot be.
+pub(crate) const INVALID_OVERRIDE: &str = "InvalidOverride";
+/// Another Service of the plane has the client identifier that an annotation asks for.
+pub(crate) const CLIENT_ID_TAKEN: &str = "ClientIdTaken";
 /// The plane, or the Service's namespace on it, has as many addresses as it may have.
 pub(crate) const LIMIT_REACHED: &str = "LimitReached";
 /// A claim that the Service, or one of its name, had before has not ended yet.
@@ -26,6 +32,9 @@ pub(crate) const WAITING_FOR_ANNOUNCER: &str = "WaitingForAnnouncer";
 pub(crate) const ADDRESS_TAKEN: &str = "AddressTaken";
 /// Someone else keeps changing the Service's status or finalizers.
 pub(crate) const STATUS_DISPUTED: &str = "StatusDisputed";
+
+/// Reasons that may end with another claim.
+pub(crate) const OF_ANOTHER_CLAIM: [&str; 3] = [LIMIT_REACHED, HARDWARE_ADDRESS_TAKEN, CLIENT_ID_TAKEN];
 
 /// Why a Service gets no address: a reason of this list, and words for its owner.
 #[derive(Debug, Clone, PartialEq, Eq)]

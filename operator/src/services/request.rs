@@ -111,16 +111,10 @@ fn supported(spec: &ServiceSpec) -> Result<(), Unserved> {
 /// Whether what the Service asks for is any IPv4 address from DHCP. The first that is given counts: the annotation,
 /// its synonym, `spec.loadBalancerIP`, the plane's default source.
 fn requested(service: &Service, spec: &ServiceSpec) -> Result<(), Unserved> {
-    let annotations = service.metadata.annotations.as_ref();
-    let annotation = |key| annotations.and_then(|all| all.get(key)).map(|value| (key, value.as_str()));
-    let given = [
-        annotation(contract::ADDRESSES_ANNOTATION),
-        annotation(contract::KUBE_VIP_ADDRESSES_ANNOTATION),
-        spec.load_balancer_ip.as_deref().map(|value| ("spec.loadBalancerIP", value)),
-    ];
-    let Some((place, value)) = given.into_iter().flatten().find(|(_, value)| !value.trim().is_empty()) else {
-        return Ok(());
-    };
+    let keys = [contract::ADDRESSES_ANNOTATION, contract::KUBE_VIP_ADDRESSES_ANNOTATION];
+    let field = spec.load_balancer_ip.as_deref().map(str::trim).filter(|value| !value.is_empty());
+    let given = annotation(service, &keys).or(field.map(|value| ("spec.loadBalancerIP", value)));
+    let Some((place, value)) = given else { return Ok(()) };
     let asked: Vec<_> = value.split([',', ' ']).filter(|item| !item.is_empty()).collect();
     let refuse =
         |what: String| Err(Unserved::new(reasons::REQUEST_NOT_SUPPORTED, format!("{place}: {what}")));
@@ -140,6 +134,13 @@ fn requested(service: &Service, spec: &ServiceSpec) -> Result<(), Unserved> {
         )),
         Err(_) => refuse(format!("{asked} is not an IP address: ask for 0.0.0.0 (DHCP)")),
     }
+}
+
+/// The first of the annotations `keys` that says something, and what it says.
+pub(crate) fn annotation<'a>(service: &'a Service, keys: &[&'static str]) -> Option<(&'static str, &'a str)> {
+    let annotations = service.metadata.annotations.as_ref()?;
+    let given = keys.iter().filter_map(|&key| Some((key, annotations.get(key)?.trim())));
+    given.into_iter().find(|(_, value)| !value.is_empty())
 }
 
 #[cfg(test)]

@@ -6,7 +6,9 @@ use std::{
     time::Duration,
 };
 
-use foghorn_crds::{AddressClaim, AddressFamily, ClaimState, NetworkPlane, RefusedNetwork, contract};
+use foghorn_crds::{
+    AddressClaim, AddressFamily, ClaimState, DhcpRequest, NetworkPlane, RefusedNetwork, contract,
+};
 use k8s_openapi::{api::core::v1::Service, jiff::Timestamp};
 use kube::{
     Resource, ResourceExt,
@@ -19,6 +21,7 @@ use super::{
     claim,
     dispute::{self, Verdict},
     memory::{self, Key, Remembered, key},
+    overrides::{self, Overrides},
     publish::{self, Ingress, Notice, Publication, transition},
     reasons::{self, Unserved},
     request::{self, Standing},
@@ -113,7 +116,7 @@ async fn refuse(
     unserved: Unserved,
 ) -> Result<Action, Error> {
     end(state, claims).await?;
-    if unserved.reason != reasons::LIMIT_REACHED {
+    if !reasons::OF_ANOTHER_CLAIM.contains(&unserved.reason) {
         state.memory.of(service, Remembered::expects_nothing);
     }
     let (service, action) = publish(state, service, unserved.into()).await?;
@@ -129,8 +132,15 @@ async fn serve(
     claims: &[Arc<AddressClaim>],
     plane: &NetworkPlane,
 ) -> Result<Action, Error> {
+    let overrides = match overrides::of(service, plane) {
+        Ok(overrides) => overrides,
+        Err(unserved) => return refuse(state, service, claims, unserved).await,
+    };
     let stays = |claim: &AddressClaim| {
-        is_of(claim, service) && !is_ending(claim) && claim.spec.plane == plane.name_any()
+        is_of(claim, service)
+            && !is_ending(claim)
+            && claim.spec.plane == plane.name_any()
+            && claim::has_identity(claim, &overrides.request)
     };
     let (mine, former): (Vec<_>, Vec<_>) = claims.iter().cloned().partition(|claim| stays(claim));
     if !former.is_empty() {
@@ -139,14 +149,24 @@ async fn serve(
         let waiting = Publication::none(reasons::FORMER_CLAIM_ENDING, message);
         return Ok(publish(state, service, waiting).await?.1);
     }
-    match mine.first() {
-        Some(claim) => keep(state, service, claim, plane).await,
-        None => begin(state, service, plane).await,
+    let mine = mine.first();
+    if let Err(unserved) = state.is_free(&overrides, plane, mine) {
+        state.memory.of(service, |it| it.waits_on(plane.name_any()));
+        return refuse(state, service, claims, unserved).await;
+    }
+    match mine {
+        Some(claim) => keep(state, service, claim, plane, &overrides).await,
+        None => begin(state, service, plane, &overrides).await,
     }
 }
 
 /// Makes the Service's claim, if the plane takes it on.
-async fn begin(state: &State, service: &Service, plane: &NetworkPlane) -> Result<Action, Error> {
+async fn begin(
+    state: &State,
+    service: &Service,
+    plane: &NetworkPlane,
+    overrides: &Overrides,
+) -> Result<Action, Error> {
     if let Err(unserved) = admit(state, service, plane) {
         return refuse(state, service, &[], unserved).await;
     }
@@ -155,13 +175,13 @@ async fn begin(state: &State, service: &Service, plane: &NetworkPlane) -> Result
     if !write::has_our_finalizer(&service) {
         service = write::add_finalizer(client, &service, contract::SERVICE_FINALIZER).await?;
     }
-    let claim = claim::desired(&service, plane);
+    let claim = claim::desired(&service, plane, &overrides.request);
     if !write::create_claim(client, &claim).await? {
         // Made by the previous reconciliation, and not in the watch yet.
         return Ok(Action::requeue(SOON));
     }
     let publication = publish::of_claim(&claim, plane, &[], [], |_| false);
-    Ok(publish(state, &service, publication).await?.1)
+    Ok(publish(state, &service, publication.with_note(overrides.passed_over.as_deref())).await?.1)
 }
 
 /// Keeps the Service's claim right, and says what came of it.
@@ -170,10 +190,11 @@ async fn keep(
     service: &Service,
     claim: &Arc<AddressClaim>,
     plane: &NetworkPlane,
+    overrides: &Overrides,
 ) -> Result<Action, Error> {
     state.memory.of(service, Remembered::expects_nothing);
     let client = &state.ctx.client;
-    if let Some(corrected) = claim::corrected(claim, &claim::desired(service, plane)) {
+    if let Some(corrected) = claim::corrected(claim, &claim::desired(service, plane, &overrides.request)) {
         write::replace_claim(client, &corrected).await?;
     }
     let mut service = service.clone();
@@ -194,7 +215,7 @@ async fn keep(
         publish::of_claim(claim, plane, &refused, rivals.iter().map(|rival| &**rival), |claim| {
             state.is_published(claim)
         });
-    Ok(publish(state, &service, publication).await?.1)
+    Ok(publish(state, &service, publication.with_note(overrides.passed_over.as_deref())).await?.1)
 }
 
 /// Whether the plane takes on a Service that has no claim. If so, the address counts as used from now on.
@@ -227,12 +248,31 @@ fn admit(state: &State, service: &Service, plane: &NetworkPlane) -> Result<(), U
     let uid = service.uid().unwrap_or_default();
     let room = admit::is_within_limits(plane, held, waiting, &uid, &me.0);
     let remembered = memory::entry(&mut memory, service);
-    (remembered.promised, remembered.waiting_for) =
-        if room.is_ok() { (Some(plane_name), None) } else { (None, Some(plane_name)) };
+    match room {
+        Ok(()) => (remembered.promised, remembered.waiting_for) = (Some(plane_name), None),
+        Err(_) => remembered.waits_on(plane_name),
+    }
     room
 }
 
 impl State {
+    /// Whether the Service can be who it wants to be to the DHCP server; `mine` is the claim that it has.
+    fn is_free(
+        &self,
+        overrides: &Overrides,
+        plane: &NetworkPlane,
+        mine: Option<&Arc<AddressClaim>>,
+    ) -> Result<(), Unserved> {
+        let DhcpRequest { hardware_address, client_id, .. } = &overrides.request;
+        if hardware_address.is_none() && client_id.is_none() {
+            return Ok(());
+        }
+        let plane = plane.name_any();
+        let claims = self.ctx.claims.store();
+        let others = claims.state_filter(|other| other.spec.plane == plane && claim::is_genuine(other));
+        overrides::is_free(&overrides.request, mine.map(|mine| &**mine), others.iter().map(|other| &**other))
+    }
+
     /// The other claims, of all planes, that have the address of `claim` and may have it.
     fn rivals_of(&self, claim: &AddressClaim, refused: &[RefusedNetwork]) -> Vec<Arc<AddressClaim>> {
         let Some(address) = publish::held_address(claim) else { return Vec::new() };
@@ -266,6 +306,8 @@ impl State {
             let its_plane = request::standing(service, &planes, None);
             matches!(its_plane, Standing::Of(its_plane) if its_plane.name_any() == plane.name_any())
                 && admit::namespace_is_allowed(plane, &namespace, &self.labels_of(&namespace)).is_ok()
+                && overrides::of(service, plane)
+                    .is_ok_and(|overrides| self.is_free(&overrides, plane, None).is_ok())
         });
         served
             .map(|service| {
@@ -288,10 +330,9 @@ async fn publish(
     publication: Publication,
 ) -> Result<(Service, Action), Error> {
     let now = (state.ctx.now)();
-    let action = Action::requeue(match publication.reason.as_str() {
-        reasons::ADDRESS_TAKEN | reasons::LIMIT_REACHED => SOON,
-        _ => REVIEW,
-    });
+    let reason = publication.reason.as_str();
+    let waits = reason == reasons::ADDRESS_TAKEN || reasons::OF_ANOTHER_CLAIM.contains(&reason);
+    let action = Action::requeue(if waits { SOON } else { REVIEW });
     let Some(status) = publication.status(service, now) else { return Ok((service.clone(), action)) };
     match state.memory.of(service, |it| it.writings.may_publish(now, service, &publication)) {
         Verdict::Write => {}
