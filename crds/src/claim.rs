@@ -36,6 +36,13 @@ use crate::dhcp::{ClaimDhcp, ClaimRoute, DhcpRequest, IdentityInUse};
         type_ = "string",
         json_path = ".status.conditions[?(@.type==\"Ready\")].reason"
     ),
+    printcolumn(
+        name = "Hardware-Address",
+        type_ = "string",
+        json_path = ".status.identity.hardwareAddress",
+        priority = 1
+    ),
+    printcolumn(name = "Identity", type_ = "string", json_path = ".status.identity.mode", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]

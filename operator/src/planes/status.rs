@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use foghorn_crds::{
-    AddressClaim, NetworkPlane, NetworkPlaneStatus, PlanePorts,
+    AddressClaim, IdentityInUse, NetworkPlane, NetworkPlaneStatus, PlanePorts,
     conditions::{
         self, ACCEPTED, ANNOUNCERS_READY, INTERFACES_READY, READY, condition,
         reasons::{INTERFACE_NOT_FOUND, INTERFACE_READY},
@@ -87,6 +87,7 @@ impl Observed<'_> {
         }
         conditions.retain(|condition| findings.iter().any(|finding| finding.type_ == condition.type_));
         let set = self.daemon_set.and_then(|set| set.status.as_ref());
+        let identities: BTreeSet<_> = self.claims.iter().filter_map(|claim| identity_in_use(claim)).collect();
         let with_address = self.claims.iter().filter(|claim| has_address(claim)).count();
         NetworkPlaneStatus {
             observed_generation: generation,
@@ -96,7 +97,7 @@ impl Observed<'_> {
             nodes: set.map(|set| format!("{}/{}", set.number_ready, set.desired_number_scheduled)),
             addresses: Some(format!("{with_address}/{}", self.claims.len())),
             holder: self.lease.and_then(holder),
-            identities: Vec::new(),
+            identities: identities.into_iter().collect(),
             conditions,
         }
     }
@@ -255,6 +256,11 @@ fn has_address(claim: &AddressClaim) -> bool {
     claim.status.as_ref().is_some_and(|status| status.address.is_some())
 }
 
+/// How the frames of the claim's DHCP client are made, once that is known.
+pub(super) fn identity_in_use(claim: &AddressClaim) -> Option<IdentityInUse> {
+    claim.status.as_ref()?.identity.as_ref()?.mode
+}
+
 fn holder(lease: &Lease) -> Option<String> {
     let holder = lease.spec.as_ref()?.holder_identity.as_deref()?;
     holder.parse::<Identity>().ok().map(|identity| identity.name().to_owned())
@@ -290,7 +296,7 @@ fn join(items: &BTreeSet<String>, separator: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use foghorn_crds::AddressClaimStatus;
+    use foghorn_crds::{AddressClaimStatus, ClaimIdentity};
     use k8s_openapi::api::{
         coordination::v1::LeaseSpec,
         core::v1::{ContainerState, ContainerStateWaiting, ContainerStatus, PodSpec, PodStatus},
@@ -436,6 +442,20 @@ mod tests {
     }
 
     #[test]
+    fn the_ways_in_which_frames_are_made_are_shown_once_each() {
+        let modes = [
+            Some(IdentityInUse::NodeMac),
+            None,
+            Some(IdentityInUse::VirtualMac),
+            Some(IdentityInUse::NodeMac),
+        ];
+        let claims = modes.map(known).to_vec();
+        let status = World { claims, ..World::default() }.status();
+        assert_eq!(status.identities, [IdentityInUse::VirtualMac, IdentityInUse::NodeMac]);
+        assert_eq!(World::default().status().identities, []);
+    }
+
+    #[test]
     fn a_holder_that_no_announcer_wrote_is_not_shown() {
         let world = World { holder: "somebody".into(), ..World::default() };
         assert_eq!(world.status().holder, None);
@@ -448,6 +468,7 @@ mod tests {
         set: Option<DaemonSet>,
         pods: Vec<Arc<Pod>>,
         failed_create: Option<String>,
+        claims: Vec<Arc<AddressClaim>>,
         holder: String,
         second: i64,
     }
@@ -462,6 +483,7 @@ mod tests {
                 set: Some(set(2, 2, 2)),
                 pods: vec![pod("w1", ready).into(), pod("w2", ready).into()],
                 failed_create: None,
+                claims: vec![claim("a", Some([203, 0, 113, 7])), claim("b", None)],
                 holder: "w1_00000000000000ab".into(),
                 second: 1,
             }
@@ -479,7 +501,7 @@ mod tests {
                 daemon_set: self.set.as_ref(),
                 pods: &self.pods,
                 failed_create: self.failed_create.as_deref(),
-                claims: &[claim("a", Some([203, 0, 113, 7])), claim("b", None)],
+                claims: &self.claims,
                 lease: Some(&Lease { spec: Some(spec), ..Lease::default() }),
             }
             .status(Timestamp::from_second(self.second).unwrap())
@@ -524,6 +546,21 @@ mod tests {
     }
 
     fn claim(name: &str, address: Option<[u8; 4]>) -> Arc<AddressClaim> {
+        with_status(
+            name,
+            AddressClaimStatus { address: address.map(Into::into), ..AddressClaimStatus::default() },
+        )
+    }
+
+    /// A claim whose announcer has said who it is to the DHCP server.
+    fn known(mode: Option<IdentityInUse>) -> Arc<AddressClaim> {
+        let identity =
+            ClaimIdentity { hardware_address: "02:00:5e:10:00:01".into(), client_id: "ff01".into(), mode };
+        let status = AddressClaimStatus { identity: Some(identity), ..AddressClaimStatus::default() };
+        with_status("c", status)
+    }
+
+    fn with_status(name: &str, status: AddressClaimStatus) -> Arc<AddressClaim> {
         let spec = serde_json::from_value(serde_json::json!({
             "plane": "blue",
             "serviceRef": {"namespace": "web", "name": name, "uid": "u"},
@@ -531,9 +568,6 @@ mod tests {
             "source": "DHCP",
         }))
         .unwrap();
-        let mut claim = AddressClaim::new(name, spec);
-        claim.status =
-            Some(AddressClaimStatus { address: address.map(Into::into), ..AddressClaimStatus::default() });
-        claim.into()
+        AddressClaim { status: Some(status), ..AddressClaim::new(name, spec) }.into()
     }
 }

@@ -26,7 +26,7 @@ use kube::{
 };
 use serde::de::DeserializeOwned;
 
-use super::config;
+use super::{config, status};
 use crate::{
     context::{Context, MANAGED_BY},
     watched::Watched,
@@ -112,7 +112,8 @@ impl World {
             })),
             of_claim(ctx.claims.changes_of(|claim| {
                 let address = claim.status.as_ref().and_then(|status| status.address);
-                (address.is_some(), claim.metadata.deletion_timestamp.is_some())
+                let deleting = claim.metadata.deletion_timestamp.is_some();
+                (address.is_some(), deleting, status::identity_in_use(claim))
             })),
             // A plane may wait for another one's class, or be no longer the only default.
             all_planes(
