@@ -3,14 +3,21 @@
 use std::collections::BTreeMap;
 
 use foghorn_crds::{
-    NetworkPlane,
+    DhcpOption, DhcpSpec, NetworkPlane,
     conditions::{self, ACCEPTED},
+    hardware_address::{self, HardwareAddressFault},
 };
 use foghorn_membership::{Timings, TimingsError};
 use ipnet::Ipv4Net;
 use k8s_openapi::jiff::Timestamp;
 use kube::{ResourceExt, core::Selector};
 use thiserror::Error;
+
+/// The most octets that an option carries in one piece (RFC 2132, 2).
+const OPTION_MAX: usize = 255;
+/// The most octets of options that Foghorn does not need itself: with the longest names and identifiers the message still
+/// is one Ethernet frame.
+const OPTIONS_MAX: usize = 600;
 
 /// Reason of the condition `Accepted` where it is true.
 pub const ACCEPTED_REASON: &str = "Accepted";
@@ -80,6 +87,33 @@ pub enum Invalid {
         /// What is wrong with it.
         why: String,
     },
+    /// No name, nor any part of one.
+    #[error(
+        "dhcp.{field} is {template:?}, which is no name: give it a letter, a digit or a placeholder, or leave it \
+         empty to tell the server none"
+    )]
+    NameTemplate {
+        /// `hostname` or `fqdn`.
+        field: &'static str,
+        /// What is there instead.
+        template: String,
+    },
+    /// A value that no option can carry.
+    #[error("dhcp.{field} has a value of {octets} octets, and an option carries at most {OPTION_MAX}")]
+    DhcpOption {
+        /// The field with the value.
+        field: &'static str,
+        /// How long the value is.
+        octets: usize,
+    },
+    /// More than fits into a message.
+    #[error(
+        "dhcp.vendorClass, dhcp.userClasses and dhcp.options have {0} octets, and a message has room for {OPTIONS_MAX}"
+    )]
+    DhcpOptions(usize),
+    /// No hardware address that a Service can have.
+    #[error("overrides.hardwareAddresses: {0}")]
+    HardwareAddress(HardwareAddressFault),
     /// Two nodes could own the addresses at once.
     #[error("lease: {0}")]
     LeaseTimings(TimingsError),
@@ -96,6 +130,9 @@ impl Invalid {
             Self::AllowedSubnet { .. } => "InvalidAllowedSubnet",
             Self::InterfaceSubnet { .. } => "InvalidInterfaceSubnet",
             Self::InterfaceRegex { .. } => "InvalidInterfaceRegex",
+            Self::NameTemplate { .. } => "InvalidNameTemplate",
+            Self::DhcpOption { .. } | Self::DhcpOptions(_) => "InvalidDhcpOption",
+            Self::HardwareAddress(_) => "InvalidHardwareAddress",
             Self::LeaseTimings(_) => "InvalidLeaseTimings",
             Self::NamespaceSelector(_) => "InvalidNamespaceSelector",
         }
@@ -195,6 +232,12 @@ pub fn allowed_subnets(plane: &NetworkPlane) -> Result<Vec<Ipv4Net>, Invalid> {
     if let Some(selector) = spec.allowed_namespaces.as_ref().and_then(|allowed| allowed.selector.clone()) {
         Selector::try_from(selector).map_err(|error| Invalid::NamespaceSelector(error.to_string()))?;
     }
+    dhcp(&spec.dhcp)?;
+    for address in &spec.overrides.hardware_addresses {
+        hardware_address::parse(address)
+            .and_then(|octets| hardware_address::check(octets, std::slice::from_ref(address)))
+            .map_err(Invalid::HardwareAddress)?;
+    }
     let lease = &spec.lease;
     Timings::new(lease.duration(), lease.renew_deadline(), lease.retry_period())
         .map_err(Invalid::LeaseTimings)?;
@@ -202,6 +245,35 @@ pub fn allowed_subnets(plane: &NetworkPlane) -> Result<Vec<Ipv4Net>, Invalid> {
         .iter()
         .map(|subnet| parse(subnet).map_err(|why| Invalid::AllowedSubnet { subnet: subnet.clone(), why }))
         .collect()
+}
+
+/// Whether what the plane says of DHCP fits into messages.
+fn dhcp(dhcp: &DhcpSpec) -> Result<(), Invalid> {
+    for (field, template) in [("hostname", &dhcp.hostname), ("fqdn", &dhcp.fqdn)] {
+        if !template.is_empty() && !template.chars().any(|letter| letter.is_ascii_alphanumeric()) {
+            return Err(Invalid::NameTemplate { field, template: template.clone() });
+        }
+    }
+    let classes = dhcp.user_classes.iter().map(|class| ("userClasses", class.len()));
+    let options = dhcp.options.iter().map(|option| ("options", value_length(option)));
+    let values = [("vendorClass", dhcp.vendor_class.len())].into_iter().chain(classes).chain(options);
+    let mut total = 0;
+    for (field, octets) in values {
+        if octets > OPTION_MAX {
+            return Err(Invalid::DhcpOption { field, octets });
+        }
+        // Its code and its length are an octet each.
+        total += octets + 2;
+    }
+    if total > OPTIONS_MAX { Err(Invalid::DhcpOptions(total)) } else { Ok(()) }
+}
+
+/// The octets of the option's value.
+fn value_length(option: &DhcpOption) -> usize {
+    let text = option.text.as_ref().map(String::len);
+    let hex = option.hex.as_ref().map(|digits| digits.len() / 2);
+    let addresses = option.addresses.as_ref().map(|addresses| addresses.len() * 4);
+    text.or(hex).or(addresses).unwrap_or_default()
 }
 
 fn parse(subnet: &str) -> Result<Ipv4Net, String> {
@@ -301,9 +373,44 @@ mod tests {
         assert!(message.contains("unclosed group"), "{message}");
         let (reason, _) = with(|plane| plane.spec.interface.subnet = Some("300.0.0.0/8".into()));
         assert_eq!(reason, "InvalidInterfaceSubnet");
+        let (reason, message) = with(|plane| plane.spec.dhcp.fqdn = "-.".into());
+        assert_eq!(reason, "InvalidNameTemplate");
+        assert!(message.contains("dhcp.fqdn"), "{message}");
+        let (reason, message) = with(|plane| {
+            plane.spec.overrides.hardware_addresses = vec!["01:00:5e:00:00:01".into()];
+        });
+        assert_eq!(reason, "InvalidHardwareAddress");
+        assert!(message.contains("01:00:5e:00:00:01"), "{message}");
         let (reason, message) = with(|plane| plane.spec.lease.retry_period_seconds = 2);
         assert_eq!(reason, "InvalidLeaseTimings");
         assert!(message.contains("retry"), "{message}");
+    }
+
+    #[test]
+    fn options_fit_into_a_message() {
+        let check = |change: &dyn Fn(&mut DhcpSpec)| {
+            let mut plane = plane("a", "x.dev/a");
+            change(&mut plane.spec.dhcp);
+            allowed_subnets(&plane).map(drop)
+        };
+        let text = |length| DhcpOption { text: Some("x".repeat(length)), ..DhcpOption::default() };
+        let longest = [text(255), text(255), text(82)];
+        assert_eq!(check(&|dhcp| dhcp.options = longest.to_vec()), Ok(()));
+        let too_long = [text(255), text(255), text(83)];
+        assert_eq!(check(&|dhcp| dhcp.options = too_long.to_vec()), Err(Invalid::DhcpOptions(601)));
+        // The schema counts characters.
+        let characters = "ä".repeat(128);
+        let too_long = |field| Err(Invalid::DhcpOption { field, octets: 256 });
+        assert_eq!(check(&|dhcp| dhcp.vendor_class = characters.clone()), too_long("vendorClass"));
+        assert_eq!(check(&|dhcp| dhcp.user_classes = vec![characters.clone()]), too_long("userClasses"));
+    }
+
+    #[test]
+    fn the_length_of_an_option_is_that_of_its_encoded_value() {
+        let hex = DhcpOption { hex: Some("0".repeat(510)), ..DhcpOption::default() };
+        assert_eq!(value_length(&hex), 255);
+        let addresses = Some(vec![[203, 0, 113, 1].into(); 63]);
+        assert_eq!(value_length(&DhcpOption { addresses, ..DhcpOption::default() }), 252);
     }
 
     #[test]
