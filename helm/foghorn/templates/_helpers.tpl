@@ -65,6 +65,11 @@ capabilities:
 {{- if or (gt (mul $deadline 100) (mul $duration 97)) (gt (mul $retry 2) $deadline) }}
 {{- fail (printf "planes.%s.lease: renewDeadlineSeconds (%d) must be at most 97 %% of durationSeconds (%d), and retryPeriodSeconds (%d) at most half of renewDeadlineSeconds" $name $deadline $duration $retry) }}
 {{- end }}
+{{- range dig "dhcp" "options" list $plane }}
+{{- if has (int .code) (list 12 50 52 53 54 55 57 60 61 77 80 81 82) }}
+{{- fail (printf "planes.%s.dhcp.options: option %d is Foghorn's own business, or has a field of its own" $name (int .code)) }}
+{{- end }}
+{{- end }}
 {{- end }}
 {{- if gt (len $defaults) 1 }}
 {{- fail (printf "planes %s are all default: at most one plane can serve Services without a class" (join ", " $defaults)) }}

@@ -162,6 +162,39 @@ fn wrong_values_are_refused_with_a_message_that_names_them() -> Result<()> {
                 ],
                 &["planes a, b", "at most one"],
             ),
+            (
+                &["planes.shop.interface.name=eth1", "planes.shop.dhcp.sendHostname=true"],
+                &["/planes/shop/dhcp", "sendHostname"],
+            ),
+            (
+                &["planes.shop.interface.name=eth1", "planes.shop.dhcp.hostname=x-{pod}"],
+                &["/planes/shop/dhcp/hostname", "x-{pod}"],
+            ),
+            (
+                &[
+                    "planes.shop.interface.name=eth1",
+                    "planes.shop.dhcp.options[0].code=224",
+                    "planes.shop.dhcp.options[0].text=shop",
+                    "planes.shop.dhcp.options[0].hex=00",
+                ],
+                &["/planes/shop/dhcp/options/0"],
+            ),
+            (
+                &[
+                    "planes.shop.interface.name=eth1",
+                    "planes.shop.dhcp.options[0].code=61",
+                    "planes.shop.dhcp.options[0].text=shop",
+                ],
+                &["planes.shop.dhcp.options", "option 61"],
+            ),
+            (
+                &["planes.shop.interface.name=eth1", "planes.shop.overrides.allow[0]=Everything"],
+                &["/planes/shop/overrides/allow/0", "HardwareAddress"],
+            ),
+            (
+                &["planes.shop.interface.name=eth1", "planes.shop.announce.probe=Slow"],
+                &["/planes/shop/announce/probe", "RFC5227"],
+            ),
             (&["planes.a.interface.subnet=203.0.113.0"], &["/planes/a/interface/subnet", "203.0.113.0"]),
         ];
         for (values, words) in cases {
