@@ -113,6 +113,27 @@ impl Cluster {
         })
     }
 
+    /// Makes a plane on eth1 besides the others, with more fields of its spec as they are between braces in YAML.
+    ///
+    /// # Errors
+    /// If the API server refuses it.
+    pub fn make_plane(&self, plane: Plane, more: &str) -> Result<()> {
+        let Plane { name, class, .. } = plane;
+        let manifest = format!(
+            "apiVersion: foghorn.dev/v1alpha1\nkind: NetworkPlane\nmetadata: {{name: {name}}}\nspec: {{loadBalancerClass: {class}, interface: {{name: eth1}}, {more}}}\n"
+        );
+        self.lab.apply(&manifest).map(drop)
+    }
+
+    /// Deletes a plane, and waits until it is gone with all that belongs to it.
+    ///
+    /// # Errors
+    /// If something of it is left.
+    pub fn remove_plane(&self, plane: Plane) -> Result<()> {
+        self.lab.kubectl(&["delete", "networkplane", plane.name, "--timeout=90s"])?;
+        self.plane_gone(plane)
+    }
+
     /// Makes a namespace, with a web Deployment of one Pod on each node.
     ///
     /// # Errors

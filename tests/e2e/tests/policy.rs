@@ -10,7 +10,7 @@ const NARROW: Plane = Plane { name: "narrow", class: "foghorn.dev/narrow", netwo
 #[test]
 fn a_plane_whose_announcers_cannot_be_made_says_why() -> Result<()> {
     run(|cluster| {
-        make(cluster, "nodeSelector: {no: node}")?;
+        cluster.make_plane(NARROW, "nodeSelector: {no: node}")?;
         println!("{}", reason(cluster, NARROW, "AnnouncersReady", "NoNodes")?);
         cluster.lab.kubectl(&["-n", &NARROW.namespace(), "create", "quota", "none", "--hard=pods=0"])?;
         let patch = r#"{"spec":{"nodeSelector":null}}"#;
@@ -21,7 +21,7 @@ fn a_plane_whose_announcers_cannot_be_made_says_why() -> Result<()> {
         assert_eq!(reason(cluster, NARROW, "Ready", "FailedCreate")?, said);
         cluster.lab.kubectl(&["-n", &NARROW.namespace(), "delete", "quota", "none"])?;
         cluster.wait_ready(NARROW.name)?;
-        unmake(cluster)
+        cluster.remove_plane(NARROW)
     })
 }
 
@@ -34,7 +34,7 @@ fn two_default_planes_are_a_condition_and_take_nothing_from_a_service_that_has_a
         let address = old.address()?;
         let claim = old.claim()?;
 
-        make(cluster, "default: true")?;
+        cluster.make_plane(NARROW, "default: true")?;
         for (plane, other) in [(PRIVATE, NARROW), (NARROW, PRIVATE)] {
             let said = reason(cluster, plane, "TwoDefaults", "TwoDefaults")?;
             assert!(said.contains(other.name), "{said}");
@@ -47,7 +47,7 @@ fn two_default_planes_are_a_condition_and_take_nothing_from_a_service_that_has_a
         assert!(new.claim()?.is_none());
         assert_eq!((old.address()?, old.claim()?), (address, claim));
 
-        unmake(cluster)?;
+        cluster.remove_plane(NARROW)?;
         new.address()?;
         until("no condition is left", Duration::from_secs(10), || {
             let plane = cluster.lab.kubectl_json(&["get", "networkplane", PRIVATE.name])?;
@@ -59,7 +59,10 @@ fn two_default_planes_are_a_condition_and_take_nothing_from_a_service_that_has_a
 #[test]
 fn a_namespace_that_is_not_allowed_gets_nothing_until_it_is() -> Result<()> {
     run(|cluster| {
-        make(cluster, "allowedNamespaces: {names: [shop], selector: {matchLabels: {narrow: 'yes'}}}")?;
+        cluster.make_plane(
+            NARROW,
+            "allowedNamespaces: {names: [shop], selector: {matchLabels: {narrow: 'yes'}}}",
+        )?;
         cluster.wait_ready(NARROW.name)?;
         cluster.namespace("shop")?;
         cluster.namespace("other")?;
@@ -71,14 +74,14 @@ fn a_namespace_that_is_not_allowed_gets_nothing_until_it_is() -> Result<()> {
         assert!(refused.claim()?.is_none());
         cluster.lab.kubectl(&["label", "namespace", "other", "narrow=yes"])?;
         refused.address()?;
-        unmake(cluster)
+        cluster.remove_plane(NARROW)
     })
 }
 
 #[test]
 fn a_service_beyond_a_limit_waits_and_gets_the_slot_that_another_gives_back() -> Result<()> {
     run(|cluster| {
-        make(cluster, "limits: {addresses: 2, addressesPerNamespace: 1}")?;
+        cluster.make_plane(NARROW, "limits: {addresses: 2, addressesPerNamespace: 1}")?;
         cluster.wait_ready(NARROW.name)?;
         cluster.namespace("shop")?;
         cluster.namespace("other")?;
@@ -93,22 +96,8 @@ fn a_service_beyond_a_limit_waits_and_gets_the_slot_that_another_gives_back() ->
         first.delete()?;
         first.gone()?;
         second.address()?;
-        unmake(cluster)
+        cluster.remove_plane(NARROW)
     })
-}
-
-/// A plane on eth1 besides the others.
-fn make(cluster: &Cluster, more: &str) -> Result<()> {
-    let (name, class) = (NARROW.name, NARROW.class);
-    let plane = format!(
-        "apiVersion: foghorn.dev/v1alpha1\nkind: NetworkPlane\nmetadata: {{name: {name}}}\nspec: {{loadBalancerClass: {class}, interface: {{name: eth1}}, {more}}}\n"
-    );
-    cluster.lab.apply(&plane).map(drop)
-}
-
-fn unmake(cluster: &Cluster) -> Result<()> {
-    cluster.lab.kubectl(&["delete", "networkplane", NARROW.name, "--timeout=90s"])?;
-    cluster.plane_gone(NARROW)
 }
 
 /// Waits until a plane's condition has that reason, and gives its message.
