@@ -9,6 +9,8 @@ const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 const NAMESPACE: &str = "shop";
 /// The plane with all fields.
 const SHOP: Plane = Plane { name: "shop", class: "example.com/shop", network: Network::Public };
+/// The plane with overrides.
+const RESERVED: Plane = Plane { name: "reserved", class: "foghorn.dev/reserved", network: Network::Public };
 
 /// A fenced block below `<!-- test: name -->`.
 struct Block {
@@ -26,7 +28,9 @@ fn what_the_documentation_shows_works() -> Result<()> {
             "apiVersion: v1\nkind: Namespace\nmetadata: {{name: {NAMESPACE}, labels: {{foghorn-e2e: 'true'}}}}\n"
         ))?;
         // Each is looked at in the order of a reader: the quick start makes the web server that the others are for.
-        for name in ["web", "services", "readme-service", "plane", "plane-with-all-fields", "values"] {
+        for name in
+            ["web", "services", "readme-service", "plane", "plane-with-all-fields", "overrides", "values"]
+        {
             let known = names.iter().position(|known| *known == name);
             let known = known.ok_or_else(|| Error::Config(format!("no block is marked {name}")))?;
             names.remove(known);
@@ -39,6 +43,7 @@ fn what_the_documentation_shows_works() -> Result<()> {
                 "readme-service" => readme_service(cluster, text)?,
                 "plane" => plane(cluster, text)?,
                 "plane-with-all-fields" => plane_with_all_fields(cluster, text)?,
+                "overrides" => overrides(cluster, text)?,
                 _ => values(cluster, text)?,
             }
         }
@@ -131,8 +136,23 @@ fn plane_with_all_fields(cluster: &Cluster, text: &str) -> Result<()> {
     cluster.lab.dhcp(Network::Public).configure(&outside)?;
     let said = cluster.service(NAMESPACE, "outside", SHOP)?.reason("AddressRefused")?;
     println!("{said}");
-    cluster.lab.kubectl(&["delete", "networkplane", SHOP.name, "--timeout=90s"])?;
-    cluster.plane_gone(SHOP)
+    cluster.remove_plane(SHOP)
+}
+
+/// A Service that is known to the server by what its annotations say, and so gets what is reserved for it.
+fn overrides(cluster: &Cluster, text: &str) -> Result<()> {
+    let (mac, reserved) = ("02:00:5e:10:00:01", Network::Public.address(60));
+    let hosts = vec![format!("{mac},{reserved}")];
+    cluster.lab.dhcp(Network::Public).configure(&DhcpConfig { hosts, ..DhcpConfig::of(Network::Public) })?;
+    apply(cluster, text)?;
+    cluster.wait_ready(RESERVED.name)?;
+    let service = cluster.existing(NAMESPACE, "web-reserved", RESERVED);
+    assert_eq!(service.address()?, reserved);
+    let leases = service.leases()?;
+    assert_eq!(leases.len(), 1, "{leases:?}");
+    assert_eq!((leases[0].mac.as_str(), leases[0].host_name.as_deref()), (mac, Some("www")));
+    assert!(cluster.get(RESERVED.network, reserved)?.contains(" on w"));
+    cluster.remove_plane(RESERVED)
 }
 
 /// Values of the chart, which it takes.
