@@ -134,6 +134,8 @@ pub struct Engine {
     starts: Starts,
     timers: BTreeSet<(Instant, String)>,
     reports: BTreeSet<(Instant, String)>,
+    /// When leases end.
+    expiries: BTreeSet<(Instant, String)>,
     /// Claims whose client may have outputs.
     touched: BTreeSet<String>,
     outputs: VecDeque<Output>,
@@ -162,6 +164,7 @@ impl Engine {
             starts: Starts::default(),
             timers: BTreeSet::new(),
             reports: BTreeSet::new(),
+            expiries: BTreeSet::new(),
             touched: BTreeSet::new(),
             outputs: VecDeque::new(),
         }
@@ -304,14 +307,13 @@ impl Engine {
 
     /// Forgets all that is in hand, without a word to anybody: another node goes on with it.
     fn drop_all(&mut self) {
-        for held in self.held.values() {
+        for (name, held) in std::mem::take(&mut self.held) {
             if held.joined {
                 self.outputs.push_back(Output::Leave(held.config.identity.hardware_address));
             }
-            self.metrics.moved(held.counted, None);
+            self.uncount(&name, &held);
         }
         self.outputs.retain(|output| !matches!(output, Output::Send { .. } | Output::Report(_)));
-        self.held.clear();
         self.recipients.clear();
         self.by_address.clear();
         self.by_next_hop.clear();
@@ -469,7 +471,7 @@ impl Engine {
         let mac = held.config.identity.hardware_address;
         self.recipients.disown(mac, name);
         self.recipients.expect(name, held.awaits, None);
-        self.metrics.moved(held.counted, None);
+        self.uncount(name, &held);
         if held.joined {
             self.outputs.push_back(Output::Leave(mac));
         }

@@ -13,6 +13,8 @@ use crate::engine::FrameKind;
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
     leases: Family<StateLabel, Gauge>,
+    claims: Family<ReasonLabel, Gauge>,
+    earliest_expiry: Gauge,
     announced: Gauge,
     leading: Gauge,
     dhcp: Family<MessageLabels, Counter>,
@@ -56,6 +58,16 @@ impl Metrics {
         let metrics = Self::default();
         let m = metrics.clone();
         registry.register("foghorn_leases", "DHCP clients on this node by state (RFC 2131)", m.leases);
+        registry.register(
+            "foghorn_claims",
+            "Claims in hand by the reason of their condition Ready",
+            m.claims,
+        );
+        registry.register(
+            "foghorn_lease_earliest_expiry_timestamp_seconds",
+            "When the next lease ends if no server extends it, by the API server's clock; 0 if none does",
+            m.earliest_expiry,
+        );
         registry.register("foghorn_claims_held", "Claims whose address this node announces", m.announced);
         registry.register("foghorn_leading", "1 while this node owns the plane's addresses", m.leading);
         registry.register("foghorn_dhcp_messages", "DHCP messages by type and direction", m.dhcp);
@@ -97,6 +109,21 @@ impl Metrics {
         if let Some(to) = to {
             of(to).inc();
         }
+    }
+
+    /// A claim has come, gone, or is told another reason.
+    pub fn told(&self, from: Option<&'static str>, to: Option<&'static str>) {
+        if let Some(reason) = from {
+            self.claims.get_or_create(&ReasonLabel { reason }).dec();
+        }
+        if let Some(reason) = to {
+            self.claims.get_or_create(&ReasonLabel { reason }).inc();
+        }
+    }
+
+    /// When the next lease ends, in seconds since 1970.
+    pub fn next_expiry(&self, at: Option<i64>) {
+        self.earliest_expiry.set(at.unwrap_or_default());
     }
 
     /// How many addresses this node announces, and whether it owns the plane's.

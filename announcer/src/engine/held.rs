@@ -34,8 +34,8 @@ pub(super) struct Held {
     pub(super) outdated: bool,
     /// The transaction that a reply is awaited to, as the recipients of replies have it.
     pub(super) awaits: Option<u32>,
-    /// The state in which the client is counted.
-    pub(super) counted: Option<State>,
+    /// As the metrics count it.
+    pub(super) counted: Counted,
     /// Whether the interface receives what is sent to the claim's hardware address.
     pub(super) joined: bool,
     /// When the timer of the client is set.
@@ -50,6 +50,17 @@ pub(super) struct Fault {
     pub(super) message: String,
     /// From then on it is tried again.
     pub(super) until: Instant,
+}
+
+/// How the metrics count a claim.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Counted {
+    pub(super) state: Option<State>,
+    pub(super) reason: Option<&'static str>,
+    /// Of its lease; none if it does not end.
+    pub(super) expiry: Option<Instant>,
+    /// Replies that its client has not used.
+    pub(super) ignored: u64,
 }
 
 /// What was last said of a claim, and when the next word is due.
@@ -88,7 +99,7 @@ impl Held {
             fault: None,
             outdated: false,
             awaits: None,
-            counted: None,
+            counted: Counted::default(),
             joined: false,
             armed: None,
             report: Reporting::default(),
@@ -143,7 +154,7 @@ impl Held {
     }
 
     /// The reason in the claim's `Ready` condition.
-    fn reason(&self, now: Instant) -> &'static str {
+    pub(super) fn reason(&self, now: Instant) -> &'static str {
         if self.released {
             return reasons::RELEASED;
         }

@@ -4,10 +4,14 @@ use std::time::Duration;
 
 use foghorn_clock::Instant;
 use foghorn_crds::ClaimState;
-
 use foghorn_dhcp::Mode;
+use k8s_openapi::jiff::Timestamp;
 
-use super::{Engine, Output, Report, status::Reporter};
+use super::{
+    Engine, Output, Report,
+    held::{Counted, Held},
+    status::Reporter,
+};
 
 /// How long a change that nobody waits for may stay unreported, so that what follows it goes into the same write.
 const REPORT_DELAY: Duration = Duration::from_secs(1);
@@ -31,11 +35,15 @@ impl Engine {
             self.recipients.expect(name, held.awaits, awaits);
             held.awaits = awaits;
         }
-        let state = held.client.state();
-        if held.counted != Some(state) {
-            self.metrics.moved(held.counted, Some(state));
-            held.counted = Some(state);
-        }
+        let counted = Counted {
+            state: Some(held.client.state()),
+            reason: Some(held.reason(now)),
+            expiry: held.client.lease().map(|lease| lease.expires_at).filter(|at| *at < Instant::NEVER),
+            ignored: held.client.counters().ignored,
+        };
+        let before = std::mem::replace(&mut held.counted, counted.clone());
+        self.count(name, &before, &counted);
+        let Some(held) = self.held.get_mut(name) else { return };
         if held.config.finds_mode
             && let Some(mode) = held.client.mode()
         {
@@ -58,6 +66,34 @@ impl Engine {
         };
         let delay = if news || held.released { Duration::ZERO } else { REPORT_DELAY };
         self.due(name, now + delay);
+    }
+
+    /// Moves a claim in the metrics from how it was counted to how it is to be counted.
+    fn count(&mut self, name: &str, before: &Counted, after: &Counted) {
+        if before.state != after.state {
+            self.metrics.moved(before.state, after.state);
+        }
+        if before.reason != after.reason {
+            self.metrics.told(before.reason, after.reason);
+        }
+        if before.expiry != after.expiry {
+            self.expiries.extend(after.expiry.map(|at| (at, name.to_owned())));
+            if let Some(at) = before.expiry {
+                self.expiries.remove(&(at, name.to_owned()));
+            }
+            let next = self.expiries.first().zip(self.api_time);
+            let next = next.and_then(|((at, _), api_time)| api_time.timestamp(*at));
+            self.metrics.next_expiry(next.map(Timestamp::as_second));
+        }
+        for _ in before.ignored..after.ignored {
+            self.metrics.dropped("ignored");
+        }
+    }
+
+    /// Takes a claim out of the metrics that this node no longer has in hand.
+    pub(super) fn uncount(&mut self, name: &str, held: &Held) {
+        let gone = Counted { ignored: held.counted.ignored, ..Counted::default() };
+        self.count(name, &held.counted, &gone);
     }
 
     /// A report is due at that time, or earlier if it already was.

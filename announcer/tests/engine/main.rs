@@ -6,3 +6,4 @@ mod claims;
 mod identity;
 mod network;
 mod takeover;
+mod wire;

@@ -21,6 +21,7 @@ use foghorn_l2::{ArpFrame, Mac, arp::Operation};
 use foghorn_membership::Epoch;
 use foghorn_netio::Link;
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
+use prometheus_client::{encoding::text::encode, registry::Registry};
 use rand::{SeedableRng, rngs::StdRng};
 
 pub(crate) const NIC: Mac = [2, 0, 0, 0, 0, 0x11];
@@ -44,6 +45,7 @@ pub(crate) struct Network {
     pub(crate) sent: Vec<(Instant, Vec<u8>)>,
     pub(crate) reports: Vec<Report>,
     pub(crate) joined: BTreeSet<Mac>,
+    registry: Registry,
     /// What the switch at the announcer's port makes of frames with a source that is not the interface's.
     pub(crate) port: Port,
     claims: BTreeMap<String, AddressClaim>,
@@ -68,6 +70,12 @@ pub(crate) struct Server {
     pub(crate) leases: BTreeMap<Vec<u8>, Ipv4Addr>,
     pub(crate) lease_time: u32,
     pub(crate) declined: BTreeSet<Ipv4Addr>,
+    /// Option 54 of its replies.
+    pub(crate) identifier: Ipv4Addr,
+    /// Further octets of options in offers and acknowledgements.
+    pub(crate) extra: Vec<u8>,
+    /// Answers to an address in use go to the node's hardware address, as ARP tells it.
+    pub(crate) to_node: bool,
     /// Knows clients by their hardware addresses alone.
     pub(crate) by_hardware_address: bool,
     /// Messages received: type and whether the frame was a broadcast.
@@ -92,8 +100,11 @@ impl Network {
 
     /// An announcer that has all but ownership.
     pub(crate) fn standby() -> Self {
+        let mut registry = Registry::default();
+        let metrics = Metrics::register(&mut registry);
         let mut network = Self {
-            engine: Engine::new("w1", StdRng::seed_from_u64(7), Metrics::default()),
+            engine: Engine::new("w1", StdRng::seed_from_u64(7), metrics),
+            registry,
             now: Instant::from_boot(1_000 * SECOND),
             server: Server::new(),
             hosts: BTreeMap::from([(SERVER, SERVER_MAC), (ROUTER, [2, 0, 0, 0, 0, 1])]),
@@ -160,6 +171,14 @@ impl Network {
     pub(crate) fn reason(&self, name: &str) -> (String, String) {
         let condition = self.last_report(name).unwrap().status.conditions[0].clone();
         (condition.reason, condition.message)
+    }
+
+    /// A metric by its name and labels as they are shown; 0 if it is not.
+    pub(crate) fn metric(&self, name: &str) -> f64 {
+        let mut text = String::new();
+        encode(&mut text, &self.registry).unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.map_or(0.0, |value| value.parse().unwrap())
     }
 
     /// Lets time pass, with all that is due in it.
@@ -262,6 +281,9 @@ impl Server {
             leases: BTreeMap::new(),
             lease_time: 3600,
             declined: BTreeSet::new(),
+            identifier: SERVER,
+            extra: Vec::new(),
+            to_node: false,
             by_hardware_address: false,
             received: Vec::new(),
         }
@@ -322,8 +344,9 @@ impl Server {
         message[12..16].fill(0);
         message[16..20].copy_from_slice(&address.octets());
         message.extend([53, 1, kind, 54, 4]);
-        message.extend(SERVER.octets());
+        message.extend(self.identifier.octets());
         if kind != NAK {
+            message.extend(&self.extra);
             message.extend([51, 4]);
             message.extend(self.lease_time.to_be_bytes());
             message.extend([1, 4, 255, 255, 255, 0, 3, 4]);
@@ -332,7 +355,12 @@ impl Server {
         message.push(255);
         message.resize(300, 0);
         let broadcast = request[10] & 0x80 != 0;
-        let destination = if broadcast { [0xff; 6] } else { <Mac>::try_from(&request[28..34]).unwrap() };
+        let in_use = request[12..16] != [0; 4];
+        let destination = match (broadcast, self.to_node && in_use) {
+            (true, _) => [0xff; 6],
+            (false, true) => NIC,
+            (false, false) => <Mac>::try_from(&request[28..34]).unwrap(),
+        };
         from_server(&message, destination)
     }
 }
@@ -348,7 +376,7 @@ pub(crate) fn from_server(message: &[u8], destination: Mac) -> Vec<u8> {
     ip.extend(total.to_be_bytes());
     ip.extend([0, 0, 0, 0, 64, 17, 0, 0]);
     ip.extend(SERVER.octets());
-    ip.extend([255; 4]);
+    ip.extend(if destination == [0xff; 6] { [255; 4] } else { message[16..20].try_into().unwrap() });
     let sum: u32 = ip.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
     let sum = !u16::try_from((sum & 0xffff) + (sum >> 16)).unwrap();
     ip[10..12].copy_from_slice(&sum.to_be_bytes());

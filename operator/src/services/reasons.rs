@@ -1,6 +1,7 @@
 //! Why a Service has no address, beyond what came of its claim: one word for each cause.
 
 use foghorn_crds::conditions::reasons::HARDWARE_ADDRESS_TAKEN;
+pub(crate) use foghorn_crds::conditions::reasons::INVALID_OVERRIDE;
 
 /// What the Service asks for cannot be given yet.
 pub(crate) const REQUEST_NOT_SUPPORTED: &str = "RequestNotSupported";
@@ -18,8 +19,6 @@ pub(crate) const WAITING_FOR_PLANE: &str = "WaitingForPlane";
 pub(crate) const PLANE_NOT_ACCEPTED: &str = "PlaneNotAccepted";
 /// The plane does not serve the Service's namespace.
 pub(crate) const NAMESPACE_NOT_ALLOWED: &str = "NamespaceNotAllowed";
-/// An annotation that counts on the plane says what cannot be.
-pub(crate) const INVALID_OVERRIDE: &str = "InvalidOverride";
 /// Another Service of the plane has the client identifier that an annotation asks for.
 pub(crate) const CLIENT_ID_TAKEN: &str = "ClientIdTaken";
 /// The plane, or the Service's namespace on it, has as many addresses as it may have.
