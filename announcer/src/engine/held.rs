@@ -111,7 +111,7 @@ impl Held {
         let reason = self.reason(now);
         let state = match self.client.state() {
             _ if self.released => ClaimState::Released,
-            State::Init if reason == reasons::ADDRESS_REFUSED => ClaimState::Refused,
+            State::Init | State::Selecting if reason == reasons::ADDRESS_REFUSED => ClaimState::Refused,
             State::Init | State::Selecting | State::Requesting => ClaimState::Acquiring,
             State::Checking => ClaimState::Checking,
             State::Bound => ClaimState::Bound,
