@@ -21,6 +21,8 @@ pub(super) struct Refused {
 /// What to do about a server that tells clients apart by their hardware addresses alone.
 const ONE_PER_HARDWARE_ADDRESS: &str = "the DHCP server tells clients apart by their hardware addresses alone, and with \
     dhcp.identity NodeMac all have the interface's: set dhcp.identity to VirtualMac or VirtualChaddr";
+/// What to do about an address that no Service may have.
+const OUT_OF_RANGE: &str = "take it out of the range that the DHCP server gives out";
 /// What to do about a server that gives one address twice.
 const GIVEN_TWICE: &str =
     "has the DHCP server lost its leases, or do two of them give out the same addresses?";
@@ -69,7 +71,7 @@ impl Engine {
             return Err(Refused { verdict: Verdict::Shared, why });
         }
         if own {
-            let why = format!("{} is an address of node {}", lease.address, self.node);
+            let why = format!("{} is an address of node {}; {OUT_OF_RANGE}", lease.address, self.node);
             return Err(Refused { verdict: Verdict::Conflict, why });
         }
         if let Some(other) = self.by_address.get(&lease.address).filter(|other| *other != name) {
@@ -77,15 +79,14 @@ impl Engine {
             let why = format!("{} is the address of claim {other}; {cause}", lease.address);
             return Err(Refused { verdict: Verdict::Shared, why });
         }
-        policy.check(lease.address).map_err(|refusal| Refused {
-            verdict: match refusal {
-                Refusal::NotAllowed(_) => Verdict::Refused,
-                Refusal::NotAHost { .. }
-                | Refusal::ClusterNetwork { .. }
-                | Refusal::Router(_)
-                | Refusal::Server(_) => Verdict::Conflict,
-            },
-            why: refusal.to_string(),
+        policy.check(lease.address).map_err(|refusal| match refusal {
+            Refusal::NotAllowed(_) => Refused { verdict: Verdict::Refused, why: refusal.to_string() },
+            Refusal::NotAHost { .. }
+            | Refusal::ClusterNetwork { .. }
+            | Refusal::Router(_)
+            | Refusal::Server(_) => {
+                Refused { verdict: Verdict::Conflict, why: format!("{refusal}; {OUT_OF_RANGE}") }
+            }
         })
     }
 

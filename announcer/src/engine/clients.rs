@@ -59,7 +59,8 @@ impl Engine {
             self.recipients.own(mac, name);
         }
         let rng = StdRng::seed_from_u64(self.rng.random());
-        let mut held = Held::new(client_config.clone(), Client::new(client_config, rng));
+        let mut held =
+            Held::new(config.dhcp.identity, client_config.clone(), Client::new(client_config, rng));
         held.releasing = ending;
         held.fault = fault;
         self.held.insert(name.to_owned(), held);
@@ -122,14 +123,11 @@ impl Engine {
         let (Some(config), Some(link)) = (&self.config, &self.link) else { return };
         let (settings, _) = settings(config, link, &self.carriage, claim);
         let Some(held) = self.held.get_mut(name) else { return };
-        let same_identity = held.config.identity == settings.identity
-            && (held.config.mode == settings.mode || held.config.finds_mode || settings.finds_mode);
-        if !same_identity {
-            held.outdated = true;
+        held.outdated = held.asked != config.dhcp.identity || held.config.identity != settings.identity;
+        if held.outdated {
             self.renew_identity(now, name);
             return;
         }
-        held.outdated = false;
         let told = ClientConfig {
             identity: held.config.identity.clone(),
             mode: held.config.mode,

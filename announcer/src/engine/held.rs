@@ -3,13 +3,15 @@
 use std::{collections::BTreeMap, net::Ipv4Addr};
 
 use foghorn_clock::Instant;
-use foghorn_crds::{ClaimDhcp, ClaimState, conditions::reasons};
+use foghorn_crds::{ClaimDhcp, ClaimState, IdentityMode, conditions::reasons};
 use foghorn_dhcp::{Client, ClientConfig, Lease, LostReason, MessageKind, Mode, Problem, State, Transmit};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 /// A claim, its DHCP client, and what of it is on the wire.
 #[derive(Debug)]
 pub(super) struct Held {
+    /// What the plane said of identities when the client was made.
+    pub(super) asked: IdentityMode,
     /// As the client was told.
     pub(super) config: ClientConfig,
     pub(super) client: Client,
@@ -84,8 +86,9 @@ pub(super) struct Facts {
 }
 
 impl Held {
-    pub(super) fn new(config: ClientConfig, client: Client) -> Self {
+    pub(super) fn new(asked: IdentityMode, config: ClientConfig, client: Client) -> Self {
         Self {
+            asked,
             config,
             client,
             announced: None,

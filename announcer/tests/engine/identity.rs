@@ -254,6 +254,7 @@ fn an_identity_that_changes_under_a_lease_waits_for_its_end() {
     network.server.alive = true;
     network.run(200 * SECOND);
     assert_eq!(mode(&network, "web"), Some(IdentityInUse::NodeMac));
+    assert_eq!(network.reason("web").0, reasons::ANNOUNCED);
 }
 
 fn with(identity: IdentityMode) -> Network {
