@@ -21,6 +21,7 @@ mod options;
 mod phase;
 mod replies;
 mod route;
+mod sending;
 mod way;
 pub mod wire;
 

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use foghorn_clock::Instant;
 use foghorn_dhcp::{
-    Client, ClientConfig, Input, Lease, MessageKind, Output, State, Verdict,
+    Client, ClientConfig, Input, Lease, MessageKind, Output, Rejection, State, Verdict,
     frame::{self, UdpChecksum},
-    wire,
+    wire::{self, WireError},
 };
 use harness::{
     ACK, ADDRESS, NAK, OFFER, OTHER_ADDRESS, OTHER_SERVER, Reply, SERVER, Sent, identity, seconds,
@@ -56,10 +56,14 @@ proptest! {
     fn a_client_keeps_its_promises_whatever_happens(
         seed in any::<u64>(),
         jitter in 0..3_u64,
+        (finds_mode, rapid_commit, waits) in any::<(bool, bool, bool)>(),
         events in vec(event(), 1..80),
     ) {
         let config = ClientConfig {
             start_jitter: Duration::from_millis(jitter * 100),
+            finds_mode,
+            rapid_commit,
+            offer_wait: Duration::from_millis(if waits { 1_500 } else { 0 }),
             ..ClientConfig::new(identity())
         };
         let mut world = World::new(Client::new(config, StdRng::seed_from_u64(seed)));
@@ -100,6 +104,9 @@ enum Event {
     Nak {
         other_server: bool,
     },
+    Rejected(Rejection),
+    RapidAck,
+    Malformed,
     Checked(Verdict),
     Conflict,
     Release,
@@ -127,7 +134,10 @@ fn event() -> impl Strategy<Value = Event> {
             |(other_address, other_server, lease, t1, t2)| Event::Ack { other_address, other_server, lease, t1, t2 }
         ),
         1 => any::<bool>().prop_map(|other_server| Event::Nak { other_server }),
-        4 => prop_oneof![4 => Just(Verdict::Clear), 1 => Just(Verdict::Conflict), 1 => Just(Verdict::Refused)]
+        1 => prop::sample::select(vec![Rejection::Refused, Rejection::Shared]).prop_map(Event::Rejected),
+        2 => Just(Event::RapidAck),
+        1 => Just(Event::Malformed),
+        4 => prop_oneof![4 => Just(Verdict::Clear), 1 => Just(Verdict::Conflict), 1 => Just(Verdict::Refused), 1 => Just(Verdict::Shared)]
             .prop_map(Event::Checked),
         1 => Just(Event::Conflict),
         1 => Just(Event::Release),
@@ -188,6 +198,12 @@ impl World {
             Event::Nak { other_server } => {
                 self.reply(if other_server { Reply::nak().from(OTHER_SERVER) } else { Reply::nak() });
             }
+            Event::Rejected(why) => {
+                let offer = wire::parse(&Reply::offer().xid(self.xid).octets()).unwrap();
+                self.input(Input::Reject(&offer, why));
+            }
+            Event::RapidAck => self.reply(Reply::ack(600).with(80, &[])),
+            Event::Malformed => self.input(Input::Malformed(&WireError::Cookie)),
             Event::Checked(verdict) => self.input(Input::Checked(verdict)),
             Event::Conflict => self.input(Input::Conflict),
             Event::Release => self.input(Input::Release),
