@@ -1,0 +1,100 @@
+//! Carries what the machines say to each other and outwards.
+
+use foghorn_clock::Instant;
+use foghorn_crds::hardware_address;
+use foghorn_dhcp::{self as dhcp, Mode, Verdict};
+use foghorn_l2::{self as l2, L2};
+use tracing::{debug, warn};
+
+use super::{Engine, FrameKind, Output};
+
+impl Engine {
+    pub(super) fn tell(&mut self, now: Instant, name: &str, input: dhcp::Input<'_>) {
+        if let Some(held) = self.held.get_mut(name) {
+            held.client.handle_input(now, input);
+            self.touched.insert(name.to_owned());
+        }
+    }
+
+    pub(super) fn tell_l2(&mut self, now: Instant, input: l2::Input<'_>) {
+        if let Some(l2) = &mut self.l2 {
+            l2.handle_input(now, input);
+        }
+    }
+
+    /// Carries what the machines say to each other and outwards, until all are quiet.
+    pub(super) fn settle(&mut self, now: Instant) {
+        loop {
+            if let Some(output) = self.l2.as_mut().and_then(L2::poll_output) {
+                self.take_l2(now, output);
+                continue;
+            }
+            let Some(name) = self.touched.pop_first() else { break };
+            self.listen(&name);
+            while let Some(output) = self.held.get_mut(&name).and_then(|held| held.client.poll_output()) {
+                self.take_client(now, &name, output);
+            }
+            self.after(now, &name);
+            self.renew_identity(now, &name);
+        }
+    }
+
+    fn take_l2(&mut self, now: Instant, output: l2::Output) {
+        match output {
+            l2::Output::Send { kind, frame, .. } => {
+                self.outputs.push_back(Output::Send { kind: FrameKind::Arp(kind), frame });
+            }
+            l2::Output::ProbeClear(address) => self.checked(now, address, Verdict::Clear),
+            l2::Output::ProbeConflict { address, mac } => {
+                self.remark(address, format!("{} answers for it", hardware_address::format(mac)));
+                self.checked(now, address, Verdict::Conflict);
+            }
+            l2::Output::Conflict { address, mac, defended } => {
+                warn!(%address, mac = hardware_address::format(mac), defended, "another host claims the address");
+                self.metrics.conflict();
+                if !defended && let Some(name) = self.by_address.get(&address).cloned() {
+                    self.remark(address, format!("{} claims it", hardware_address::format(mac)));
+                    self.tell(now, &name, dhcp::Input::Conflict);
+                }
+            }
+            l2::Output::Resolved { target, mac } => self.resolved(target, Some(mac)),
+            l2::Output::Unresolved { target } => self.resolved(target, None),
+        }
+    }
+
+    fn take_client(&mut self, now: Instant, name: &str, output: dhcp::Output) {
+        match output {
+            dhcp::Output::Transmit(transmit) => self.transmit(now, name, transmit),
+            dhcp::Output::Check(lease) => self.check(now, name, &lease),
+            dhcp::Output::Bound(lease) => self.announce(now, name, &lease),
+            dhcp::Output::Renewed(lease) => {
+                debug!(claim = name, address = %lease.address, server = %lease.server_id, "lease renewed");
+                if let Some(held) = self.held.get_mut(name) {
+                    held.granted = Some(lease);
+                }
+            }
+            dhcp::Output::Lost { address, reason } => {
+                warn!(claim = name, %address, %reason, "address lost");
+                self.withdraw(now, name);
+            }
+            dhcp::Output::Released => {
+                self.withdraw(now, name);
+                let Some(held) = self.held.get_mut(name) else { return };
+                held.released = held.waiting.is_none();
+            }
+        }
+    }
+
+    /// Has the interface receive what is sent to the claim while an exchange is in flight; before its first message.
+    fn listen(&mut self, name: &str) {
+        let Some(held) = self.held.get_mut(name) else { return };
+        // The interface receives what is sent to itself anyway.
+        let wanted =
+            held.client.exchange_in_flight() && held.config.mode != Mode::NodeMac && held.fault.is_none();
+        if held.joined != wanted {
+            held.joined = wanted;
+            let mac = held.config.identity.hardware_address;
+            self.outputs.push_back(if wanted { Output::Join(mac) } else { Output::Leave(mac) });
+        }
+    }
+}
