@@ -29,6 +29,38 @@ fn without_a_server_the_service_says_so_others_are_not_delayed_and_the_address_c
 }
 
 #[test]
+fn a_claim_tells_how_it_stands_with_its_server_and_the_server_knows_the_services_name() -> Result<()> {
+    run(|cluster| {
+        cluster.namespace("shop")?;
+        let service = cluster.service("shop", "web", PUBLIC)?;
+        service.address()?;
+        let claim = until("a claim in BOUND", Duration::from_secs(10), || {
+            Ok(service.claim()?.filter(|claim| claim["status"]["dhcp"]["state"] == "BOUND"))
+        })?;
+        let status = &claim["status"];
+        println!("{status}");
+        assert_eq!(status["identity"]["mode"], "VirtualMac");
+        let (dhcp, lease) = (&status["dhcp"], &status["lease"]);
+        assert!(dhcp["sent"]["DISCOVER"].as_u64() >= Some(1) && dhcp["received"]["ACK"] == 1, "{dhcp}");
+        assert_eq!(lease["server"], "203.0.113.2");
+        for time in ["acquiredAt", "renewAt", "rebindAt", "expiresAt"] {
+            assert!(lease[time].is_string(), "{time}: {lease}");
+        }
+        until("the plane's identities", Duration::from_secs(10), || {
+            let plane = cluster.lab.kubectl_json(&["get", "networkplane", PUBLIC.name])?;
+            Ok((plane["status"]["identities"] == serde_json::json!(["VirtualMac"])).then_some(()))
+        })?;
+        let leases = service.leases()?;
+        assert_eq!(
+            leases.first().and_then(|lease| lease.host_name.as_deref()),
+            Some("web-shop"),
+            "{leases:?}"
+        );
+        Ok(())
+    })
+}
+
+#[test]
 fn a_short_lease_is_renewed_by_unicast_by_the_owner_and_by_the_next_one() -> Result<()> {
     run(|cluster| {
         let short = DhcpConfig { lease_seconds: 120, ..DhcpConfig::of(PUBLIC.network) };
