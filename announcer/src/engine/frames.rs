@@ -5,7 +5,7 @@ use std::{net::Ipv4Addr, time::Duration};
 use foghorn_clock::Instant;
 use foghorn_crds::{conditions::reasons, hardware_address};
 use foghorn_dhcp::{
-    self as dhcp, Destination, Mode, Transmit,
+    self as dhcp, Destination, MessageKind, Mode, Transmit,
     frame::{self, Addressing, UdpChecksum},
     wire::{self, ReplyKind},
 };
@@ -66,13 +66,15 @@ impl Engine {
         self.tell(now, &name, input);
     }
 
-    /// Another host that speaks with the hardware address of a claim: none of the claim's frames would find their way.
-    /// Only ARP tells: no announcer sends that with a claim's hardware address.
+    /// Another host that speaks with the hardware address of a claim: the claim's frames would lead the switches astray.
+    /// Only ARP tells: no announcer sends that with a claim's hardware address. A derived one is nobody's by chance, so
+    /// whoever speaks with it wants to be believed, and is not.
     fn hear_hardware_address(&mut self, now: Instant, bytes: &[u8]) {
         let Ok(arp) = l2::ArpFrame::parse(bytes) else { return };
         let mac = arp.sender_mac;
         let Some(name) = self.recipients.owner(mac).map(str::to_owned) else { return };
-        let Some(held) = self.held.get_mut(&name) else { return };
+        let given = self.claims.get(&name).is_some_and(|claim| claim.spec.dhcp.hardware_address.is_some());
+        let Some(held) = self.held.get_mut(&name).filter(|_| given) else { return };
         if held.fault_at(now).is_none() {
             warn!(claim = name, mac = hardware_address::format(mac), host = %arp.sender_ip, "hardware address in use");
         }
@@ -90,12 +92,13 @@ impl Engine {
 
     pub(super) fn transmit(&mut self, now: Instant, name: &str, transmit: Transmit) {
         let Some(held) = self.held.get_mut(name) else { return };
-        if let Some(fault) = held.fault_at(now) {
+        // One frame that ends a lease does less harm than a lease that does not end.
+        if let Some(fault) = held.fault_at(now).filter(|_| transmit.kind != MessageKind::Release) {
             debug!(claim = name, why = fault.message, kind = %transmit.kind, "DHCP message not sent");
             self.metrics.dropped("hardware address");
             return;
         }
-        held.fault = None;
+        held.fault = held.fault_at(now).cloned();
         self.carriage.sent(now, transmit.mode);
         let server = match transmit.to {
             Destination::Broadcast => {

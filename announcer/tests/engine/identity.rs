@@ -1,7 +1,8 @@
 //! Who claims are to the DHCP server, on networks of all kinds.
 
 use crate::network::{
-    DECLINE, DISCOVER, NIC, NODE, Network, Port, RELEASE, REQUEST, ROUTER, SECOND, claim, config, link,
+    CLIENT, DECLINE, DISCOVER, NIC, NODE, Network, Port, RELEASE, REQUEST, ROUTER, SECOND, claim, config,
+    link,
 };
 use foghorn_announcer::engine::Input;
 use foghorn_crds::{
@@ -205,6 +206,21 @@ fn a_hardware_address_that_the_router_has_is_not_used_once_the_router_is_heard()
     network.server.alive = true;
     network.run(200 * SECOND);
     assert!(network.address("web").is_some(), "the router is gone for a minute");
+}
+
+#[test]
+fn a_host_that_speaks_with_a_derived_hardware_address_keeps_no_claim_from_its_lease() {
+    let mut network = Network::new();
+    network.claim("web");
+    network.run(SECOND);
+    let address = network.address("web").unwrap();
+    let mac = sources(&network)[0];
+    for _ in 0..70 {
+        network.frame(&ArpFrame::request(mac, CLIENT, NODE).build());
+        network.run(60 * SECOND);
+    }
+    assert_eq!(network.address("web"), Some(address), "renewed after half an hour");
+    assert_eq!(network.who_has(address), Some(NIC));
 }
 
 #[test]
