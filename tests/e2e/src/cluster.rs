@@ -1,6 +1,6 @@
 //! The lab with Foghorn in it.
 
-use std::{collections::BTreeSet, net::Ipv4Addr, path::Path, time::Duration};
+use std::{collections::BTreeSet, net::Ipv4Addr, time::Duration};
 
 use foghorn_lab::{DhcpConfig, Error, Lab, Result, topology::Network, until};
 use serde_json::Value;
@@ -328,17 +328,4 @@ pub fn condition<'a>(object: &'a Value, type_: &str) -> Option<&'a Value> {
 /// An error of a test's own.
 pub(crate) fn failed(what: impl Into<String>) -> Error {
     Error::Config(what.into())
-}
-
-/// The resident memory of a process in octets.
-///
-/// # Errors
-/// If there is no such process.
-pub fn resident(pid: i32) -> Result<u64> {
-    let path = format!("/proc/{pid}/status");
-    let text =
-        std::fs::read_to_string(Path::new(&path)).map_err(|error| failed(format!("{path}: {error}")))?;
-    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kilobytes = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
-    kilobytes.map(|kilobytes| kilobytes * 1024).ok_or_else(|| failed(format!("{path} has no VmRSS")))
 }

@@ -5,7 +5,6 @@
 
 mod cluster;
 mod garbage;
-mod http;
 mod operator;
 mod service;
 
@@ -15,11 +14,10 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-pub use cluster::{CHART, Cluster, IMAGES, PRIVATE, PUBLIC, Plane, condition, resident};
-pub use foghorn_lab::{Error, Result};
+pub use cluster::{CHART, Cluster, IMAGES, PRIVATE, PUBLIC, Plane, condition};
+pub use foghorn_lab::{Error, Metrics, Result, fetch, resident};
 use foghorn_lab::{Lab, Wire, topology::Network};
 pub use garbage::garbage;
-pub use http::{Metrics, fetch};
 pub use operator::OperatorPod;
 pub use service::Service;
 

@@ -1,8 +1,9 @@
-//! What Foghorn's programs say over HTTP.
+//! What programs in the lab say over HTTP.
 
-use foghorn_lab::{Host, Result};
-
-use crate::cluster::failed;
+use crate::{
+    error::{Error, Result},
+    host::Host,
+};
 
 /// Asks from a host: status and body. A program that does not answer within two seconds is an error.
 ///
@@ -12,7 +13,7 @@ pub fn fetch(host: &Host, url: &str) -> Result<(u16, String)> {
     let said = host.exec(&["curl", "-sS", "--max-time", "2", "-w", "\n%{http_code}", url])?;
     let parsed =
         said.rsplit_once('\n').and_then(|(body, status)| Some((status.parse().ok()?, body.to_owned())));
-    parsed.ok_or_else(|| failed(format!("{url}: {said}")))
+    parsed.ok_or_else(|| Error::Malformed { what: format!("the answer of {url}"), why: said })
 }
 
 /// Metrics in the OpenMetrics text format.
@@ -27,7 +28,10 @@ impl Metrics {
     pub fn fetch(host: &Host, authority: &str) -> Result<Self> {
         match fetch(host, &format!("http://{authority}/metrics"))? {
             (200, text) => Ok(Self(text)),
-            (status, text) => Err(failed(format!("{authority}: {status} {text}"))),
+            (status, text) => Err(Error::Malformed {
+                what: format!("the metrics of {authority}"),
+                why: format!("{status} {text}"),
+            }),
         }
     }
 
