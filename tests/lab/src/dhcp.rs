@@ -17,6 +17,8 @@ use crate::{
 pub struct DhcpConfig {
     /// First and last address.
     pub range: (Ipv4Addr, Ipv4Addr),
+    /// The mask of the network that they are in. The server's host needs an address there.
+    pub netmask: Ipv4Addr,
     /// Seconds that a lease is given for (dnsmasq: 120 at least).
     pub lease_seconds: u32,
     /// Whether the server looks by ICMP echo if an address is in use before it offers it: takes three seconds.
@@ -35,6 +37,7 @@ impl DhcpConfig {
     pub fn of(network: Network) -> Self {
         Self {
             range: (network.address(50), network.address(199)),
+            netmask: Ipv4Addr::new(255, 255, 255, 0),
             lease_seconds: 3600,
             ping_check: false,
             authoritative: false,
@@ -173,8 +176,9 @@ impl DhcpServer {
         let (first, last) = config.range;
         let mut text = format!(
             "port=0\ninterface=eth0\nbind-interfaces\nuser=root\npid-file=\nlog-facility=-\nlog-dhcp\nno-resolv\n\
-             dhcp-leasefile={}\ndhcp-range={first},{last},255.255.255.0,{}\ndhcp-option=option:router,{}\n",
+             dhcp-leasefile={}\ndhcp-range={first},{last},{},{}\ndhcp-option=option:router,{}\n",
             self.lease_file().display(),
+            config.netmask,
             config.lease_seconds,
             self.network.gateway(),
         );
