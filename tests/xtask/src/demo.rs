@@ -9,15 +9,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use foghorn_lab::{
-    Architecture, Config, Error, IMAGE_VALUES, Lab, Probe, Programs, Result, build_images,
-    install_missing_packages, topology::MAX_NODES, topology::Network, until,
-};
+use foghorn_lab::{Config, Error, Lab, Probe, Result, topology::MAX_NODES, topology::Network, until};
 use table::{Row, Table};
 
 use crate::{
+    foghorn::{chart, install_chart, set_up},
     say,
-    steps::{root, step, taking_down},
+    steps::{step, taking_down},
 };
 
 /// The web server, and a Service for it on each plane. The quick start quotes it.
@@ -54,7 +52,7 @@ pub(crate) fn demo(name: &str, nodes: u8, exit: bool) -> Result<()> {
     refuse_a_running_lab(name)?;
     let start = Instant::now();
     let shown = || {
-        let lab = set_up(name, nodes)?;
+        let lab = set_up(Config { name: name.to_owned(), nodes, ..Config::default() })?;
         show(&lab).inspect_err(|_| tell(&lab))?;
         Ok(lab)
     };
@@ -91,17 +89,6 @@ fn refuse_a_running_lab(name: &str) -> Result<()> {
     Err(Error::Config(format!("{why}; `cargo xtask demo --name another` makes a second one")))
 }
 
-/// All up to a lab with the images of Foghorn in it.
-fn set_up(name: &str, nodes: u8) -> Result<Lab> {
-    step("Debian packages", install_missing_packages)?;
-    step("Kubernetes and Helm", Programs::find_or_build)?;
-    let images = step("images of operator and announcer", || build_images(Architecture::of_this_machine()?))?;
-    let config = Config { name: name.to_owned(), nodes, ..Config::default() };
-    let lab = step(&format!("lab `{name}`: a control plane and {nodes} nodes"), || Lab::up(config))?;
-    step("load the images into the nodes", || images.iter().try_for_each(|image| lab.load_image(image)))?;
-    Ok(lab)
-}
-
 /// All that there is to see.
 fn show(lab: &Lab) -> Result<()> {
     step("helm install: the planes public-prod on eth1 and private-dev on eth0", || install(lab))?;
@@ -116,13 +103,8 @@ fn show(lab: &Lab) -> Result<()> {
 }
 
 fn install(lab: &Lab) -> Result<()> {
-    let chart = root()?.join("helm/foghorn");
-    let (values, chart) =
-        (chart.join("examples/two-planes.yaml").display().to_string(), chart.display().to_string());
-    let mut args = vec!["install", "foghorn", &chart, "--namespace", "foghorn-system", "--create-namespace"];
-    args.extend(["--wait", "--timeout", "120s", "--values", &values]);
-    IMAGE_VALUES.iter().for_each(|value| args.extend(["--set", value]));
-    lab.helm(&args)?;
+    let values = chart()?.join("examples/two-planes.yaml").display().to_string();
+    install_chart(lab, &["--values", &values])?;
     lab.kubectl(&["wait", "--for=condition=Ready", "networkplanes", "--all", "--timeout=60s"])?;
     say(lab.kubectl(&["get", "networkplanes"])?.trim_end());
     Ok(())

@@ -3,6 +3,7 @@
 mod cargo;
 mod crds;
 mod demo;
+mod foghorn;
 mod images;
 mod kubectl;
 mod lab;
