@@ -1,5 +1,6 @@
 //! The tasks of the project: `cargo xtask help` lists them.
 
+mod bench;
 mod cargo;
 mod crds;
 mod demo;
@@ -31,6 +32,8 @@ enum Task {
     Demo(demo::Arguments),
     /// All tests
     Test(test::Arguments),
+    /// What Foghorn takes of time and machine
+    Bench(bench::Arguments),
     /// Build the images of operator and announcer, and print where the archives are
     Images(images::Arguments),
     /// Write the custom resource definitions into the chart
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().task {
         Task::Demo(arguments) => demo::run(&arguments),
         Task::Test(arguments) => test::run(&arguments),
+        Task::Bench(arguments) => bench::run(&arguments),
         Task::Images(arguments) => images::run(&arguments),
         Task::Crds(arguments) => crds::run(&arguments),
         Task::Lab(arguments) => lab::run(arguments),
