@@ -36,6 +36,7 @@ pub fn claims(client: Client, namespace: &str) -> impl Stream<Item = ClaimNews> 
     let mut listed = BTreeSet::new();
     watcher::watcher(api, config)
         .default_backoff()
+        .modify(forget_writers)
         .map(move |event| match event {
             Ok(event) => claim_news(event, &mut known, &mut listed),
             Err(error) => {
@@ -44,6 +45,12 @@ pub fn claims(client: Client, namespace: &str) -> impl Stream<Item = ClaimNews> 
             }
         })
         .flat_map(stream::iter)
+}
+
+/// Who wrote which field is half of what a claim takes of memory. The API server keeps it if a write says nothing of it;
+/// an empty list would reset it.
+fn forget_writers(claim: &mut AddressClaim) {
+    claim.metadata.managed_fields = None;
 }
 
 /// What an event of the watch tells. `known` are the claims told so far, `listed` those of a list under way.
@@ -102,6 +109,7 @@ pub fn plane_config(
 mod tests {
     use super::*;
     use foghorn_crds::{AddressClaimSpec, AddressFamily, AddressSource, DhcpRequest, ServiceReference};
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 
     #[test]
     fn a_claim_that_went_while_the_watch_was_broken_is_told_as_gone() {
@@ -117,6 +125,14 @@ mod tests {
             [ClaimNews::Gone(name), ClaimNews::Complete] => assert_eq!(name, "a"),
             other => panic!("{other:?}"),
         }
+    }
+
+    #[test]
+    fn a_claim_that_is_written_back_says_nothing_of_who_wrote_which_field() {
+        let mut claim = claim("a");
+        claim.metadata.managed_fields = Some(vec![ManagedFieldsEntry::default()]);
+        forget_writers(&mut claim);
+        assert!(!serde_json::to_string(&claim).unwrap().contains("managedFields"));
     }
 
     fn claim(name: &str) -> AddressClaim {
