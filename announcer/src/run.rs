@@ -146,6 +146,7 @@ impl Announcer {
         loop {
             self.health.beat();
             self.act();
+            self.report();
             let now = clock::now();
             let due = self.engine.poll_timeout().map_or(TURN, |(at, _)| (at - now).min(TURN));
             tokio::select! {
@@ -206,6 +207,10 @@ impl Announcer {
                 }
             }
         }
+    }
+
+    /// Writes what is to be written, and counts. Once a turn is enough: it looks at all claims.
+    fn report(&mut self) {
         if let Some(elected) = &mut self.election {
             elected.reporter.start(&self.claims);
             let holds = elected.standing.borrow().holds(clock::now());
