@@ -31,7 +31,9 @@ impl Timeline {
         let grants = wire.spans(|it| it.request, |it| it.ack);
         let server = milliseconds([offers, grants].concat());
         let client = milliseconds(wire.spans(|it| it.offer, |it| it.request));
-        let queue = self.median_of(|seen, exchange| Some(exchange.discover? - seen.made.max(self.began)));
+        // kubectl may tell of a claim when its DISCOVER is out already.
+        let queue =
+            self.median_of(|seen, exchange| Some((exchange.discover? - seen.made.max(self.began)).max(0.0)));
         let claimed = self.made.and_then(|_| self.last(|seen| Some(seen.made)));
         let report = self.median_of(|seen, exchange| Some(seen.bound? - exchange.ack?));
         vec![
