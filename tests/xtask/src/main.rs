@@ -5,6 +5,7 @@ mod cargo;
 mod crds;
 mod demo;
 mod foghorn;
+mod fuzz;
 mod images;
 mod kubectl;
 mod lab;
@@ -34,6 +35,8 @@ enum Task {
     Test(test::Arguments),
     /// What Foghorn takes of time and machine
     Bench(bench::Arguments),
+    /// Look for octets that break a promise of the DHCP client
+    Fuzz(fuzz::Arguments),
     /// Build the images of operator and announcer, and print where the archives are
     Images(images::Arguments),
     /// Write the custom resource definitions into the chart
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
         Task::Demo(arguments) => demo::run(&arguments),
         Task::Test(arguments) => test::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
+        Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::Images(arguments) => images::run(&arguments),
         Task::Crds(arguments) => crds::run(&arguments),
         Task::Lab(arguments) => lab::run(arguments),

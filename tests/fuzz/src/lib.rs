@@ -1,0 +1,30 @@
+//! What holds for arbitrary octets: the bodies of the fuzz targets, which `cargo test` replays over `corpus/`.
+//!
+//! `cargo xtask fuzz <target> --seconds N` looks for more. What it finds in passing stays in `target/fuzz/<target>`;
+//! what broke a promise is printed with its file, and belongs into `corpus/<target>` once the fault is mended.
+
+mod client;
+mod frames;
+/// Of foghorn-crds, alone: kube would come with it, and libFuzzer looks at the counters of all that is linked.
+#[path = "../../../crds/src/hardware_address.rs"]
+#[allow(unreachable_pub)]
+mod hardware_address;
+mod identities;
+mod messages;
+mod script;
+
+/// The body of a target: it panics if a promise is broken.
+pub type Body = fn(&[u8]);
+
+/// The targets by name, each the name of its folder in `corpus/` and of its file in `fuzz/fuzz_targets/`.
+pub const TARGETS: [(&str, Body); 4] = [
+    ("frames", frames::fuzz),
+    ("messages", messages::fuzz),
+    ("client", client::fuzz),
+    ("identities", identities::fuzz),
+];
+
+pub use client::fuzz as client;
+pub use frames::fuzz as frames;
+pub use identities::fuzz as identities;
+pub use messages::fuzz as messages;
