@@ -137,6 +137,8 @@ pub(crate) struct Exchange {
     pub(crate) xid: u32,
     /// When its first message was sent.
     pub(crate) started: Instant,
+    /// When a message with this xid was first sent.
+    pub(crate) asked: Instant,
     /// How often it was sent.
     pub(crate) sent: u32,
     /// When it is sent again or given up.

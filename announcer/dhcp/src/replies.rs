@@ -117,7 +117,7 @@ impl Client {
             | Phase::Rebinding { exchange, .. }
             | Phase::Rebooting { exchange, .. } => exchange.started,
             Phase::Selecting { exchange, .. } if self.config.rapid_commit && ack.rapid_commit => {
-                exchange.started
+                exchange.asked
             }
             Phase::Requesting { .. }
             | Phase::Idle

@@ -17,11 +17,17 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 impl Client {
     pub(crate) fn open(&mut self, now: Instant, backoff: Backoff) -> Exchange {
-        Exchange { xid: self.rng.random(), started: now, sent: 0, next: now, secs: 0, backoff }
+        Exchange { xid: self.rng.random(), started: now, asked: now, sent: 0, next: now, secs: 0, backoff }
     }
 
     pub(crate) fn discover(&mut self, now: Instant, mut exchange: Exchange) -> Phase {
         self.way.next(exchange.sent);
+        // A lease that is granted at once counts from the DISCOVER that asked for it; servers may have been deaf to those
+        // before for longer than a lease lasts.
+        if self.config.rapid_commit && exchange.sent > 0 {
+            exchange.xid = self.rng.random();
+            exchange.asked = now;
+        }
         let form = Form::Discover { requested: self.wish };
         self.send(now, &mut exchange, form, Destination::Broadcast);
         Phase::Selecting { exchange, best: None }

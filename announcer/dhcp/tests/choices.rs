@@ -79,6 +79,23 @@ fn b37_an_ack_to_a_discover_with_rapid_commit_is_a_lease_if_the_server_says_so_t
 }
 
 #[test]
+fn b37_a_lease_by_rapid_commit_counts_from_the_discover_that_it_answers() {
+    let config = ClientConfig { rapid_commit: true, ..ClientConfig::new(identity()) };
+    let mut harness = Harness::with(config, 1);
+    harness.input(Input::Start);
+    let first = harness.last_sent().xid;
+    // The server is away for longer than its leases last.
+    harness.run(seconds(3_000));
+    harness.next_timer();
+    let asked = harness.now;
+    harness.reply(&Reply::ack(600).with(80, &[]).xid(first));
+    assert_eq!(harness.client.state(), State::Selecting, "a lease of fifty minutes ago");
+    harness.advance(seconds(1));
+    harness.answer(&Reply::ack(600).with(80, &[]));
+    assert_eq!(harness.lease().expires_at, asked + seconds(600));
+}
+
+#[test]
 fn b37_an_offer_with_rapid_commit_is_a_plain_one_and_its_request_says_nothing_of_it() {
     let config = ClientConfig { rapid_commit: true, ..ClientConfig::new(identity()) };
     let mut harness = Harness::with(config, 1);

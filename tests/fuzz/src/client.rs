@@ -6,7 +6,7 @@ use arbitrary::{Arbitrary as _, Unstructured};
 use dhcproto::v4::DhcpOption;
 use foghorn_clock::Instant;
 use foghorn_dhcp::{
-    Client, ClientConfig, Input, Lease, Output, Rejection, Transmit, Verdict,
+    ClientConfig, Input, Lease, Output, Rejection, Transmit, Verdict,
     wire::{self, WireError},
 };
 use foghorn_sim::{messages::answer, witness::Witness};
@@ -43,9 +43,9 @@ impl Play {
             ..settings.choices.into()
         };
         let hardware_address = config.identity.hardware_address;
-        let client = Client::new(config, StdRng::seed_from_u64(settings.seed));
+        let witness = Witness::new(config, StdRng::seed_from_u64(settings.seed));
         let now = Instant::from_boot(Duration::from_secs(1_000_000));
-        Self { witness: Witness::new(client), hardware_address, now }
+        Self { witness, hardware_address, now }
     }
 
     fn step(&mut self, step: Step) {

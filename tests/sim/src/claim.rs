@@ -3,7 +3,7 @@
 use std::{net::Ipv4Addr, time::Duration};
 
 use foghorn_clock::Instant;
-use foghorn_dhcp::{Client, ClientConfig, Family, Identity, Input, Lease, Mode, Output, Owner};
+use foghorn_dhcp::{ClientConfig, Family, Identity, Input, Lease, Mode, Output, Owner};
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 
 use crate::{schedule::Habits, witness::Witness};
@@ -115,7 +115,7 @@ impl Claim {
             start_jitter: rng.random_range(Duration::ZERO..Duration::from_secs(1)),
             ..ClientConfig::new(self.identity.clone())
         };
-        let witness = Witness::new(Client::new(config, StdRng::seed_from_u64(rng.random())));
+        let witness = Witness::new(config, StdRng::seed_from_u64(rng.random()));
         let witness = self.witness.insert(witness);
         self.is_stopped = false;
         self.idle_since = Some(now);

@@ -126,7 +126,7 @@ impl Schedule {
             one_node,
             node_mac,
             finds_mode: !node_mac && rng.random(),
-            rapid_commit: false,
+            rapid_commit: rng.random(),
             confirm_takeover: rng.random(),
             offer_wait: if rng.random() {
                 between(&mut rng, SECOND / 10, 3 * SECOND)
