@@ -214,6 +214,9 @@ impl Engine {
         }
         if let Some(pace) = self.pace() {
             while let Some(name) = self.starts.next(now, &pace, &mut self.rng) {
+                if let Some(held) = self.held.get_mut(&name) {
+                    held.queued = false;
+                }
                 self.tell(now, &name, dhcp::Input::Start);
             }
         }
@@ -250,7 +253,7 @@ impl Engine {
     /// How many claims have an address that this node announces.
     #[must_use]
     pub fn announced(&self) -> usize {
-        self.held.values().filter(|held| held.announced.is_some()).count()
+        self.l2.as_ref().map_or(0, |l2| l2.announced().len())
     }
 
     fn pace(&self) -> Option<Pace> {

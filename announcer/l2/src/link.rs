@@ -261,7 +261,7 @@ impl L2 {
     }
 
     /// The addresses that are answered for, in order.
-    pub fn announced(&self) -> impl Iterator<Item = Ipv4Addr> {
+    pub fn announced(&self) -> impl ExactSizeIterator<Item = Ipv4Addr> {
         self.announced.keys().copied()
     }
 

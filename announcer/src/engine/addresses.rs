@@ -115,6 +115,8 @@ impl Engine {
     }
 
     pub(super) fn check(&mut self, now: Instant, name: &str, lease: &Lease) {
+        // The server has done its part: another exchange may begin while this address is probed.
+        self.starts.finish(name);
         if let Some(held) = self.held.get_mut(name) {
             held.granted = Some(lease.clone());
         }

@@ -78,7 +78,12 @@ impl Engine {
                 self.tell(now, name, dhcp::Input::Resume(lease));
             }
             Recalled::Address(address) => self.tell(now, name, dhcp::Input::Confirm(address)),
-            Recalled::Lease(..) | Recalled::Nothing => self.starts.push(now, name.to_owned()),
+            Recalled::Lease(..) | Recalled::Nothing => {
+                if let Some(held) = self.held.get_mut(name) {
+                    held.queued = true;
+                }
+                self.starts.push(now, name.to_owned());
+            }
         }
     }
 

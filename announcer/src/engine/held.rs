@@ -36,6 +36,8 @@ pub(super) struct Held {
     pub(super) outdated: bool,
     /// The transaction that a reply is awaited to, as the recipients of replies have it.
     pub(super) awaits: Option<u32>,
+    /// It waits for its turn to ask: nothing to tell yet.
+    pub(super) queued: bool,
     /// As the metrics count it.
     pub(super) counted: Counted,
     /// Whether the interface receives what is sent to the claim's hardware address.
@@ -102,6 +104,7 @@ impl Held {
             fault: None,
             outdated: false,
             awaits: None,
+            queued: false,
             counted: Counted::default(),
             joined: false,
             armed: None,

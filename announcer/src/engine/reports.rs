@@ -57,7 +57,8 @@ impl Engine {
         let Some(claim) = claim else { return };
         let facts = held.facts(now, &claim.metadata);
         let said = held.report.said.as_ref();
-        if said == Some(&facts) {
+        let waits = held.queued && !held.releasing && said.is_none();
+        if waits || said == Some(&facts) {
             return;
         }
         let news = match said {

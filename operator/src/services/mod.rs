@@ -138,8 +138,11 @@ impl State {
 
     /// The claims of the Service, and of others that had its name before.
     fn claims_of(&self, service: &Service) -> Vec<Arc<AddressClaim>> {
-        let key = memory::key(service);
-        self.ctx.claims.store().state_filter(|claim| claim::is_genuine(claim) && key_of(claim) == key)
+        let (namespace, name) = memory::key(service);
+        self.ctx.claims.store().state_filter(|claim| {
+            let of = &claim.spec.service_ref;
+            of.name == name && of.namespace == namespace && claim::is_genuine(claim)
+        })
     }
 
     /// The claim's very Service.
