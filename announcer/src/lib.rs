@@ -1,13 +1,14 @@
 //! Holds the addresses of one network plane on one node.
 //!
 //! Data flows one way: [`watch`] (API) and the packet socket → [`engine`] → frames, and [`report`]s to the API.
-//! [`run`] is the loop that carries them.
+//! [`port`] carries the frames, [`run`] is the loop around all.
 
 pub mod args;
 pub mod engine;
 pub mod interface;
 pub mod metrics;
 pub mod node;
+pub mod port;
 pub mod report;
 pub mod run;
 pub mod watch;

@@ -152,7 +152,8 @@ async fn write(
 }
 
 /// The claim with the status that is reported; `None` if the report comes too late for it.
-fn merged(mut claim: AddressClaim, report: &Report) -> Option<AddressClaim> {
+#[must_use]
+pub fn merged(mut claim: AddressClaim, report: &Report) -> Option<AddressClaim> {
     if claim.metadata.uid != report.uid {
         return None;
     }

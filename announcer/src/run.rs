@@ -11,9 +11,8 @@ use std::{
 use anyhow::Context;
 use foghorn_clock::Instant;
 use foghorn_crds::{AddressClaim, PlaneConfig, conditions::reasons};
-use foghorn_dhcp::frame::UdpChecksum;
-use foghorn_membership::{Election, Identity, Timings};
-use foghorn_netio::{Link, LinkMonitor, Netlink, NetlinkError, PacketSocket, SendError, SocketError, clock};
+use foghorn_membership::{Election, Epoch, Identity, Timings};
+use foghorn_netio::{Link, LinkMonitor, Netlink, NetlinkError, clock};
 use foghorn_shell::{
     api_clock::ApiClock,
     client,
@@ -27,14 +26,15 @@ use kube::Client;
 use prometheus_client::registry::Registry;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use tokio::{sync::watch, time::sleep};
-use tracing::{debug, error, info, warn};
+use tracing::{error, info, warn};
 
 use crate::{
     args::Args,
-    engine::{ApiTime, Engine, Input, Output},
+    engine::{ApiTime, Engine, Input},
     interface::Selector,
     metrics::Metrics,
     node::{self, InterfaceCondition},
+    port::Port,
     report::Reporter,
     watch::{self as api, ClaimNews},
 };
@@ -43,12 +43,6 @@ use crate::{
 const STALL: Duration = Duration::from_secs(10);
 /// The loop turns at least so often.
 const TURN: Duration = Duration::from_secs(1);
-/// Frames that waited longer in the socket are not answered: the process was stopped meanwhile.
-const STALE: Duration = Duration::from_millis(500);
-/// Frames that are taken in one turn, so that a storm does not keep the rest waiting.
-const FRAMES: usize = 64;
-/// Jumbo frames are not expected: ARP and DHCP fit in the smallest MTU of Ethernet.
-const FRAME_LENGTH: usize = 2048;
 /// Routes change without notice; where one decides on the interface it is looked at again.
 const ROUTE_CHECK: Duration = Duration::from_secs(10);
 
@@ -85,13 +79,11 @@ struct Announcer {
     health: Health,
     api_clock: ApiClock,
     condition: watch::Sender<Option<InterfaceCondition>>,
-    engine: Engine,
+    port: Port,
     claims: BTreeMap<String, Arc<AddressClaim>>,
     claims_complete: bool,
     config: Option<PlaneConfig>,
     links: Vec<Link>,
-    link: Option<Link>,
-    socket: Option<PacketSocket>,
     election: Option<Elected>,
 }
 
@@ -120,17 +112,15 @@ impl Announcer {
             args,
             client,
             rng,
+            port: Port::new(engine, metrics.clone()),
             metrics,
             health,
             api_clock,
             condition,
-            engine,
             claims: BTreeMap::new(),
             claims_complete: false,
             config: None,
             links: Vec::new(),
-            link: None,
-            socket: None,
             election: None,
         }
     }
@@ -141,14 +131,12 @@ impl Announcer {
         let mut links = follow_links(LinkMonitor::open()?);
         let mut configs = pin!(api::plane_config(self.client.clone(), &self.args.namespace));
         let mut claims = pin!(api::claims(self.client.clone(), &self.args.namespace));
-        let mut buffer = vec![0; FRAME_LENGTH];
         let mut route_checked = clock::now();
         loop {
             self.health.beat();
             self.act();
             self.report();
-            let now = clock::now();
-            let due = self.engine.poll_timeout().map_or(TURN, |(at, _)| (at - now).min(TURN));
+            let due = self.port.idle().map_or(TURN, |idle| idle.min(TURN));
             tokio::select! {
                 () = &mut stop => return self.leave().await,
                 news = election_news(&mut self.election) => match news {
@@ -159,9 +147,9 @@ impl Announcer {
                         anyhow::bail!("the election of the plane's owner has ended");
                     }
                 },
-                ready = readable(self.socket.as_ref()) => {
+                ready = self.port.readable() => {
                     if let Err(error) = ready { warn!(%error, "the packet socket failed"); }
-                    self.receive(&mut buffer);
+                    self.port.receive(permit(self.election.as_ref()));
                 }
                 news = links.changed() => {
                     news.context("interfaces are no longer followed")?;
@@ -179,13 +167,13 @@ impl Announcer {
                 route_checked = clock::now();
                 self.choose_link(&netlink).await;
             }
-            self.engine.handle_timeout(clock::now());
+            self.port.turn();
         }
     }
 
     /// Falls silent, then lets another node take over at once.
     async fn leave(mut self) -> anyhow::Result<()> {
-        self.engine.handle_input(clock::now(), Input::Tenure(None));
+        self.port.tell(Input::Tenure(None));
         self.act();
         if let Some(elected) = self.election.take() {
             elected.candidacy.leave().await.context("the Lease was not given up in order")?;
@@ -195,17 +183,10 @@ impl Announcer {
 
     /// Does all that the engine wants.
     fn act(&mut self) {
-        while let Some(output) = self.engine.poll_output() {
-            match output {
-                Output::Send { kind, frame } => self.send(kind, &frame),
-                Output::Join(mac) => self.membership(mac, PacketSocket::join_unicast),
-                Output::Leave(mac) => self.membership(mac, PacketSocket::leave_unicast),
-                Output::Report(report) => {
-                    if let Some(elected) = &mut self.election {
-                        elected.reporter.push(*report);
-                    }
-                }
-            }
+        self.port.act(permit(self.election.as_ref()));
+        let reports = self.port.reports();
+        if let Some(elected) = &mut self.election {
+            reports.into_iter().for_each(|report| elected.reporter.push(report));
         }
     }
 
@@ -214,61 +195,21 @@ impl Announcer {
         if let Some(elected) = &mut self.election {
             elected.reporter.start(&self.claims);
             let holds = elected.standing.borrow().holds(clock::now());
-            self.metrics.tenure(holds, self.engine.announced());
-        }
-    }
-
-    fn send(&self, kind: crate::engine::FrameKind, frame: &[u8]) {
-        let standing = self.election.as_ref().map(|elected| *elected.standing.borrow());
-        let permit = standing.zip(self.engine.epoch()).map_or(Instant::ZERO, |(s, epoch)| s.permit_in(epoch));
-        let Some(socket) = &self.socket else { return };
-        match socket.send_before(frame, permit) {
-            Ok(()) => self.metrics.sent(kind),
-            Err(SendError::Fenced { .. }) => self.metrics.fenced(),
-            Err(error) => debug!(%error, "frame not sent"),
-        }
-    }
-
-    fn membership(&self, mac: [u8; 6], change: impl Fn(&PacketSocket, [u8; 6]) -> Result<(), SocketError>) {
-        if let Some(Err(error)) = self.socket.as_ref().map(|socket| change(socket, mac)) {
-            warn!(%error, "what the interface receives for a claim cannot be changed");
-        }
-    }
-
-    fn receive(&mut self, buffer: &mut [u8]) {
-        for _ in 0..FRAMES {
-            let received = match self.socket.as_ref().map(|socket| socket.recv(buffer)) {
-                Some(Ok(Some(received))) => received,
-                Some(Ok(None)) | None => return,
-                Some(Err(error)) => {
-                    debug!(%error, "nothing received");
-                    return;
-                }
-            };
-            if received.age > STALE {
-                self.metrics.dropped("stale");
-                continue;
-            }
-            let Some(bytes) = buffer.get(..received.length) else { continue };
-            let udp_checksum =
-                if received.checksum_trusted { UdpChecksum::Ignore } else { UdpChecksum::Verify };
-            self.engine.handle_input(clock::now(), Input::Frame { bytes, udp_checksum });
-            self.act();
+            self.metrics.tenure(holds, self.port.engine().announced());
         }
     }
 
     fn take_claim(&mut self, news: ClaimNews) {
-        let now = clock::now();
         match news {
             ClaimNews::Present(claim) => {
                 if let Some(name) = claim.metadata.name.clone() {
                     self.claims.insert(name, claim.clone());
                 }
-                self.engine.handle_input(now, Input::Claim(claim));
+                self.port.tell(Input::Claim(claim));
             }
             ClaimNews::Gone(name) => {
                 self.claims.remove(&name);
-                self.engine.handle_input(now, Input::ClaimGone(&name));
+                self.port.tell(Input::ClaimGone(&name));
             }
             ClaimNews::Complete => {
                 self.claims_complete = true;
@@ -288,7 +229,7 @@ impl Announcer {
         if self.config.as_ref() != Some(&config) {
             info!(plane = config.plane, "the plane's configuration is in force");
         }
-        self.engine.handle_input(clock::now(), Input::Config(Box::new(config.clone())));
+        self.port.tell(Input::Config(Box::new(config.clone())));
         self.config = Some(config.clone());
         self.health.set("configuration", true, "");
         if elect_anew {
@@ -304,7 +245,7 @@ impl Announcer {
         let timings = Timings::new(lease.duration(), lease.renew_deadline(), lease.retry_period())
             .with_context(|| format!("the lease timings of plane {} cannot be used", config.plane))?;
         if let Some(before) = self.election.take() {
-            self.engine.handle_input(clock::now(), Input::Tenure(None));
+            self.port.tell(Input::Tenure(None));
             self.act();
             tokio::spawn(before.candidacy.leave());
         }
@@ -331,14 +272,14 @@ impl Announcer {
         let standing = *elected.standing.borrow_and_update();
         let now = clock::now();
         if let (Some(time), Some(measured)) = (self.api_clock.timestamp(now), self.api_clock.measured()) {
-            self.engine.handle_input(now, Input::ApiTime(ApiTime { at: now, time, measured }));
+            self.port.tell(Input::ApiTime(ApiTime { at: now, time, measured }));
         }
-        self.engine.handle_input(now, Input::Tenure(standing.holding.then_some(standing.epoch)));
+        self.port.tell(Input::Tenure(standing.holding.then_some(standing.epoch)));
     }
 
     /// Only a node that could do the work takes part: with the claims known and the interface in working order.
     fn set_eligible(&mut self) {
-        let eligible = self.claims_complete && self.link.is_some();
+        let eligible = self.claims_complete && self.port.link().is_some();
         if let Some(elected) = self.election.as_mut().filter(|elected| elected.eligible != eligible) {
             elected.eligible = eligible;
             elected.candidacy.set_eligible(eligible);
@@ -358,36 +299,16 @@ impl Announcer {
         };
         let chosen = selector.and_then(|selector| selector.choose(&self.links, route));
         let chosen = chosen.map_err(|fault| (fault.reason(), fault.to_string()));
-        let opened = chosen.and_then(|link| self.open(&link).map(|()| link));
+        let opened = chosen.and_then(|link| {
+            let attached = self.port.attach(&link);
+            attached.map_err(|error| (reasons::INTERFACE_DOWN, format!("{}: {error}", link.name)))?;
+            Ok(link)
+        });
         self.tell_condition(&opened);
-        let link = opened.ok();
-        if link.is_none() && self.link.is_some() {
-            self.engine.handle_input(clock::now(), Input::Link(None));
-            self.act();
-            self.socket = None;
+        if opened.is_err() {
+            self.port.detach();
         }
-        if link != self.link {
-            self.engine.handle_input(clock::now(), Input::Link(link.clone().map(Box::new)));
-            self.link = link;
-            self.set_eligible();
-        }
-    }
-
-    /// A packet socket on the interface; the one there is, if it is on that interface.
-    fn open(&mut self, link: &Link) -> Result<(), (&'static str, String)> {
-        if self.socket.as_ref().is_some_and(|socket| socket.interface() == link.index) {
-            return Ok(());
-        }
-        if self.socket.is_some() {
-            self.engine.handle_input(clock::now(), Input::Link(None));
-            self.act();
-            self.link = None;
-        }
-        self.socket = None;
-        let socket = PacketSocket::open(link.index)
-            .map_err(|error| (reasons::INTERFACE_DOWN, format!("{}: {error}", link.name)))?;
-        self.socket = Some(socket);
-        Ok(())
+        self.set_eligible();
     }
 
     fn tell_condition(&self, opened: &Result<Link, (&'static str, String)>) {
@@ -453,9 +374,7 @@ async fn election_news(election: &mut Option<Elected>) -> ElectionNews {
     }
 }
 
-async fn readable(socket: Option<&PacketSocket>) -> Result<(), SocketError> {
-    match socket {
-        Some(socket) => socket.readable().await,
-        None => pending().await,
-    }
+/// Until when frames may be sent in the name of an epoch.
+fn permit(elected: Option<&Elected>) -> impl Fn(Epoch) -> Instant {
+    move |epoch| elected.map_or(Instant::ZERO, |elected| elected.standing.borrow().permit_in(epoch))
 }

@@ -1,0 +1,164 @@
+//! The engine on the plane's interface: frames in, and what it wants done.
+
+use std::{future::pending, mem, time::Duration};
+
+use foghorn_clock::Instant;
+use foghorn_dhcp::frame::UdpChecksum;
+use foghorn_membership::Epoch;
+use foghorn_netio::{Link, PacketSocket, SendError, SocketError, clock};
+use tracing::{debug, warn};
+
+use crate::{
+    engine::{Engine, FrameKind, Input, Output, Report},
+    metrics::Metrics,
+};
+
+/// Frames that waited longer in the socket are not answered: the process was stopped meanwhile.
+const STALE: Duration = Duration::from_millis(500);
+/// Frames that are taken in one turn, so that a storm does not keep the rest waiting.
+const FRAMES: usize = 64;
+/// Jumbo frames are not expected: ARP and DHCP fit in the smallest MTU of Ethernet.
+const FRAME_LENGTH: usize = 2048;
+
+/// An engine, and the packet socket on its interface while there is one.
+///
+/// `permit` says until when frames may be sent in the name of an epoch; it is asked right before each of them.
+#[derive(Debug)]
+pub struct Port {
+    engine: Engine,
+    metrics: Metrics,
+    link: Option<Link>,
+    socket: Option<PacketSocket>,
+    reports: Vec<Report>,
+    buffer: Vec<u8>,
+}
+
+impl Port {
+    /// A port without an interface.
+    #[must_use]
+    pub fn new(engine: Engine, metrics: Metrics) -> Self {
+        Self { engine, metrics, link: None, socket: None, reports: Vec::new(), buffer: vec![0; FRAME_LENGTH] }
+    }
+
+    /// The engine.
+    #[must_use]
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// The interface that it is on.
+    #[must_use]
+    pub fn link(&self) -> Option<&Link> {
+        self.link.as_ref()
+    }
+
+    /// Tells the engine.
+    pub fn tell(&mut self, input: Input<'_>) {
+        self.engine.handle_input(clock::now(), input);
+    }
+
+    /// Lets the engine do what is due.
+    pub fn turn(&mut self) {
+        self.engine.handle_timeout(clock::now());
+    }
+
+    /// How long there is nothing to do, if no frame comes.
+    #[must_use]
+    pub fn idle(&self) -> Option<Duration> {
+        self.engine.poll_timeout().map(|(at, _)| at - clock::now())
+    }
+
+    /// Goes over to this interface, and leaves the one that it was on.
+    ///
+    /// # Errors
+    /// If no packet socket can be opened there; the port is without an interface then.
+    pub fn attach(&mut self, link: &Link) -> Result<(), SocketError> {
+        if self.link.as_ref() == Some(link) {
+            return Ok(());
+        }
+        if self.socket.as_ref().is_none_or(|socket| socket.interface() != link.index) {
+            self.detach();
+            self.socket = Some(PacketSocket::open(link.index)?);
+        }
+        self.tell(Input::Link(Some(Box::new(link.clone()))));
+        self.link = Some(link.clone());
+        Ok(())
+    }
+
+    /// Leaves the interface, in silence.
+    pub fn detach(&mut self) {
+        if self.link.take().is_some() {
+            self.tell(Input::Link(None));
+            self.act(|_| Instant::ZERO);
+        }
+        self.socket = None;
+    }
+
+    /// Does all that the engine wants, but for reports, which are kept.
+    pub fn act(&mut self, permit: impl Fn(Epoch) -> Instant) {
+        while let Some(output) = self.engine.poll_output() {
+            match output {
+                Output::Send { kind, frame } => self.send(kind, &frame, &permit),
+                Output::Join(mac) => self.membership(mac, PacketSocket::join_unicast),
+                Output::Leave(mac) => self.membership(mac, PacketSocket::leave_unicast),
+                Output::Report(report) => self.reports.push(*report),
+            }
+        }
+    }
+
+    /// The reports since the last call.
+    #[must_use]
+    pub fn reports(&mut self) -> Vec<Report> {
+        mem::take(&mut self.reports)
+    }
+
+    /// Waits for a frame. Pending while there is no interface.
+    ///
+    /// # Errors
+    /// If the socket has failed.
+    pub async fn readable(&self) -> Result<(), SocketError> {
+        match &self.socket {
+            Some(socket) => socket.readable().await,
+            None => pending().await,
+        }
+    }
+
+    /// Takes the frames that are there, and does what follows from each.
+    pub fn receive(&mut self, permit: impl Fn(Epoch) -> Instant) {
+        for _ in 0..FRAMES {
+            let received = match self.socket.as_ref().map(|socket| socket.recv(&mut self.buffer)) {
+                Some(Ok(Some(received))) => received,
+                Some(Ok(None)) | None => return,
+                Some(Err(error)) => {
+                    debug!(%error, "nothing received");
+                    return;
+                }
+            };
+            if received.age > STALE {
+                self.metrics.dropped("stale");
+                continue;
+            }
+            let Some(bytes) = self.buffer.get(..received.length) else { continue };
+            let udp_checksum =
+                if received.checksum_trusted { UdpChecksum::Ignore } else { UdpChecksum::Verify };
+            self.engine.handle_input(clock::now(), Input::Frame { bytes, udp_checksum });
+            self.act(&permit);
+        }
+    }
+
+    fn send(&self, kind: FrameKind, frame: &[u8], permit: impl Fn(Epoch) -> Instant) {
+        let permit = self.engine.epoch().map_or(Instant::ZERO, permit);
+        let Some(socket) = &self.socket else { return };
+        match socket.send_before(frame, permit) {
+            Ok(()) => self.metrics.sent(kind),
+            Err(SendError::Fenced { .. }) => self.metrics.fenced(),
+            Err(error) => debug!(%error, "frame not sent"),
+        }
+    }
+
+    fn membership(&self, mac: [u8; 6], change: impl Fn(&PacketSocket, [u8; 6]) -> Result<(), SocketError>) {
+        if let Some(Err(error)) = self.socket.as_ref().map(|socket| change(socket, mac)) {
+            warn!(%error, "what the interface receives for a claim cannot be changed");
+        }
+    }
+}
