@@ -62,10 +62,12 @@ pub(crate) fn remove(name: &str) -> Result<()> {
     Ok(())
 }
 
+/// Those of the hosts that any lab may have, and of those that have a folder.
 fn namespaces(name: &str) -> Vec<String> {
+    let dir = state_dir(name);
     let is_ours = |file: &String| {
         let host = file.strip_prefix(name).and_then(|rest| rest.strip_prefix('-'));
-        host.is_some_and(topology::is_host_name)
+        host.is_some_and(|host| topology::is_host_name(host) || dir.join(host).is_dir())
     };
     entries(Path::new(NETNS)).into_iter().filter(is_ours).collect()
 }

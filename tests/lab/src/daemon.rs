@@ -13,7 +13,7 @@ use crate::{
 
 /// A process of a host, found by its pid file `<name>.pid`; it writes to `<name>.log`.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Daemon<'a> {
+pub struct Daemon<'a> {
     host: &'a Host,
     name: &'a str,
 }
@@ -22,11 +22,15 @@ pub(crate) struct Daemon<'a> {
 const BECOME: &str = r#"echo $$ > "$1" && echo $$ > "$0.new" && mv "$0.new" "$0" && shift && exec "$@""#;
 
 impl<'a> Daemon<'a> {
-    pub(crate) fn new(host: &'a Host, name: &'a str) -> Self {
+    /// A process of that name on a host.
+    #[must_use]
+    pub fn new(host: &'a Host, name: &'a str) -> Self {
         Self { host, name }
     }
 
-    pub(crate) fn log_file(&self) -> PathBuf {
+    /// What it writes to.
+    #[must_use]
+    pub fn log_file(&self) -> PathBuf {
         self.host.dir().join(format!("{}.log", self.name))
     }
 
@@ -35,7 +39,10 @@ impl<'a> Daemon<'a> {
     }
 
     /// Starts it on its host with a clean environment, ending an earlier one.
-    pub(crate) fn start<S: AsRef<str>>(&self, argv: &[S]) -> Result<()> {
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn start<S: AsRef<str>>(&self, argv: &[S]) -> Result<()> {
         self.stop()?;
         let log = fs::File::options().create(true).append(true).open(self.log_file());
         let log = log.map_err(Error::io(format!("opening {}", self.log_file().display())))?;
@@ -55,13 +62,17 @@ impl<'a> Daemon<'a> {
     }
 
     /// Its process id while it runs. A process that only has the number of an earlier one is not it: ours are in the host's cgroup.
-    pub(crate) fn pid(&self) -> Option<i32> {
+    #[must_use]
+    pub fn pid(&self) -> Option<i32> {
         let pid = fs::read_to_string(self.pid_file()).ok()?.trim().parse().ok()?;
         self.host.cgroup().pids().contains(&pid).then_some(pid)
     }
 
     /// An error with the end of its log if it does not run.
-    pub(crate) fn check(&self) -> Result<i32> {
+    ///
+    /// # Errors
+    /// [`Error::Daemon`].
+    pub fn check(&self) -> Result<i32> {
         self.pid().ok_or_else(|| Error::Daemon {
             host: self.host.name().to_owned(),
             process: self.name.to_owned(),
@@ -71,7 +82,10 @@ impl<'a> Daemon<'a> {
     }
 
     /// Ends it: by SIGTERM, after three seconds by SIGKILL. One that does not run is ended already.
-    pub(crate) fn stop(&self) -> Result<()> {
+    ///
+    /// # Errors
+    /// If it does not end.
+    pub fn stop(&self) -> Result<()> {
         let end = |signal, within| {
             let Some(pid) = self.pid() else { return Ok(()) };
             if let Some(pid) = Pid::from_raw(pid) {
@@ -90,7 +104,10 @@ impl<'a> Daemon<'a> {
     }
 
     /// Ends it at once, as a crash would.
-    pub(crate) fn kill(&self) -> Result<()> {
+    ///
+    /// # Errors
+    /// If it does not end.
+    pub fn kill(&self) -> Result<()> {
         if let Some(pid) = self.pid().and_then(Pid::from_raw) {
             let _gone = kill_process(pid, Signal::KILL);
         }
@@ -98,7 +115,8 @@ impl<'a> Daemon<'a> {
     }
 
     /// Its name, from which pid and log file have theirs.
-    pub(crate) fn names_of(host: &Host) -> Vec<String> {
+    #[must_use]
+    pub fn names_of(host: &Host) -> Vec<String> {
         let files = command::entries(host.dir());
         files.iter().filter_map(|file| file.strip_suffix(".log")).map(str::to_owned).collect()
     }

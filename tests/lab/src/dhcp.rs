@@ -70,7 +70,9 @@ pub struct DhcpServer {
 }
 
 impl DhcpServer {
-    pub(crate) fn new(host: Host, network: Network) -> Self {
+    /// The server of a network on that host, whose `eth0` is on it.
+    #[must_use]
+    pub fn new(host: Host, network: Network) -> Self {
         Self { host, network }
     }
 

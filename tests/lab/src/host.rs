@@ -30,8 +30,20 @@ pub struct Host {
 }
 
 impl Host {
-    pub(crate) fn new(lab: &str, lab_dir: &Path, name: &str) -> Self {
+    /// A host of that name in a lab with that folder; see [`Self::create`].
+    #[must_use]
+    pub fn new(lab: &str, lab_dir: &Path, name: &str) -> Self {
         Self { lab: lab.to_owned(), name: name.to_owned(), dir: lab_dir.join(name) }
+    }
+
+    /// Makes its folder, its cgroup and its network namespace. [`Lab::down`](crate::Lab::down) removes them.
+    ///
+    /// # Errors
+    /// If one of them cannot be made, or is there already.
+    pub fn create(&self) -> Result<()> {
+        command::create_dir(&self.dir)?;
+        self.cgroup().create()?;
+        command::run(&mut command::command(&["ip", "netns", "add", &self.namespace()])).map(drop)
     }
 
     /// The name within the lab, e.g. `w1`.
@@ -104,8 +116,20 @@ impl Host {
         }))
     }
 
-    /// Sets a kernel parameter of the host's network, e.g. `ipv4/ip_forward`.
-    pub(crate) fn sysctl(&self, settings: Vec<(&'static str, &'static str)>) -> Result<()> {
+    /// Runs `ip` in the host's namespace, with a command on each line.
+    ///
+    /// # Errors
+    /// [`Error::Command`] with what it wrote.
+    pub fn ip(&self, batch: &str) -> Result<()> {
+        let ip = ["ip", "-n", &self.namespace(), "-batch", "-"];
+        command::run_with_input(&mut command::command(&ip), batch).map(drop)
+    }
+
+    /// Sets kernel parameters of the host's network, e.g. `ipv4/ip_forward`.
+    ///
+    /// # Errors
+    /// If there is no such parameter.
+    pub fn sysctl(&self, settings: Vec<(&'static str, &'static str)>) -> Result<()> {
         let write = move || {
             settings
                 .iter()

@@ -30,13 +30,14 @@ pub mod topology;
 mod wire;
 
 pub use clean::leftovers;
+pub use daemon::Daemon;
 pub use dhcp::{DhcpConfig, DhcpServer, Lease};
 pub use error::{Error, Result};
 pub use host::Host;
 pub use http::{Metrics, fetch};
 pub use images::{Architecture, IMAGE_VALUES, Image, build_image, build_images, build_lab_images};
 pub use lab::{Config, Lab, state_dir};
-pub use packages::install_missing as install_missing_packages;
+pub use packages::{install, install_missing as install_missing_packages};
 pub use poll::until;
 pub use probe::{Probe, ProbeReport};
 pub use process::{cpu_time, resident};

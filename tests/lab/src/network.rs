@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::{
-    command::{command, create_dir, run, run_with_input},
+    command::{command, run},
     error::{Error, Result},
     host::Host,
     lab::Lab,
@@ -15,14 +15,7 @@ pub(crate) fn create(lab: &Lab) -> Result<()> {
     let switch = lab.switch();
     let specs = lab.specs();
     let hosts: Vec<_> = specs.iter().map(|spec| lab.named(&spec.name)).collect();
-    let mut batch = String::new();
-    for host in hosts.iter().chain([&switch]) {
-        create_dir(host.dir())?;
-        host.cgroup().create()?;
-        line(&mut batch, &format!("netns add {}", host.namespace()));
-    }
-    ip(&["ip"], &batch)?;
-
+    hosts.iter().chain([&switch]).try_for_each(Host::create)?;
     switch.sysctl(vec![("ipv6/conf/default/disable_ipv6", "1"), ("ipv6/conf/all/disable_ipv6", "1")])?;
     let mut batch = String::new();
     for network in Network::ALL {
@@ -38,7 +31,7 @@ pub(crate) fn create(lab: &Lab) -> Result<()> {
             line(&mut batch, &format!("link set {port} master {bridge} up"));
         }
     }
-    ip(&["ip", "-n", &switch.namespace()], &batch)?;
+    switch.ip(&batch)?;
     specs.iter().zip(&hosts).try_for_each(|(spec, host)| configure(spec, host, &specs))
 }
 
@@ -68,7 +61,7 @@ fn configure(spec: &HostSpec, host: &Host, all: &[HostSpec]) -> Result<()> {
             }
         }
     }
-    ip(&["ip", "-n", &host.namespace()], &batch)
+    host.ip(&batch)
 }
 
 /// Connects or disconnects a cable at the switch: the host sees no carrier.
@@ -86,11 +79,6 @@ pub(crate) fn unplugged(lab: &Lab) -> Result<Vec<String>> {
     let links = lab.switch().exec(&["ip", "-brief", "link", "show", "type", "veth"])?;
     let down = links.lines().filter(|line| line.split_whitespace().nth(1) == Some("DOWN"));
     Ok(down.filter_map(|line| line.split('@').next()).map(str::to_owned).collect())
-}
-
-fn ip(words: &[&str], batch: &str) -> Result<()> {
-    let words: Vec<_> = words.iter().chain(&["-batch", "-"]).copied().collect();
-    run_with_input(&mut command(&words), batch).map(drop)
 }
 
 /// The network namespaces of a lab, those of a crashed run included.
