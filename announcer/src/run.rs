@@ -337,7 +337,7 @@ impl Announcer {
 
 /// The interfaces as they change, followed by a task of its own: a reading that is given up half-way, as often as
 /// frames come in, would never end. The sender is gone when they can no longer be followed.
-fn follow_links(mut monitor: LinkMonitor) -> watch::Receiver<Vec<Link>> {
+pub fn follow_links(mut monitor: LinkMonitor) -> watch::Receiver<Vec<Link>> {
     let (sender, links) = watch::channel(Vec::new());
     tokio::spawn(async move {
         loop {

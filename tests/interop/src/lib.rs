@@ -1,0 +1,18 @@
+//! The announcer's engine on a real wire, with the DHCP servers that people have.
+//!
+//! A [`World`] is an Ethernet segment of network namespaces. In it a [`Node`] runs the engine on a packet socket, as
+//! the announcer does but without Kubernetes: the test gives the claims, and the [`Store`] keeps what is reported of
+//! them. A [`Server`] is one of those that Debian has.
+
+mod node;
+mod packages;
+mod plane;
+mod server;
+mod store;
+mod world;
+
+pub use node::Node;
+pub use plane::{claim, config, identity};
+pub use server::{Dnsmasq, IscDhcpd, Kea, Scope, Server, Udhcpd};
+pub use store::Store;
+pub use world::{World, address};

@@ -1,0 +1,121 @@
+//! A node: the engine on a packet socket, in a thread that lives in a host's network namespace.
+
+use std::{fs::File, sync::Mutex, thread::JoinHandle, time::Duration};
+
+use foghorn_announcer::{
+    engine::{ApiTime, Engine, Input},
+    interface::Selector,
+    metrics::Metrics,
+    port::Port,
+    run::follow_links,
+};
+use foghorn_clock::Instant;
+use foghorn_crds::PlaneConfig;
+use foghorn_lab::Host;
+use foghorn_membership::Epoch;
+use foghorn_netio::{LinkMonitor, clock};
+use k8s_openapi::jiff::Timestamp;
+use rand::{SeedableRng, rngs::StdRng};
+use tokio::{sync::oneshot, time::sleep};
+use tracing::Level;
+
+use crate::store::{Claims, Store};
+
+/// The loop turns at least so often.
+const TURN: Duration = Duration::from_secs(1);
+
+/// A node that owns the plane. It falls silent when it is dropped, as one that crashes does: nothing is released.
+#[derive(Debug)]
+pub struct Node {
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<foghorn_lab::Result<()>>>,
+}
+
+impl Node {
+    /// Starts a node on a host. A later `tenure` is that of a node which takes the plane over.
+    #[must_use]
+    pub fn start(host: &Host, config: PlaneConfig, store: &Store, tenure: u32) -> Self {
+        let (stop, stopped) = oneshot::channel();
+        let (name, store) = (host.name().to_owned(), store.clone());
+        let log = File::create(host.dir().join("node.log")).unwrap();
+        let work = move || {
+            let log = tracing_subscriber::fmt().with_writer(Mutex::new(log)).with_ansi(false);
+            let _log = tracing::subscriber::set_default(log.with_max_level(Level::DEBUG).finish());
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(run(&name, config, store, tenure, stopped));
+        };
+        Self { stop: Some(stop), thread: Some(host.inside(work).unwrap()) }
+    }
+
+    /// Stops it, and waits until it is silent.
+    pub fn stop(self) {}
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // It is gone if it has panicked, which its join says.
+        let _gone = self.stop.take().map(|stop| stop.send(()));
+        let ended = self.thread.take().map(JoinHandle::join);
+        if !std::thread::panicking() {
+            ended.unwrap().expect("the node's thread ran until it was stopped").unwrap();
+        }
+    }
+}
+
+async fn run(name: &str, config: PlaneConfig, store: Store, tenure: u32, mut stop: oneshot::Receiver<()>) {
+    let metrics = Metrics::default();
+    let mut port = Port::new(Engine::new(name, StdRng::from_os_rng(), metrics.clone()), metrics);
+    let selector = Selector::new(&config.interface).unwrap();
+    port.tell(Input::Config(Box::new(config)));
+    let now = clock::now();
+    port.tell(Input::ApiTime(ApiTime { at: now, time: Timestamp::now(), measured: now }));
+    port.tell(Input::Tenure(Some(Epoch { created: 1, transitions: tenure })));
+    let permit = |_| Instant::NEVER;
+    let mut links = follow_links(LinkMonitor::open().unwrap());
+    let (mut stored, mut told) = (store.follow(), Claims::new());
+    stored.mark_changed();
+    loop {
+        port.act(permit);
+        port.reports().into_iter().for_each(|report| store.write(report));
+        let idle = port.idle().map_or(TURN, |idle| idle.min(TURN));
+        tokio::select! {
+            _ = &mut stop => {
+                port.tell(Input::Tenure(None));
+                port.act(|_| Instant::ZERO);
+                return;
+            }
+            ready = port.readable() => {
+                ready.unwrap();
+                port.receive(permit);
+            }
+            news = links.changed() => {
+                news.unwrap();
+                let links = links.borrow_and_update().clone();
+                match selector.choose(&links, None) {
+                    Ok(link) => port.attach(&link).unwrap(),
+                    Err(fault) => {
+                        tracing::warn!(%fault, "interface not ready");
+                        port.detach();
+                    }
+                }
+            }
+            news = stored.changed() => {
+                news.unwrap();
+                let claims = stored.borrow_and_update().claims.clone();
+                tell_changes(&mut port, &told, &claims);
+                told = claims;
+            }
+            () = sleep(idle) => {}
+        }
+        port.turn();
+    }
+}
+
+fn tell_changes(port: &mut Port, before: &Claims, now: &Claims) {
+    for gone in before.keys().filter(|name| !now.contains_key(*name)) {
+        port.tell(Input::ClaimGone(gone));
+    }
+    for (_, claim) in now.iter().filter(|(name, claim)| before.get(*name) != Some(claim)) {
+        port.tell(Input::Claim(claim.clone()));
+    }
+}

@@ -1,0 +1,52 @@
+//! dnsmasq: OpenWrt, libvirt, many routers.
+
+use std::path::PathBuf;
+
+use foghorn_lab::{DhcpConfig, DhcpServer, Host, Lease, Result, topology::Network};
+
+use super::{Scope, Server};
+
+/// dnsmasq, as in the lab.
+#[derive(Debug)]
+pub struct Dnsmasq(DhcpServer);
+
+impl Server for Dnsmasq {
+    const NAME: &'static str = "dnsmasq";
+
+    fn on(host: Host) -> Self {
+        Self(DhcpServer::new(host, Network::Public))
+    }
+
+    fn host(&self) -> &Host {
+        self.0.host()
+    }
+
+    fn lease_file(&self) -> PathBuf {
+        self.0.lease_file()
+    }
+
+    fn start(&self, scope: &Scope) -> Result<()> {
+        let Scope { renew, rebind, .. } = scope;
+        let hosts = scope.reservations.iter().map(|(mac, address)| format!("{mac},{address}"));
+        self.0.configure(&DhcpConfig {
+            range: scope.addresses(),
+            lease_seconds: scope.lease,
+            authoritative: true,
+            hosts: hosts.collect(),
+            lines: vec![
+                format!("dhcp-option=option:T1,{renew}"),
+                format!("dhcp-option=option:T2,{rebind}"),
+                "dhcp-option-force=12,anything".to_owned(),
+            ],
+            ..DhcpConfig::of(Network::Public)
+        })
+    }
+
+    fn stop(&self) -> Result<()> {
+        self.0.stop()
+    }
+
+    fn records(&self) -> Result<Vec<Lease>> {
+        self.0.leases()
+    }
+}

@@ -1,0 +1,98 @@
+//! ISC dhcpd.
+
+use std::path::PathBuf;
+
+use foghorn_lab::{Daemon, Host, Lease, Result};
+use k8s_openapi::jiff::{civil::DateTime, tz::TimeZone};
+
+use super::{Scope, Server, malformed, read, serve, write};
+
+/// `dhcpd` of ISC.
+#[derive(Debug)]
+pub struct IscDhcpd(Host);
+
+impl Server for IscDhcpd {
+    const NAME: &'static str = "dhcpd";
+
+    fn on(host: Host) -> Self {
+        Self(host)
+    }
+
+    fn host(&self) -> &Host {
+        &self.0
+    }
+
+    fn lease_file(&self) -> PathBuf {
+        self.0.dir().join("dhcpd.leases")
+    }
+
+    fn start(&self, scope: &Scope) -> Result<()> {
+        let config = self.0.dir().join("dhcpd.conf");
+        write(&config, &text(scope))?;
+        // It does not start without one.
+        write(&self.lease_file(), &read(&self.lease_file())?)?;
+        let [config, leases] = [config, self.lease_file()].map(|path| path.display().to_string());
+        let argv = ["dhcpd", "-4", "-f", "-d", "--no-pid", "-cf", &config, "-lf", &leases, "eth0"];
+        serve(&self.0, Self::NAME, &argv)
+    }
+
+    fn stop(&self) -> Result<()> {
+        Daemon::new(&self.0, Self::NAME).stop()
+    }
+
+    /// The last record of each address counts.
+    fn records(&self) -> Result<Vec<Lease>> {
+        let text = read(&self.lease_file())?;
+        let mut records: Vec<Lease> = Vec::new();
+        for block in text.split("\nlease ").skip(1) {
+            let record = lease(block).ok_or_else(|| malformed("a lease of dhcpd", block))?;
+            records.retain(|earlier| earlier.address != record.address);
+            records.push(record);
+        }
+        Ok(records)
+    }
+}
+
+fn text(scope: &Scope) -> String {
+    let (first, last) = scope.addresses();
+    let Scope { lease, renew, rebind, .. } = scope;
+    let reservation = |(number, (mac, address)): (usize, &(String, _))| {
+        format!("host h{number} {{ hardware ethernet {mac}; fixed-address {address}; }}\n")
+    };
+    let reservations: String = scope.reservations.iter().enumerate().map(reservation).collect();
+    format!(
+        "authoritative;
+ddns-update-style none;
+ping-check false;
+db-time-format default;
+default-lease-time {lease};
+min-lease-time {lease};
+max-lease-time {lease};
+option dhcp-renewal-time {renew};
+option dhcp-rebinding-time {rebind};
+option routers 203.0.113.1;
+option host-name \"anything\";
+subnet 198.51.100.0 netmask 255.255.255.0 {{ }}
+subnet 203.0.113.0 netmask 255.255.255.0 {{ range {first} {last}; }}
+{reservations}"
+    )
+}
+
+/// A lease as dhcpd writes it, from its address on; the times are UTC.
+fn lease(block: &str) -> Option<Lease> {
+    let value = |key: &str| {
+        let statement = block.lines().find_map(|line| line.trim().strip_prefix(key))?;
+        Some(statement.trim().trim_end_matches(';').trim_matches('"').to_owned())
+    };
+    let ends = value("ends ")?;
+    let (_weekday, time) = ends.split_once(' ')?;
+    let time = DateTime::strptime("%Y/%m/%d %H:%M:%S", time).ok()?.to_zoned(TimeZone::UTC).ok()?.timestamp();
+    let active = value("binding state ")? == "active";
+    Some(Lease {
+        expiry: if active { u64::try_from(time.as_second()).ok()? } else { 0 },
+        mac: value("hardware ethernet ").unwrap_or_default(),
+        address: block.split_whitespace().next()?.parse().ok()?,
+        host_name: value("client-hostname "),
+        client_id: value("uid "),
+    })
+}

@@ -1,0 +1,182 @@
+//! An Ethernet segment with hosts on it, each a network namespace.
+
+use std::{
+    fs,
+    net::Ipv4Addr,
+    path::Path,
+    process,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use foghorn_crds::{AddressClaimStatus, PlaneConfig};
+use foghorn_lab::{Host, Lab, Wire, state_dir, until};
+
+use crate::{Node, Server, Store, packages};
+
+/// What the names of all worlds begin with; then come the process that made it, and its number there.
+const PREFIX: &str = "fi";
+/// Made and ended one after the other: there is one list of namespaces.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// The address of the segment, 203.0.113.0/24, with this last octet.
+#[must_use]
+pub const fn address(last: u8) -> Ipv4Addr {
+    Ipv4Addr::new(203, 0, 113, last)
+}
+
+/// A segment with a switch in its middle, and the claims of a plane on it. With its end all of it is gone; if that is
+/// a failed test's, what was seen and said is printed first.
+#[derive(Debug)]
+pub struct World {
+    name: String,
+    switch: Host,
+    /// The client, 203.0.113.200.
+    pub client: Host,
+    /// All ARP and DHCP frames on the switch.
+    pub wire: Wire,
+    /// The claims.
+    pub store: Store,
+}
+
+impl World {
+    /// A segment with nobody but the client on it.
+    #[must_use]
+    pub fn new() -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(1);
+        packages::install();
+        let turn = one_at_a_time();
+        end_crashed();
+        let name = format!("{PREFIX}-{}-{}", process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+        let switch = Host::new(&name, &state_dir(&name), "switch");
+        switch.create().unwrap();
+        silence(&switch);
+        switch.ip("link add br0 type bridge mcast_snooping 0\nlink set br0 up\n").unwrap();
+        drop(turn);
+        let client = host_on(&switch, &name, "client", 200);
+        let wire = Wire::start(&switch, "br0", "arp or port 67 or port 68").unwrap();
+        Self { name, switch, client, wire, store: Store::default() }
+    }
+
+    /// A new host with its `eth0` on the segment; its name has at most 15 letters.
+    #[must_use]
+    pub fn host(&self, name: &str, last: u8) -> Host {
+        host_on(&self.switch, &self.name, name, last)
+    }
+
+    /// A server on a new host that serves the scope.
+    #[must_use]
+    pub fn server<S: Server>(&self, name: &str, last: u8, scope: &crate::Scope) -> S {
+        let server = S::on(self.host(name, last));
+        server.start(scope).unwrap();
+        server
+    }
+
+    /// A node on a new host. `w1` has 203.0.113.11.
+    #[must_use]
+    pub fn node(&self, number: u8, config: PlaneConfig) -> Node {
+        let host = self.host(&format!("w{number}"), 10 + number);
+        Node::start(&host, config, &self.store, number.into())
+    }
+
+    /// Waits until the status of a claim is such, and gives what `look` found in it.
+    pub fn until<T>(
+        &self,
+        what: &str,
+        claim: &str,
+        seconds: u64,
+        look: impl Fn(&AddressClaimStatus) -> Option<T>,
+    ) -> T {
+        let found = until(what, Duration::from_secs(seconds), || Ok(look(&self.store.status(claim))));
+        found.unwrap_or_else(|error| panic!("{error}: {:#?}", self.store.status(claim)))
+    }
+
+    /// Waits until a claim has an address that is announced, and gives it.
+    pub fn address(&self, claim: &str, seconds: u64) -> Ipv4Addr {
+        self.until("an address", claim, seconds, |status| status.address)
+    }
+
+    /// The hardware addresses that answer for an address.
+    #[must_use]
+    pub fn who_has(&self, address: Ipv4Addr) -> Vec<String> {
+        self.client.who_has("eth0", address).unwrap().into_iter().collect()
+    }
+
+    fn tell(&self) {
+        println!("--- reported\n{}--- on the wire\n{}", self.store.told(), self.wire.lines().join("\n"));
+        for host in files(&state_dir(&self.name)) {
+            for log in files(&host).iter().filter(|file| file.extension().is_some_and(|end| end == "log")) {
+                println!("--- {}\n{}", log.display(), fs::read_to_string(log).unwrap_or_default());
+            }
+        }
+    }
+}
+
+impl Default for World {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        let _turn = one_at_a_time();
+        if thread::panicking() {
+            self.tell();
+        }
+        match Lab::down(&self.name) {
+            Err(error) if !thread::panicking() => panic!("{error}"),
+            _ => {}
+        }
+    }
+}
+
+fn host_on(switch: &Host, world: &str, name: &str, last: u8) -> Host {
+    let _turn = one_at_a_time();
+    let host = Host::new(world, &state_dir(world), name);
+    host.create().unwrap();
+    silence(&host);
+    let namespace = host.namespace();
+    let cable = format!("link add {name} type veth peer name eth0 address {} netns {namespace}", mac(last));
+    switch.ip(&format!("{cable}\nlink set {name} master br0 up\n")).unwrap();
+    let up = "link set lo up\nlink set eth0 up\n";
+    host.ip(&format!("{up}addr add {}/24 dev eth0\n", address(last))).unwrap();
+    host
+}
+
+/// The hardware address of the host with this last octet.
+fn mac(last: u8) -> String {
+    format!("02:0f:09:00:00:{last:02x}")
+}
+
+/// No IPv6: nothing is on the wire but what the test is about.
+fn silence(host: &Host) {
+    let off = ["ipv6/conf/all/disable_ipv6", "ipv6/conf/default/disable_ipv6"];
+    host.sysctl(off.map(|key| (key, "1")).to_vec()).unwrap();
+}
+
+/// Ends the worlds of processes that are no more.
+fn end_crashed() {
+    for world in files(state_dir("").as_path()) {
+        let name = world.file_name().unwrap().to_string_lossy().into_owned();
+        let process = name.strip_prefix(PREFIX).and_then(|rest| rest.strip_prefix('-'));
+        let process = process.and_then(|rest| rest.split_once('-')).map(|(process, _)| process);
+        if process.is_some_and(|process| !Path::new("/proc").join(process).exists()) {
+            Lab::down(&name).unwrap();
+        }
+    }
+}
+
+fn files(folder: &Path) -> Vec<std::path::PathBuf> {
+    let mut files: Vec<_> = fs::read_dir(folder).into_iter().flatten().flatten().map(|e| e.path()).collect();
+    files.sort();
+    files
+}
+
+fn one_at_a_time() -> MutexGuard<'static, ()> {
+    ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
+}
