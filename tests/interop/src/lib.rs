@@ -13,6 +13,6 @@ mod world;
 
 pub use node::Node;
 pub use plane::{claim, config, identity};
-pub use server::{Dnsmasq, IscDhcpd, Kea, Scope, Server, Udhcpd};
+pub use server::{Dnsmasq, IscDhcpd, Kea, Refuses, Scope, Server, Udhcpd, relay};
 pub use store::Store;
 pub use world::{World, address};

@@ -45,14 +45,25 @@ impl Scope {
     }
 }
 
+/// Whom a server refuses what it does not know. With the others it is silent, and their lease runs out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refuses {
+    /// Everybody.
+    All,
+    /// Those that come with a remembered address (INIT-REBOOT).
+    Rebooting,
+    /// Nobody.
+    None,
+}
+
 /// A DHCP server on the `eth0` of a host. It tells its clients the router 203.0.113.1 and, as many do, a host name that
 /// is not the client's.
 pub trait Server: Sized {
     /// What it is called, for the tests of this server alone.
     const NAME: &'static str;
 
-    /// Whether it says no to a client that renews what it does not know. One that does not lets it run out.
-    const REFUSES_RENEWALS: bool = true;
+    /// Whom it refuses a lease of its network that it knows nothing of.
+    const REFUSES: Refuses;
 
     /// The server of that host; it does not run yet.
     fn on(host: Host) -> Self;
@@ -125,6 +136,14 @@ fn serve(host: &Host, name: &str, argv: &[&str]) -> Result<()> {
         let packet = host.exec(&["ss", "-Hln0"])?;
         Ok((udp + &packet).contains("eth0").then_some(()))
     })
+}
+
+/// Starts a relay on a router, between the segment and a server elsewhere.
+///
+/// # Errors
+/// If it does not start.
+pub fn relay(router: &Host, server: &str) -> Result<()> {
+    serve(router, "dhcrelay", &["dhcrelay", "-4", "-d", "--no-pid", "-id", "eth0", "-iu", "eth1", server])
 }
 
 fn read(path: &std::path::Path) -> Result<String> {

@@ -52,9 +52,7 @@ impl World {
         let turn = one_at_a_time();
         end_crashed();
         let name = format!("{PREFIX}-{}-{}", process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
-        let switch = Host::new(&name, &state_dir(&name), "switch");
-        switch.create().unwrap();
-        silence(&switch);
+        let switch = new_host(&name, "switch");
         switch.ip("link add br0 type bridge mcast_snooping 0\nlink set br0 up\n").unwrap();
         drop(turn);
         let client = host_on(&switch, &name, "client", 200);
@@ -66,6 +64,25 @@ impl World {
     #[must_use]
     pub fn host(&self, name: &str, last: u8) -> Host {
         host_on(&self.switch, &self.name, name, last)
+    }
+
+    /// A router, 203.0.113.1, and behind it a new host with the address 198.51.100.2.
+    #[must_use]
+    pub fn router(&self, far: &str) -> (Host, Host) {
+        let router = self.host("router", 1);
+        let _turn = one_at_a_time();
+        let far = new_host(&self.name, far);
+        let (inside, up) = (far.namespace(), "link set lo up\nlink set eth0 up\n");
+        router.sysctl(vec![("ipv4/ip_forward", "1")]).unwrap();
+        router
+            .ip(&format!(
+                "link add eth1 type veth peer name eth0 netns {inside}\nlink set eth1 up\n\
+                 addr add 198.51.100.1/24 dev eth1\n"
+            ))
+            .unwrap();
+        far.ip(&format!("{up}addr add 198.51.100.2/24 dev eth0\nroute add default via 198.51.100.1\n"))
+            .unwrap();
+        (router, far)
     }
 
     /// A server on a new host that serves the scope.
@@ -137,9 +154,7 @@ impl Drop for World {
 
 fn host_on(switch: &Host, world: &str, name: &str, last: u8) -> Host {
     let _turn = one_at_a_time();
-    let host = Host::new(world, &state_dir(world), name);
-    host.create().unwrap();
-    silence(&host);
+    let host = new_host(world, name);
     let namespace = host.namespace();
     let cable = format!("link add {name} type veth peer name eth0 address {} netns {namespace}", mac(last));
     switch.ip(&format!("{cable}\nlink set {name} master br0 up\n")).unwrap();
@@ -148,15 +163,18 @@ fn host_on(switch: &Host, world: &str, name: &str, last: u8) -> Host {
     host
 }
 
+/// A host without a cable. No IPv6: nothing is on the wire but what the test is about.
+fn new_host(world: &str, name: &str) -> Host {
+    let host = Host::new(world, &state_dir(world), name);
+    host.create().unwrap();
+    let off = ["ipv6/conf/all/disable_ipv6", "ipv6/conf/default/disable_ipv6"];
+    host.sysctl(off.map(|key| (key, "1")).to_vec()).unwrap();
+    host
+}
+
 /// The hardware address of the host with this last octet.
 fn mac(last: u8) -> String {
     format!("02:0f:09:00:00:{last:02x}")
-}
-
-/// No IPv6: nothing is on the wire but what the test is about.
-fn silence(host: &Host) {
-    let off = ["ipv6/conf/all/disable_ipv6", "ipv6/conf/default/disable_ipv6"];
-    host.sysctl(off.map(|key| (key, "1")).to_vec()).unwrap();
 }
 
 /// Ends the worlds of processes that are no more.

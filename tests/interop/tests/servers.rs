@@ -1,21 +1,38 @@
 //! What Foghorn's clients and each DHCP server have to say to each other.
 
-use std::time::Duration;
+use std::{net::Ipv4Addr, time::Duration};
 
-use foghorn_interop::{Dnsmasq, IscDhcpd, Kea, Scope, Server, Udhcpd, World, claim, config, identity};
+use foghorn_crds::conditions::reasons;
+use foghorn_interop::{
+    Dnsmasq, IscDhcpd, Kea, Refuses, Scope, Server, Udhcpd, World, address, claim, config, identity, relay,
+};
 use foghorn_lab::until;
 
-/// One test of each behaviour for each server.
-macro_rules! with_each_server {
-    ($($behaviour:ident),+ $(,)?) => {
-        mod dnsmasq { $(#[test] fn $behaviour() { super::$behaviour::<super::Dnsmasq>(); })+ }
-        mod kea { $(#[test] fn $behaviour() { super::$behaviour::<super::Kea>(); })+ }
-        mod isc_dhcpd { $(#[test] fn $behaviour() { super::$behaviour::<super::IscDhcpd>(); })+ }
-        mod busybox_udhcpd { $(#[test] fn $behaviour() { super::$behaviour::<super::Udhcpd>(); })+ }
+/// One test of each behaviour for each of these servers.
+macro_rules! with_each {
+    ($servers:tt: $($behaviour:ident),+ $(,)?) => { $(with_each!(@ $behaviour $servers);)+ };
+    (@ $behaviour:ident { $($name:ident: $server:ident),+ }) => {
+        mod $behaviour { $(#[test] fn $name() { super::$behaviour::<super::$server>(); })+ }
     };
 }
 
-with_each_server!(a_lease_is_acquired_renewed_by_unicast_and_given_back,);
+with_each!(
+    { dnsmasq: Dnsmasq, kea: Kea, isc_dhcpd: IscDhcpd, busybox_udhcpd: Udhcpd }:
+    a_lease_is_acquired_renewed_by_unicast_and_given_back,
+    another_node_goes_on_with_the_lease,
+    another_server_with_the_same_leases_extends_one_when_the_first_is_gone,
+    after_a_change_of_range_a_claim_moves_to_a_new_address,
+    a_node_that_takes_over_a_forgotten_lease_gets_another_address,
+    an_address_is_reserved_by_hardware_address,
+    two_claims_have_two_leases,
+    a_lease_that_came_through_a_relay_is_renewed_through_the_router,
+);
+
+// udhcpd asks by ARP before it gives an address away, and learns that it is in use.
+with_each!(
+    { dnsmasq: Dnsmasq, kea: Kea, isc_dhcpd: IscDhcpd }:
+    a_renewal_of_an_address_that_is_leased_to_another_by_now_is_refused,
+);
 
 fn a_lease_is_acquired_renewed_by_unicast_and_given_back<S: Server>() {
     let world = World::new();
@@ -45,6 +62,155 @@ fn a_lease_is_acquired_renewed_by_unicast_and_given_back<S: Server>() {
     })
     .unwrap();
     assert_eq!(world.who_has(leased), Vec::<String>::new());
+}
+
+fn another_node_goes_on_with_the_lease<S: Server>() {
+    let world = World::new();
+    let server: S = world.server("server", 2, &Scope::default());
+    let first = world.node(1, config());
+    world.store.put(claim("web"));
+    let leased = world.address("web", 10);
+    first.stop();
+    assert_eq!(world.who_has(leased), Vec::<String>::new());
+
+    world.wire.clear();
+    let _second = world.node(2, config());
+    let confirmation = world.wire.wait_for(&["0.0.0.0.68 > 255.255.255.255.67", "Request"], SOON).unwrap();
+    assert!(confirmation.contains(&format!("Requested-IP (50), length 4: {leased}")), "{confirmation}");
+    assert!(!confirmation.contains("Server-ID (54), length"), "{confirmation}");
+    world.wire.wait_for(&["203.0.113.2.67 >", "ACK"], SOON).unwrap();
+    world.until("the second node holds it", "web", 10, |status| {
+        (status.holder.as_deref()? == "w2").then_some(())
+    });
+    assert_eq!(world.store.status("web").address, Some(leased));
+    assert_eq!(world.who_has(leased), ["02:0f:09:00:00:0c"]);
+    assert_eq!(server.leases().unwrap().len(), 1);
+
+    let renewal = [&format!("{leased}.68 > 203.0.113.2.67") as &str, "Request"];
+    world.wire.wait_for(&renewal, SOON).unwrap();
+    assert_eq!(world.wire.with(&["Discover"]), Vec::<String>::new());
+}
+
+fn another_server_with_the_same_leases_extends_one_when_the_first_is_gone<S: Server>() {
+    let world = World::new();
+    let first: S = world.server("server", 2, &Scope::default());
+    let second = S::on(world.host("another", 3));
+    let _node = world.node(1, config());
+    world.store.put(claim("web"));
+    let leased = world.address("web", 10);
+    first.leases().unwrap();
+    first.stop().unwrap();
+    second.inherit(&first).unwrap();
+    second.start(&Scope::default()).unwrap();
+
+    let rebinding = [&format!("{leased}.68 > 255.255.255.255.67") as &str, "Request"];
+    world.wire.wait_for(&rebinding, SOON).unwrap();
+    world.until("the lease is the second server's", "web", 10, |status| {
+        (status.lease.as_ref()?.server == address(3)).then_some(())
+    });
+    assert_eq!(world.store.status("web").address, Some(leased));
+    assert_eq!(world.who_has(leased), [NODE_MAC]);
+    assert_eq!(second.leases().unwrap().len(), 1);
+}
+
+fn after_a_change_of_range_a_claim_moves_to_a_new_address<S: Server>() {
+    let world = World::new();
+    let server: S = world.server("server", 2, &Scope::default());
+    let _node = world.node(1, config());
+    world.store.put(claim("web"));
+    let before = world.address("web", 10);
+    server.stop().unwrap();
+    server.forget().unwrap();
+    server.start(&Scope { range: (80, 89), ..Scope::default() }).unwrap();
+
+    let after = world.until("a new address", "web", 60, |status| status.address.filter(|new| *new != before));
+    assert!((80..90).contains(&after.octets()[3]), "{after}");
+    assert_eq!(world.who_has(before), Vec::<String>::new());
+    assert_eq!(world.who_has(after), [NODE_MAC]);
+    assert_eq!(!world.wire.with(&["NACK"]).is_empty(), S::REFUSES == Refuses::All);
+}
+
+fn a_node_that_takes_over_a_forgotten_lease_gets_another_address<S: Server>() {
+    let world = World::new();
+    let server: S = world.server("server", 2, &Scope::default());
+    let first = world.node(1, config());
+    world.store.put(claim("web"));
+    let before = world.address("web", 10);
+    first.stop();
+    server.stop().unwrap();
+    server.forget().unwrap();
+    server.start(&Scope { range: (80, 89), ..Scope::default() }).unwrap();
+
+    let _second = world.node(2, config());
+    let after = world.until("a new address", "web", 60, |status| status.address.filter(|new| *new != before));
+    assert_eq!(!world.wire.with(&["NACK"]).is_empty(), S::REFUSES != Refuses::None);
+    assert!((80..90).contains(&after.octets()[3]), "{after}");
+    assert_eq!(world.who_has(before), Vec::<String>::new());
+    assert_eq!(world.who_has(after), ["02:0f:09:00:00:0c"]);
+}
+
+fn a_renewal_of_an_address_that_is_leased_to_another_by_now_is_refused<S: Server>() {
+    let world = World::new();
+    let server: S = world.server("server", 2, &Scope::default());
+    let _node = world.node(1, config());
+    world.store.put(claim("web"));
+    let before = world.address("web", 10);
+    server.stop().unwrap();
+    server.forget().unwrap();
+    server.start(&Scope::default()).unwrap();
+    let udhcpc = ["busybox", "udhcpc", "-f", "-q", "-n", "-i", "eth0", "-s", "/bin/true", "-r"];
+    world.client.exec(&[&udhcpc[..], &[&before.to_string()]].concat()).unwrap();
+    assert_eq!(server.leases().unwrap()[0].address, before);
+
+    let after = world.until("a new address", "web", 30, |status| status.address.filter(|new| *new != before));
+    assert_eq!(world.wire.with(&["NACK"]).len(), 1);
+    assert_eq!(world.who_has(before), Vec::<String>::new());
+    assert_eq!(world.who_has(after), [NODE_MAC]);
+    let told = world.store.reports("web");
+    let refused = told.iter().flat_map(|status| &status.conditions).any(|c| c.reason == reasons::DHCP_NAK);
+    assert!(refused, "the claim says why: {told:#?}");
+}
+
+fn an_address_is_reserved_by_hardware_address<S: Server>() {
+    let world = World::new();
+    let reservations = vec![(hardware_address("web"), address(70))];
+    let _server: S = world.server("server", 2, &Scope { reservations, ..Scope::default() });
+    let _node = world.node(1, config());
+    world.store.put(claim("other"));
+    world.store.put(claim("web"));
+    assert_eq!(world.address("web", 10), address(70));
+    assert_ne!(world.address("other", 10), address(70));
+}
+
+fn two_claims_have_two_leases<S: Server>() {
+    let world = World::new();
+    let server: S = world.server("server", 2, &Scope::default());
+    let _node = world.node(1, config());
+    world.store.put(claim("web"));
+    world.store.put(claim("api"));
+    let addresses = [world.address("web", 10), world.address("api", 10)];
+    assert_ne!(addresses[0], addresses[1]);
+    assert_eq!(server.leases().unwrap().len(), 2);
+}
+
+fn a_lease_that_came_through_a_relay_is_renewed_through_the_router<S: Server>() {
+    let world = World::new();
+    let (router, far) = world.router("server");
+    let server = S::on(far);
+    server.start(&Scope::default()).unwrap();
+    relay(&router, "198.51.100.2").unwrap();
+    let _node = world.node(1, config());
+    world.store.put(claim("web"));
+    let leased = world.address("web", 10);
+    assert_eq!(world.store.status("web").lease.unwrap().server, "198.51.100.2".parse::<Ipv4Addr>().unwrap());
+
+    let renewal = world.wire.wait_for(&[&format!("{leased}.68 > 198.51.100.2.67"), "Request"], SOON).unwrap();
+    assert!(renewal.contains("> 02:0f:09:00:00:01"), "by way of the router: {renewal}");
+    // udhcpd answers by way of the relay, which has forwarded a copy of the renewal.
+    world.wire.wait_for(&[&format!("> {leased}.68"), "ACK", &format!("Client-IP {leased}")], SOON).unwrap();
+    world.store.delete("web");
+    world.wire.wait_for(&[&format!("{leased}.68 > 198.51.100.2.67"), "Release"], SOON).unwrap();
+    until("the lease is gone", SOON, || Ok(server.leases()?.is_empty().then_some(()))).unwrap();
 }
 
 const SOON: Duration = Duration::from_secs(20);

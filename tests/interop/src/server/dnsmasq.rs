@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use foghorn_lab::{DhcpConfig, DhcpServer, Host, Lease, Result, topology::Network};
 
-use super::{Scope, Server};
+use super::{Refuses, Scope, Server};
 
 /// dnsmasq, as in the lab.
 #[derive(Debug)]
@@ -12,6 +12,7 @@ pub struct Dnsmasq(DhcpServer);
 
 impl Server for Dnsmasq {
     const NAME: &'static str = "dnsmasq";
+    const REFUSES: Refuses = Refuses::All;
 
     fn on(host: Host) -> Self {
         Self(DhcpServer::new(host, Network::Public))

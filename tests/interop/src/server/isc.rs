@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use foghorn_lab::{Daemon, Host, Lease, Result};
 use k8s_openapi::jiff::{civil::DateTime, tz::TimeZone};
 
-use super::{Scope, Server, malformed, read, serve, write};
+use super::{Refuses, Scope, Server, malformed, read, serve, write};
 
 /// `dhcpd` of ISC.
 #[derive(Debug)]
@@ -13,6 +13,7 @@ pub struct IscDhcpd(Host);
 
 impl Server for IscDhcpd {
     const NAME: &'static str = "dhcpd";
+    const REFUSES: Refuses = Refuses::None;
 
     fn on(host: Host) -> Self {
         Self(host)

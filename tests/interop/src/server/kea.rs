@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use foghorn_lab::{Daemon, Host, Lease, Result};
 
-use super::{Scope, Server, malformed, read, serve, write};
+use super::{Refuses, Scope, Server, malformed, read, serve, write};
 
 /// `kea-dhcp4`.
 #[derive(Debug)]
@@ -12,6 +12,7 @@ pub struct Kea(Host);
 
 impl Server for Kea {
     const NAME: &'static str = "kea";
+    const REFUSES: Refuses = Refuses::Rebooting;
 
     fn on(host: Host) -> Self {
         Self(host)

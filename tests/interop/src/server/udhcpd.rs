@@ -5,7 +5,7 @@ use std::{net::Ipv4Addr, path::PathBuf, time::Duration};
 use foghorn_lab::{Daemon, Host, Lease, Result, until};
 use k8s_openapi::jiff::Timestamp;
 
-use super::{Scope, Server, malformed, serve, write};
+use super::{Refuses, Scope, Server, malformed, serve, write};
 
 /// `udhcpd`.
 #[derive(Debug)]
@@ -13,8 +13,7 @@ pub struct Udhcpd(Host);
 
 impl Server for Udhcpd {
     const NAME: &'static str = "udhcpd";
-
-    const REFUSES_RENEWALS: bool = false;
+    const REFUSES: Refuses = Refuses::Rebooting;
 
     fn on(host: Host) -> Self {
         Self(host)
