@@ -102,8 +102,8 @@ pub enum SendError {
 
 /// A packet socket on one interface.
 ///
-/// It gives ARP and UDP to port 68 (see [`filter`]), as they were on the wire before any other part of the kernel saw
-/// them, those to others included; never what this computer has sent itself.
+/// It gives ARP and UDP to port 68 (see [`filter`]), or all if it was opened so: frames as they were on the wire before
+/// any other part of the kernel saw them, those to others included; never what this computer has sent itself.
 #[derive(Debug)]
 pub struct PacketSocket {
     socket: AsyncFd<Socket>,
@@ -117,10 +117,22 @@ impl PacketSocket {
     /// [`SocketError::NotPermitted`] without `CAP_NET_RAW`, [`SocketError::Gone`] without such an interface. That the
     /// interface is down is what the first [`PacketSocket::recv`] says.
     pub fn open(interface: u32) -> Result<Self, SocketError> {
+        Self::open_with(interface, &filter::PROGRAM.map(SockFilter::from))
+    }
+
+    /// Opens a socket that gives every frame, for what stands in the wire and hands on.
+    ///
+    /// # Errors
+    /// As [`PacketSocket::open`].
+    pub fn open_to_all(interface: u32) -> Result<Self, SocketError> {
+        Self::open_with(interface, &[filter::ALL].map(SockFilter::from))
+    }
+
+    fn open_with(interface: u32, filter: &[SockFilter]) -> Result<Self, SocketError> {
         let open = || {
             // Without a protocol the socket receives nothing until it is bound, and then has its filter.
             let socket = Socket::new(Domain::PACKET, Type::RAW.nonblocking(), None)?;
-            socket.attach_filter(&filter::PROGRAM.map(SockFilter::from))?;
+            socket.attach_filter(filter)?;
             sys::switch_on(&socket, libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING)?;
             sys::switch_on(&socket, libc::SOL_PACKET, libc::PACKET_AUXDATA)?;
             sys::switch_on(&socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS)?;
