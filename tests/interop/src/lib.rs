@@ -7,12 +7,15 @@
 mod node;
 mod packages;
 mod plane;
+mod repeater;
+pub mod rules;
 mod server;
 mod store;
 mod world;
 
 pub use node::Node;
 pub use plane::{claim, config, identity};
+pub use repeater::{Repeater, Rule};
 pub use server::{Dnsmasq, IscDhcpd, Kea, Refuses, Scope, Server, Udhcpd, relay};
 pub use store::Store;
-pub use world::{World, address};
+pub use world::{World, address, mac};

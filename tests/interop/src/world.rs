@@ -16,7 +16,7 @@ use std::{
 use foghorn_crds::{AddressClaimStatus, PlaneConfig};
 use foghorn_lab::{Host, Lab, Wire, state_dir, until};
 
-use crate::{Node, Server, Store, packages};
+use crate::{Node, Repeater, Rule, Server, Store, packages, repeater};
 
 /// What the names of all worlds begin with; then come the process that made it, and its number there.
 const PREFIX: &str = "fi";
@@ -41,6 +41,7 @@ pub struct World {
     pub wire: Wire,
     /// The claims.
     pub store: Store,
+    tenures: AtomicU32,
 }
 
 impl World {
@@ -57,13 +58,36 @@ impl World {
         drop(turn);
         let client = host_on(&switch, &name, "client", 200);
         let wire = Wire::start(&switch, "br0", "arp or port 67 or port 68").unwrap();
-        Self { name, switch, client, wire, store: Store::default() }
+        Self { name, switch, client, wire, store: Store::default(), tenures: AtomicU32::new(1) }
+    }
+
+    /// The switch: `br0`, with a port for each host that has its name.
+    #[must_use]
+    pub fn switch(&self) -> &Host {
+        &self.switch
     }
 
     /// A new host with its `eth0` on the segment; its name has at most 15 letters.
     #[must_use]
     pub fn host(&self, name: &str, last: u8) -> Host {
         host_on(&self.switch, &self.name, name, last)
+    }
+
+    /// A new host as [`Self::host`] makes it, with a repeater in its cable.
+    #[must_use]
+    pub fn host_behind(&self, name: &str, last: u8, rule: impl Rule) -> (Host, Repeater) {
+        let turn = one_at_a_time();
+        let [inside, outside] = repeater::PORTS;
+        let in_between = new_host(&self.name, &format!("{name}-cable"));
+        let host = new_host(&self.name, name);
+        connect(&self.switch, name, &in_between, &format!("name {outside}"));
+        self.switch.ip(&format!("link set {name} master br0\n")).unwrap();
+        connect(&in_between, inside, &host, &eth0(last));
+        in_between.ip(&format!("link set {outside} up\n")).unwrap();
+        set_up(&host, last);
+        drop(turn);
+        let repeater = Repeater::start(&in_between, rule);
+        (host, repeater)
     }
 
     /// A router, 203.0.113.1, and behind it a new host with the address 198.51.100.2.
@@ -96,8 +120,13 @@ impl World {
     /// A node on a new host. `w1` has 203.0.113.11.
     #[must_use]
     pub fn node(&self, number: u8, config: PlaneConfig) -> Node {
-        let host = self.host(&format!("w{number}"), 10 + number);
-        Node::start(&host, config, &self.store, number.into())
+        self.node_on(&self.host(&format!("w{number}"), 10 + number), config)
+    }
+
+    /// A node on a host that is there. It takes the plane over from the one before.
+    #[must_use]
+    pub fn node_on(&self, host: &Host, config: PlaneConfig) -> Node {
+        Node::start(host, config, &self.store, self.tenures.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Waits until the status of a claim is such, and gives what `look` found in it.
@@ -155,12 +184,25 @@ impl Drop for World {
 fn host_on(switch: &Host, world: &str, name: &str, last: u8) -> Host {
     let _turn = one_at_a_time();
     let host = new_host(world, name);
-    let namespace = host.namespace();
-    let cable = format!("link add {name} type veth peer name eth0 address {} netns {namespace}", mac(last));
-    switch.ip(&format!("{cable}\nlink set {name} master br0 up\n")).unwrap();
+    connect(switch, name, &host, &eth0(last));
+    switch.ip(&format!("link set {name} master br0\n")).unwrap();
+    set_up(&host, last);
+    host
+}
+
+/// A cable from one host to another.
+fn connect(from: &Host, interface: &str, to: &Host, end: &str) {
+    let cable = format!("link add {interface} type veth peer {end} netns {}", to.namespace());
+    from.ip(&format!("{cable}\nlink set {interface} up\n")).unwrap();
+}
+
+fn eth0(last: u8) -> String {
+    format!("name eth0 address {}", mac_text(last))
+}
+
+fn set_up(host: &Host, last: u8) {
     let up = "link set lo up\nlink set eth0 up\n";
     host.ip(&format!("{up}addr add {}/24 dev eth0\n", address(last))).unwrap();
-    host
 }
 
 /// A host without a cable. No IPv6: nothing is on the wire but what the test is about.
@@ -173,8 +215,13 @@ fn new_host(world: &str, name: &str) -> Host {
 }
 
 /// The hardware address of the host with this last octet.
-fn mac(last: u8) -> String {
-    format!("02:0f:09:00:00:{last:02x}")
+#[must_use]
+pub const fn mac(last: u8) -> [u8; 6] {
+    [0x02, 0x0f, 0x09, 0, 0, last]
+}
+
+fn mac_text(last: u8) -> String {
+    mac(last).map(|octet| format!("{octet:02x}")).join(":")
 }
 
 /// Ends the worlds of processes that are no more.
