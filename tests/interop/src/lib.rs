@@ -14,8 +14,8 @@ mod store;
 mod world;
 
 pub use node::Node;
-pub use plane::{claim, config, identity};
+pub use plane::{claim, config, virtual_mac};
 pub use repeater::{Repeater, Rule};
 pub use server::{Dnsmasq, IscDhcpd, Kea, Refuses, Scope, Server, Udhcpd, relay};
 pub use store::Store;
-pub use world::{World, address, mac};
+pub use world::{SOON, W1, W2, World, address, mac};

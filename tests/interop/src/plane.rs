@@ -2,7 +2,7 @@
 
 use foghorn_crds::{
     AddressClaim, AddressClaimSpec, AddressFamily, AddressSource, AnnounceSpec, DhcpRequest, DhcpSpec,
-    InterfaceSelector, LeaseSpec, PlaneConfig, ServiceReference,
+    InterfaceSelector, LeaseSpec, PlaneConfig, ServiceReference, hardware_address,
 };
 use foghorn_dhcp::{Family, Identity, Owner};
 
@@ -50,8 +50,7 @@ pub fn claim(service: &str) -> AddressClaim {
 }
 
 /// Who the server takes the Service for.
-#[must_use]
-pub fn identity(service: &str) -> Identity {
+fn identity(service: &str) -> Identity {
     Identity::derive(&Owner {
         cluster: CLUSTER,
         plane: PLANE,
@@ -59,4 +58,10 @@ pub fn identity(service: &str) -> Identity {
         service,
         family: Family::V4,
     })
+}
+
+/// The Service's own hardware address, as people write it.
+#[must_use]
+pub fn virtual_mac(service: &str) -> String {
+    hardware_address::format(identity(service).hardware_address)
 }

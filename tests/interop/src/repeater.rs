@@ -23,6 +23,7 @@ impl<F: FnMut(Toward, &[u8]) -> Vec<Vec<u8>> + Send + 'static> Rule for F {}
 /// A repeater; it ends when it is dropped.
 #[derive(Debug)]
 pub struct Repeater {
+    host: Host,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<foghorn_lab::Result<()>>>,
 }
@@ -37,7 +38,17 @@ impl Repeater {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(repeat(rule, stopped));
         };
-        Self { stop: Some(stop), thread: Some(host.inside(work).unwrap()) }
+        Self { host: host.clone(), stop: Some(stop), thread: Some(host.inside(work).unwrap()) }
+    }
+
+    /// The host loses its carrier.
+    pub fn unplug(&self) {
+        self.host.ip("link set inside down\n").unwrap();
+    }
+
+    /// The host has a carrier again.
+    pub fn plug(&self) {
+        self.host.ip("link set inside up\n").unwrap();
     }
 }
 

@@ -1,6 +1,12 @@
 //! What switches, access points and hypervisors do to frames.
 
-use std::net::Ipv4Addr;
+use std::{
+    net::Ipv4Addr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use crate::repeater::{Rule, Toward, dhcp, message_type};
 
@@ -19,12 +25,14 @@ pub fn only_own(mac: [u8; 6]) -> impl Rule {
     }
 }
 
-/// The first frame with a foreign source shuts the port for good: port security with one address.
-pub fn shut_on_foreign_source(mac: [u8; 6]) -> impl Rule {
-    let mut shut = false;
+/// Port security with one address: with the first frame from a foreign source the port is shut, and nothing goes through
+/// until it is opened again.
+pub fn shut_on_foreign_source(mac: [u8; 6], shut: Arc<AtomicBool>) -> impl Rule {
     move |toward, frame| {
-        shut |= toward == Toward::Network && frame[6..12] != mac;
-        if shut { Vec::new() } else { vec![frame.to_vec()] }
+        if toward == Toward::Network && frame[6..12] != mac {
+            shut.store(true, Ordering::Relaxed);
+        }
+        if shut.load(Ordering::Relaxed) { Vec::new() } else { vec![frame.to_vec()] }
     }
 }
 

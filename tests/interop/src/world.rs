@@ -20,6 +20,13 @@ use crate::{Node, Repeater, Rule, Server, Store, packages, repeater};
 
 /// What the names of all worlds begin with; then come the process that made it, and its number there.
 const PREFIX: &str = "fi";
+/// How long to wait for what comes soon.
+pub const SOON: Duration = Duration::from_secs(20);
+/// The hardware address of the host `w1`, 203.0.113.11.
+pub const W1: &str = "02:0f:09:00:00:0b";
+/// The hardware address of the host `w2`, 203.0.113.12.
+pub const W2: &str = "02:0f:09:00:00:0c";
+
 /// Made and ended one after the other: there is one list of namespaces.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
@@ -90,6 +97,20 @@ impl World {
         (host, repeater)
     }
 
+    /// A new host whose `eth0` is a macvlan on the network card of another: it receives what is sent to its own hardware
+    /// address and nothing that is sent to others.
+    #[must_use]
+    pub fn host_on_macvlan(&self, name: &str, last: u8) -> Host {
+        let card = self.host(&format!("{name}-card"), last + 100);
+        let _turn = one_at_a_time();
+        let host = new_host(&self.name, name);
+        let macvlan =
+            format!("link add link eth0 name own address {} type macvlan mode bridge", mac_text(last));
+        card.ip(&format!("{macvlan}\nlink set own netns {} name eth0\n", host.namespace())).unwrap();
+        set_up(&host, last);
+        host
+    }
+
     /// A router, 203.0.113.1, and behind it a new host with the address 198.51.100.2.
     #[must_use]
     pub fn router(&self, far: &str) -> (Host, Host) {
@@ -144,6 +165,20 @@ impl World {
     /// Waits until a claim has an address that is announced, and gives it.
     pub fn address(&self, claim: &str, seconds: u64) -> Ipv4Addr {
         self.until("an address", claim, seconds, |status| status.address)
+    }
+
+    /// Waits until the lease of a claim has a later end.
+    pub fn renewed(&self, claim: &str) {
+        let end =
+            |status: &AddressClaimStatus| status.lease.as_ref().and_then(|lease| lease.expires_at.clone());
+        let first = end(&self.store.status(claim));
+        self.until("a renewal", claim, 20, |status| (end(status) > first).then_some(()));
+    }
+
+    /// The reason of the condition of a claim.
+    #[must_use]
+    pub fn reason(&self, claim: &str) -> String {
+        self.store.status(claim).conditions.first().map(|c| c.reason.clone()).unwrap_or_default()
     }
 
     /// The hardware addresses that answer for an address.

@@ -1,9 +1,11 @@
 //! What goes wrong in the field: servers that are away, hosts that take addresses, cables that lose frames.
 
-use std::{net::UdpSocket, time::Duration};
+use std::net::UdpSocket;
 
 use foghorn_crds::{ClaimState, conditions::reasons};
-use foghorn_interop::{Dnsmasq, Kea, Scope, Server, World, address, claim, config, identity, rules};
+use foghorn_interop::{
+    Dnsmasq, Kea, SOON, Scope, Server, W1, World, address, claim, config, rules, virtual_mac,
+};
 use foghorn_lab::{Daemon, until};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
@@ -22,7 +24,7 @@ fn an_address_is_silent_from_the_second_on_in_which_its_lease_ends_and_comes_bac
     world.until("the address is lost", "web", 40, |status| status.address.is_none().then_some(()));
     let late = Timestamp::now().duration_since(expiry);
     assert!(late < SignedDuration::from_secs(1), "told {late:#} after the end");
-    assert_eq!(reason(&world, "web"), reasons::LEASE_EXPIRED);
+    assert_eq!(world.reason("web"), reasons::LEASE_EXPIRED);
     until("it was asked for after the end", SOON, || {
         let asked = last_seen(&world, &format!("who-has {leased}"));
         Ok((asked > expiry + SignedDuration::from_secs(3)).then_some(()))
@@ -36,7 +38,7 @@ fn an_address_is_silent_from_the_second_on_in_which_its_lease_ends_and_comes_bac
 
     server.start(&Scope::default()).unwrap();
     assert_eq!(world.address("web", 70), leased);
-    assert_eq!(world.who_has(leased), [NODE]);
+    assert_eq!(world.who_has(leased), [W1]);
 }
 
 #[test]
@@ -52,7 +54,7 @@ fn an_address_that_the_server_replaces_at_a_renewal_is_withdrawn_and_the_new_one
     let after = world.until("a new address", "web", 20, |status| status.address.filter(|new| *new != before));
     assert_eq!(after, address(77));
     assert_eq!(world.who_has(before), Vec::<String>::new());
-    assert_eq!(world.who_has(after), [NODE]);
+    assert_eq!(world.who_has(after), [W1]);
     assert_eq!(world.wire.with(&["Decline"]), Vec::<String>::new());
 }
 
@@ -66,7 +68,7 @@ fn an_address_that_another_host_takes_is_defended_once_and_then_left_to_it() {
     let foreign = world.host("foreign", 66);
     // The announcements at the start would look like a defence.
     until("the last announcement", SOON, || {
-        Ok((world.wire.with(&[&format!("{leased} is-at {NODE}")]).len() >= 5).then_some(()))
+        Ok((world.wire.with(&[&format!("{leased} is-at {W1}")]).len() >= 5).then_some(()))
     })
     .unwrap();
     world.wire.clear();
@@ -75,7 +77,7 @@ fn an_address_that_another_host_takes_is_defended_once_and_then_left_to_it() {
     foreign.exec(&announce).unwrap();
     world
         .wire
-        .wait_for(&[NODE, "> ff:ff:ff:ff:ff:ff", &format!("who-has {leased} tell {leased}")], SOON)
+        .wait_for(&[W1, "> ff:ff:ff:ff:ff:ff", &format!("who-has {leased} tell {leased}")], SOON)
         .unwrap();
     assert_eq!(world.store.status("web").address, Some(leased));
     assert_eq!(world.who_has(leased).len(), 2, "both answer, as after any defence");
@@ -84,13 +86,13 @@ fn an_address_that_another_host_takes_is_defended_once_and_then_left_to_it() {
     world.until("the address is given up", "web", 10, |status| status.address.is_none().then_some(()));
     assert_eq!(world.wire.with(&["Decline"]), Vec::<String>::new(), "an address in use is not declined");
     let status = world.store.status("web");
-    assert_eq!(reason(&world, "web"), reasons::ADDRESS_CONFLICT);
+    assert_eq!(world.reason("web"), reasons::ADDRESS_CONFLICT);
     assert!(status.last_error.as_ref().unwrap().contains("02:0f:09:00:00:42"), "{status:#?}");
     assert_eq!(world.who_has(leased), ["02:0f:09:00:00:42"]);
 
     let after = world.address("web", 60);
     assert_ne!(after, leased);
-    assert_eq!(world.who_has(after), [NODE]);
+    assert_eq!(world.who_has(after), [W1]);
 }
 
 #[test]
@@ -108,7 +110,7 @@ fn a_switch_that_has_forgotten_a_virtual_hardware_address_learns_it_from_the_ren
     let leased = world.address("web", 10);
     let (own, known) = (virtual_mac("web"), || world.switch().exec(&["bridge", "fdb", "show", "br", "br0"]));
     until("the switch forgets", SOON, || Ok((!known()?.contains(&own)).then_some(()))).unwrap();
-    renewed(&world, "web");
+    world.renewed("web");
     assert_eq!(world.store.status("web").address, Some(leased));
     assert_eq!(world.wire.with(&["Discover"]).len(), 1);
 }
@@ -125,7 +127,7 @@ fn another_dhcp_client_on_the_node_is_not_disturbed_and_does_not_disturb() {
     let udhcpc = Daemon::new(&host, "udhcpc");
     udhcpc.start(&["busybox", "udhcpc", "-f", "-i", "eth0", "-s", &script.display().to_string()]).unwrap();
     let nodes_own = until("a lease of the node's own client", SOON, || {
-        Ok(server.leases()?.into_iter().find(|lease| lease.mac == NODE).map(|lease| lease.address))
+        Ok(server.leases()?.into_iter().find(|lease| lease.mac == W1).map(|lease| lease.address))
     })
     .unwrap();
 
@@ -133,11 +135,11 @@ fn another_dhcp_client_on_the_node_is_not_disturbed_and_does_not_disturb() {
     world.store.put(claim("web"));
     let leased = world.address("web", 10);
     assert_ne!(leased, nodes_own);
-    renewed(&world, "web");
+    world.renewed("web");
     // It renews at half of the 120 s whatever T1 is; a signal has it renew now.
     world.wire.clear();
     host.exec(&["kill", "-USR1", &udhcpc.check().unwrap().to_string()]).unwrap();
-    let ack = ["203.0.113.2.67 >", "ACK", &format!("Client-Ethernet-Address {NODE}")];
+    let ack = ["203.0.113.2.67 >", "ACK", &format!("Client-Ethernet-Address {W1}")];
     world.wire.wait_for(&ack, SOON).unwrap();
     assert_eq!(world.store.status("web").address, Some(leased));
     assert_eq!(world.wire.with(&["NACK"]), Vec::<String>::new());
@@ -154,7 +156,7 @@ fn a_port_68_that_another_process_has_bound_does_not_matter() {
     let _node = world.node_on(&host, config());
     world.store.put(claim("web"));
     world.address("web", 10);
-    renewed(&world, "web");
+    world.renewed("web");
 }
 
 #[test]
@@ -166,7 +168,7 @@ fn a_server_that_ignores_the_broadcast_flag_is_heard() {
     config.dhcp.broadcast = true;
     let _node = world.node_on(&host, config);
     world.store.put(claim("web"));
-    world.address("web", 4);
+    world.address("web", 10);
     let offer = world.wire.wait_for(&["Offer"], SOON).unwrap();
     assert!(offer.contains(&format!("> {}", virtual_mac("web"))), "not a broadcast: {offer}");
 }
@@ -179,7 +181,7 @@ fn frames_that_come_twice_are_taken_once() {
     let _node = world.node_on(&host, config());
     world.store.put(claim("web"));
     let leased = world.address("web", 10);
-    renewed(&world, "web");
+    world.renewed("web");
     assert_eq!(server.leases().unwrap().len(), 1);
     assert!(world.store.reports("web").iter().all(|status| status.address.is_none_or(|a| a == leased)));
 }
@@ -218,35 +220,12 @@ fn an_address_that_two_servers_lease_to_two_claims_stays_with_the_first() {
     assert_eq!(world.wire.with(&["Decline"]), Vec::<String>::new());
     assert_eq!(world.wire.with(&["Release"]), Vec::<String>::new());
     assert_eq!(world.store.status("web").address, Some(leased));
-    assert_eq!(world.who_has(leased), [NODE]);
+    assert_eq!(world.who_has(leased), [W1]);
 }
-
-const SOON: Duration = Duration::from_secs(20);
-/// The hardware address of node `w1`.
-const NODE: &str = "02:0f:09:00:00:0b";
 
 /// A lease that is not renewed while a test lasts.
 fn long() -> Scope {
     Scope { lease: 3600, renew: 1800, rebind: 3000, ..Scope::default() }
-}
-
-fn virtual_mac(service: &str) -> String {
-    identity(service).hardware_address.map(|octet| format!("{octet:02x}")).join(":")
-}
-
-/// The reason of the claim's condition.
-fn reason(world: &World, claim: &str) -> String {
-    world.store.status(claim).conditions[0].reason.clone()
-}
-
-/// Waits until the lease of a claim has a later end.
-fn renewed(world: &World, claim: &str) {
-    let end = |world: &World| world.store.status(claim).lease.and_then(|lease| lease.expires_at);
-    let first = end(world);
-    world.until("a renewal", claim, 20, |status| {
-        let end = status.lease.as_ref().and_then(|lease| lease.expires_at.clone());
-        (end > first).then_some(())
-    });
 }
 
 /// When a frame with these words was last on the wire.

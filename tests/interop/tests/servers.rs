@@ -1,10 +1,11 @@
 //! What Foghorn's clients and each DHCP server have to say to each other.
 
-use std::{net::Ipv4Addr, time::Duration};
+use std::net::Ipv4Addr;
 
 use foghorn_crds::conditions::reasons;
 use foghorn_interop::{
-    Dnsmasq, IscDhcpd, Kea, Refuses, Scope, Server, Udhcpd, World, address, claim, config, identity, relay,
+    Dnsmasq, IscDhcpd, Kea, Refuses, SOON, Scope, Server, Udhcpd, W1, W2, World, address, claim, config,
+    relay, virtual_mac,
 };
 use foghorn_lab::until;
 
@@ -44,15 +45,13 @@ fn a_lease_is_acquired_renewed_by_unicast_and_given_back<S: Server>() {
     let leases = server.leases().unwrap();
     assert_eq!(leases.len(), 1, "{leases:?}");
     assert_eq!(leases[0].address, leased);
-    assert_eq!(leases[0].mac, hardware_address("web"));
+    assert_eq!(leases[0].mac, virtual_mac("web"));
     assert_eq!(leases[0].host_name.as_deref(), Some("web-default"));
-    assert_eq!(world.who_has(leased), [NODE_MAC]);
+    assert_eq!(world.who_has(leased), [W1]);
 
-    let expires = |world: &World| world.store.status("web").lease.and_then(|lease| lease.expires_at);
-    let first = expires(&world);
+    world.renewed("web");
     let renewal = world.wire.wait_for(&[&format!("{leased}.68 > 203.0.113.2.67"), "Request"], SOON).unwrap();
     assert!(renewal.contains(&format!("Client-IP {leased}")), "{renewal}");
-    until("the renewal is told", SOON, || Ok((expires(&world) != first).then_some(()))).unwrap();
     assert!(world.store.reports("web").iter().all(|status| status.address.is_none_or(|a| a == leased)));
     assert_eq!(world.wire.with(&["NACK"]), Vec::<String>::new());
 
@@ -83,7 +82,7 @@ fn another_node_goes_on_with_the_lease<S: Server>() {
         (status.holder.as_deref()? == "w2").then_some(())
     });
     assert_eq!(world.store.status("web").address, Some(leased));
-    assert_eq!(world.who_has(leased), ["02:0f:09:00:00:0c"]);
+    assert_eq!(world.who_has(leased), [W2]);
     assert_eq!(server.leases().unwrap().len(), 1);
 
     let renewal = [&format!("{leased}.68 > 203.0.113.2.67") as &str, "Request"];
@@ -109,7 +108,7 @@ fn another_server_with_the_same_leases_extends_one_when_the_first_is_gone<S: Ser
         (status.lease.as_ref()?.server == address(3)).then_some(())
     });
     assert_eq!(world.store.status("web").address, Some(leased));
-    assert_eq!(world.who_has(leased), [NODE_MAC]);
+    assert_eq!(world.who_has(leased), [W1]);
     assert_eq!(second.leases().unwrap().len(), 1);
 }
 
@@ -126,7 +125,7 @@ fn after_a_change_of_range_a_claim_moves_to_a_new_address<S: Server>() {
     let after = world.until("a new address", "web", 60, |status| status.address.filter(|new| *new != before));
     assert!((80..90).contains(&after.octets()[3]), "{after}");
     assert_eq!(world.who_has(before), Vec::<String>::new());
-    assert_eq!(world.who_has(after), [NODE_MAC]);
+    assert_eq!(world.who_has(after), [W1]);
     assert_eq!(!world.wire.with(&["NACK"]).is_empty(), S::REFUSES == Refuses::All);
 }
 
@@ -146,7 +145,7 @@ fn a_node_that_takes_over_a_forgotten_lease_gets_another_address<S: Server>() {
     assert_eq!(!world.wire.with(&["NACK"]).is_empty(), S::REFUSES != Refuses::None);
     assert!((80..90).contains(&after.octets()[3]), "{after}");
     assert_eq!(world.who_has(before), Vec::<String>::new());
-    assert_eq!(world.who_has(after), ["02:0f:09:00:00:0c"]);
+    assert_eq!(world.who_has(after), [W2]);
 }
 
 fn a_renewal_of_an_address_that_is_leased_to_another_by_now_is_refused<S: Server>() {
@@ -165,7 +164,7 @@ fn a_renewal_of_an_address_that_is_leased_to_another_by_now_is_refused<S: Server
     let after = world.until("a new address", "web", 30, |status| status.address.filter(|new| *new != before));
     assert_eq!(world.wire.with(&["NACK"]).len(), 1);
     assert_eq!(world.who_has(before), Vec::<String>::new());
-    assert_eq!(world.who_has(after), [NODE_MAC]);
+    assert_eq!(world.who_has(after), [W1]);
     let told = world.store.reports("web");
     let refused = told.iter().flat_map(|status| &status.conditions).any(|c| c.reason == reasons::DHCP_NAK);
     assert!(refused, "the claim says why: {told:#?}");
@@ -173,7 +172,7 @@ fn a_renewal_of_an_address_that_is_leased_to_another_by_now_is_refused<S: Server
 
 fn an_address_is_reserved_by_hardware_address<S: Server>() {
     let world = World::new();
-    let reservations = vec![(hardware_address("web"), address(70))];
+    let reservations = vec![(virtual_mac("web"), address(70))];
     let _server: S = world.server("server", 2, &Scope { reservations, ..Scope::default() });
     let _node = world.node(1, config());
     world.store.put(claim("other"));
@@ -211,13 +210,4 @@ fn a_lease_that_came_through_a_relay_is_renewed_through_the_router<S: Server>() 
     world.store.delete("web");
     world.wire.wait_for(&[&format!("{leased}.68 > 198.51.100.2.67"), "Release"], SOON).unwrap();
     until("the lease is gone", SOON, || Ok(server.leases()?.is_empty().then_some(()))).unwrap();
-}
-
-const SOON: Duration = Duration::from_secs(20);
-/// The hardware address of node `w1`.
-const NODE_MAC: &str = "02:0f:09:00:00:0b";
-
-/// The Service's own hardware address, as people write it.
-fn hardware_address(service: &str) -> String {
-    identity(service).hardware_address.map(|octet| format!("{octet:02x}")).join(":")
 }
