@@ -8,6 +8,7 @@ mod udhcpd;
 use std::{fs, net::Ipv4Addr, path::PathBuf, time::Duration};
 
 use foghorn_lab::{Daemon, Error, Host, Lease, Result, until};
+use ipnet::Ipv4Net;
 use k8s_openapi::jiff::Timestamp;
 
 pub use dnsmasq::Dnsmasq;
@@ -28,6 +29,8 @@ pub struct Scope {
     pub renew: u32,
     /// T2 in seconds.
     pub rebind: u32,
+    /// A network and the router to it (option 121), if any.
+    pub route: Option<(Ipv4Net, Ipv4Addr)>,
     /// Addresses that are kept for hardware addresses.
     pub reservations: Vec<(String, Ipv4Addr)>,
 }
@@ -35,11 +38,19 @@ pub struct Scope {
 impl Default for Scope {
     /// .50 to .59, for the shortest lease that Foghorn takes at its word.
     fn default() -> Self {
-        Self { range: (50, 59), lease: 20, renew: 10, rebind: 14, reservations: Vec::new() }
+        Self { range: (50, 59), lease: 20, renew: 10, rebind: 14, route: None, reservations: Vec::new() }
     }
 }
 
 impl Scope {
+    /// The route as it is in option 121 (RFC 3442).
+    fn encoded_route(&self) -> Option<Vec<u8>> {
+        let (network, gateway) = self.route?;
+        let significant = usize::from(network.prefix_len().div_ceil(8));
+        let network_octets = network.network().octets();
+        Some([&[network.prefix_len()], &network_octets[..significant], &gateway.octets()].concat())
+    }
+
     fn addresses(&self) -> (Ipv4Addr, Ipv4Addr) {
         (address(self.range.0), address(self.range.1))
     }
@@ -64,6 +75,12 @@ pub trait Server: Sized {
 
     /// Whom it refuses a lease of its network that it knows nothing of.
     const REFUSES: Refuses;
+
+    /// The name that it notes of a client which tells the domain name `web.example.com.` and no host name.
+    const NAME_FROM_FQDN: Option<&'static str>;
+
+    /// Whether it leases an address in two messages to clients that allow it.
+    const COMMITS_RAPIDLY: bool = false;
 
     /// The server of that host; it does not run yet.
     fn on(host: Host) -> Self;

@@ -24,6 +24,9 @@ const LAB: &str = "test";
 /// The lab that the lab's own test makes.
 const LAB_OF_SELF_TEST: &str = "selftest";
 
+/// Tests with real DHCP servers at once: they spend their time waiting for leases to run out.
+const INTEROP_THREADS: &str = "--test-threads=16";
+
 /// The oldest Kubernetes that the chart allows; Helm takes a still older one if it is told nothing.
 const OLDEST: &str = "1.33.0";
 
@@ -79,6 +82,9 @@ fn quick(tally: &mut Tally) -> Result<()> {
 }
 
 fn with_labs(tally: &mut Tally) -> Result<()> {
+    let interop = ["test", "--workspace", "--features", "foghorn-interop/root"];
+    let files = ["--test", "failures", "--test", "identities", "--test", "servers", "--", INTEROP_THREADS];
+    tally.cargo_test("DHCP servers", cargo(&[&interop[..], &files].concat())?)?;
     taking_down(LAB_OF_SELF_TEST, || {
         let test =
             ["test", "--workspace", "--features", "foghorn-lab/root", "--test", "real", "--", "--nocapture"];

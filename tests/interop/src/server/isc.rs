@@ -14,6 +14,7 @@ pub struct IscDhcpd(Host);
 impl Server for IscDhcpd {
     const NAME: &'static str = "dhcpd";
     const REFUSES: Refuses = Refuses::None;
+    const NAME_FROM_FQDN: Option<&'static str> = None;
 
     fn on(host: Host) -> Self {
         Self(host)
@@ -55,6 +56,11 @@ impl Server for IscDhcpd {
 }
 
 fn text(scope: &Scope) -> String {
+    let decimal = |octets: Vec<u8>| octets.iter().map(u8::to_string).collect::<Vec<_>>().join(", ");
+    let route = scope.encoded_route().map_or_else(String::new, |route| {
+        let define = "option routes code 121 = array of unsigned integer 8;\n";
+        format!("{define}option routes {};\n", decimal(route))
+    });
     let (first, last) = scope.addresses();
     let Scope { lease, renew, rebind, .. } = scope;
     let reservation = |(number, (mac, address)): (usize, &(String, _))| {
@@ -73,7 +79,7 @@ option dhcp-renewal-time {renew};
 option dhcp-rebinding-time {rebind};
 option routers 203.0.113.1;
 option host-name \"anything\";
-subnet 198.51.100.0 netmask 255.255.255.0 {{ }}
+{route}subnet 198.51.100.0 netmask 255.255.255.0 {{ }}
 subnet 203.0.113.0 netmask 255.255.255.0 {{ range {first} {last}; }}
 {reservations}"
     )

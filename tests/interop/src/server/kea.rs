@@ -13,6 +13,7 @@ pub struct Kea(Host);
 impl Server for Kea {
     const NAME: &'static str = "kea";
     const REFUSES: Refuses = Refuses::Rebooting;
+    const NAME_FROM_FQDN: Option<&'static str> = Some("web.example.com.");
 
     fn on(host: Host) -> Self {
         Self(host)
@@ -57,6 +58,10 @@ impl Kea {
             format!(r#"{{ "hw-address": "{mac}", "ip-address": "{address}" }}"#)
         };
         let reservations = scope.reservations.iter().map(reservation).collect::<Vec<_>>().join(", ");
+        let hex = |octets: Vec<u8>| octets.iter().map(|octet| format!("{octet:02x}")).collect::<String>();
+        let route = scope.encoded_route().map_or_else(String::new, |route| {
+            format!(r#", {{ "code": 121, "csv-format": false, "data": "{}" }}"#, hex(route))
+        });
         let (first, last) = scope.addresses();
         let Scope { lease, renew, rebind, .. } = scope;
         let file = self.lease_file();
@@ -69,7 +74,7 @@ impl Kea {
   "authoritative": true,
   "option-data": [
     {{ "name": "routers", "data": "203.0.113.1" }},
-    {{ "name": "host-name", "data": "anything", "always-send": true }}
+    {{ "name": "host-name", "data": "anything", "always-send": true }}{route}
   ],
   "subnet4": [{{
     "subnet": "203.0.113.0/24",

@@ -14,6 +14,7 @@ pub struct Udhcpd(Host);
 impl Server for Udhcpd {
     const NAME: &'static str = "udhcpd";
     const REFUSES: Refuses = Refuses::Rebooting;
+    const NAME_FROM_FQDN: Option<&'static str> = None;
 
     fn on(host: Host) -> Self {
         Self(host)
@@ -62,6 +63,9 @@ impl Udhcpd {
         let reservations: String = scope.reservations.iter().map(reservation).collect();
         let file = self.lease_file();
         let file = file.display();
+        let route = scope.route.map_or_else(String::new, |(network, gateway)| {
+            format!("option staticroutes {network} {gateway}\n")
+        });
         format!(
             "interface eth0
 start {first}
@@ -75,7 +79,7 @@ option hostname anything
 option lease {lease}
 option 0x3a {renew:08x}
 option 0x3b {rebind:08x}
-{reservations}"
+{route}{reservations}"
         )
     }
 }
