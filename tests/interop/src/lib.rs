@@ -19,3 +19,12 @@ pub use repeater::{Repeater, Rule};
 pub use server::{Dnsmasq, IscDhcpd, Kea, Refuses, Scope, Server, Udhcpd, relay};
 pub use store::Store;
 pub use world::{SOON, W1, W2, World, address, mac};
+
+/// One test of each behaviour for each of these servers: functions of one type parameter, which is the [`Server`].
+#[macro_export]
+macro_rules! with_each {
+    ($servers:tt: $($behaviour:ident),+ $(,)?) => { $($crate::with_each!(@ $behaviour $servers);)+ };
+    (@ $behaviour:ident { $($name:ident: $server:ident),+ }) => {
+        mod $behaviour { $(#[test] fn $name() { super::$behaviour::<$crate::$server>(); })+ }
+    };
+}

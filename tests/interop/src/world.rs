@@ -167,12 +167,14 @@ impl World {
         self.until("an address", claim, seconds, |status| status.address)
     }
 
-    /// Waits until the lease of a claim has a later end.
-    pub fn renewed(&self, claim: &str) {
+    /// Waits until the leases of all of these claims have later ends.
+    pub fn renewed(&self, claims: &[&str]) {
         let end =
             |status: &AddressClaimStatus| status.lease.as_ref().and_then(|lease| lease.expires_at.clone());
-        let first = end(&self.store.status(claim));
-        self.until("a renewal", claim, 20, |status| (end(status) > first).then_some(()));
+        let before: Vec<_> = claims.iter().map(|claim| end(&self.store.status(claim))).collect();
+        for (claim, before) in claims.iter().zip(before) {
+            self.until("a renewal", claim, 20, |status| (end(status) > before).then_some(()));
+        }
     }
 
     /// The reason of the condition of a claim.

@@ -110,7 +110,7 @@ fn a_switch_that_has_forgotten_a_virtual_hardware_address_learns_it_from_the_ren
     let leased = world.address("web", 10);
     let (own, known) = (virtual_mac("web"), || world.switch().exec(&["bridge", "fdb", "show", "br", "br0"]));
     until("the switch forgets", SOON, || Ok((!known()?.contains(&own)).then_some(()))).unwrap();
-    world.renewed("web");
+    world.renewed(&["web"]);
     assert_eq!(world.store.status("web").address, Some(leased));
     assert_eq!(world.wire.with(&["Discover"]).len(), 1);
 }
@@ -135,7 +135,7 @@ fn another_dhcp_client_on_the_node_is_not_disturbed_and_does_not_disturb() {
     world.store.put(claim("web"));
     let leased = world.address("web", 10);
     assert_ne!(leased, nodes_own);
-    world.renewed("web");
+    world.renewed(&["web"]);
     // It renews at half of the 120 s whatever T1 is; a signal has it renew now.
     world.wire.clear();
     host.exec(&["kill", "-USR1", &udhcpc.check().unwrap().to_string()]).unwrap();
@@ -156,7 +156,7 @@ fn a_port_68_that_another_process_has_bound_does_not_matter() {
     let _node = world.node_on(&host, config());
     world.store.put(claim("web"));
     world.address("web", 10);
-    world.renewed("web");
+    world.renewed(&["web"]);
 }
 
 #[test]
@@ -181,7 +181,7 @@ fn frames_that_come_twice_are_taken_once() {
     let _node = world.node_on(&host, config());
     world.store.put(claim("web"));
     let leased = world.address("web", 10);
-    world.renewed("web");
+    world.renewed(&["web"]);
     assert_eq!(server.leases().unwrap().len(), 1);
     assert!(world.store.reports("web").iter().all(|status| status.address.is_none_or(|a| a == leased)));
 }

@@ -7,9 +7,19 @@ use std::sync::{
 
 use foghorn_crds::{IdentityInUse, IdentityMode, PlaneConfig, conditions::reasons};
 use foghorn_interop::{
-    Dnsmasq, IscDhcpd, Kea, SOON, Scope, Server, Udhcpd, W1, World, claim, config, mac, rules, virtual_mac,
+    Kea, SOON, Scope, Server, Udhcpd, W1, World, claim, config, mac, rules, virtual_mac, with_each,
 };
 use foghorn_lab::until;
+
+with_each!(
+    { dnsmasq: Dnsmasq, kea: Kea, isc_dhcpd: IscDhcpd }:
+    claims_with_one_hardware_address_are_told_apart,
+);
+
+with_each!(
+    { dnsmasq: Dnsmasq, kea: Kea, isc_dhcpd: IscDhcpd, busybox_udhcpd: Udhcpd }:
+    a_hardware_address_in_the_message_alone_is_answered,
+);
 
 #[test]
 fn a_network_that_carries_foreign_hardware_addresses_sees_the_claims_own() {
@@ -31,7 +41,7 @@ fn a_macvlan_receives_one_hardware_address_and_sends_from_that_one_alone() {
     let _node = world.node_on(&host, config());
     world.store.put(claim("web"));
     let leased = world.address("web", 10);
-    world.renewed("web");
+    world.renewed(&["web"]);
     assert_eq!(mode(&world, "web"), Some(IdentityInUse::VirtualChaddr));
     assert_eq!(sources(&world), [W1]);
     assert_eq!(discovers(&world, "web"), 1, "known from the kind of the interface");
@@ -46,7 +56,7 @@ fn where_foreign_frames_are_dropped_the_claims_hardware_address_stays_in_the_mes
     let _node = world.node_on(&host, config());
     world.store.put(claim("web"));
     let leased = world.address("web", 45);
-    world.renewed("web");
+    world.renewed(&["web"]);
     assert_eq!(mode(&world, "web"), Some(IdentityInUse::VirtualChaddr));
     assert_eq!(sources(&world), [W1]);
     assert_eq!(world.who_has(leased), [W1]);
@@ -73,7 +83,7 @@ fn a_port_that_shuts_on_a_foreign_frame_is_not_shut_twice() {
     shut.store(false, Ordering::Relaxed);
     cable.plug();
     world.address("web", 30);
-    world.renewed("web");
+    world.renewed(&["web"]);
     assert_eq!(mode(&world, "web"), Some(IdentityInUse::VirtualChaddr));
     assert!(!is_shut(), "no second foreign frame");
 }
@@ -94,7 +104,7 @@ fn a_server_with_one_address_for_each_hardware_address_is_named_and_the_first_cl
     assert!(message.contains("claim web"), "who has it: {message}");
     assert!(message.contains("hardware addresses alone"), "the cause: {message}");
     assert!(message.contains("dhcp.identity") && message.contains("VirtualChaddr"), "the remedy: {message}");
-    world.renewed("web");
+    world.renewed(&["web"]);
     assert_eq!(world.store.status("web").address, Some(leased));
     assert_eq!(world.who_has(leased), [W1]);
     assert!(world.store.reports("web").iter().all(|status| status.address.is_none_or(|a| a == leased)));
@@ -102,41 +112,6 @@ fn a_server_with_one_address_for_each_hardware_address_is_named_and_the_first_cl
     for message in ["Decline", "Release"] {
         assert_eq!(world.wire.with(&[message]), Vec::<String>::new());
     }
-}
-
-#[test]
-fn dnsmasq_tells_claims_with_one_hardware_address_apart() {
-    claims_with_one_hardware_address_are_told_apart::<Dnsmasq>();
-}
-
-#[test]
-fn kea_tells_claims_with_one_hardware_address_apart() {
-    claims_with_one_hardware_address_are_told_apart::<Kea>();
-}
-
-#[test]
-fn isc_dhcpd_tells_claims_with_one_hardware_address_apart() {
-    claims_with_one_hardware_address_are_told_apart::<IscDhcpd>();
-}
-
-#[test]
-fn dnsmasq_answers_a_hardware_address_in_the_message_alone() {
-    a_hardware_address_in_the_message_alone_is_answered::<Dnsmasq>();
-}
-
-#[test]
-fn kea_answers_a_hardware_address_in_the_message_alone() {
-    a_hardware_address_in_the_message_alone_is_answered::<Kea>();
-}
-
-#[test]
-fn isc_dhcpd_answers_a_hardware_address_in_the_message_alone() {
-    a_hardware_address_in_the_message_alone_is_answered::<IscDhcpd>();
-}
-
-#[test]
-fn busybox_udhcpd_answers_a_hardware_address_in_the_message_alone() {
-    a_hardware_address_in_the_message_alone_is_answered::<Udhcpd>();
 }
 
 /// By their client identifiers, as RFC 2131 has it.
@@ -148,8 +123,7 @@ fn claims_with_one_hardware_address_are_told_apart<S: Server>() {
     world.store.put(claim("api"));
     let addresses = [world.address("web", 10), world.address("api", 10)];
     assert_ne!(addresses[0], addresses[1]);
-    world.renewed("web");
-    world.renewed("api");
+    world.renewed(&["web", "api"]);
     assert_eq!([world.address("web", 1), world.address("api", 1)], addresses);
     assert_eq!(mode(&world, "web"), Some(IdentityInUse::NodeMac));
     let leases = server.leases().unwrap();
@@ -169,7 +143,7 @@ fn a_hardware_address_in_the_message_alone_is_answered<S: Server>() {
     let _node = world.node_on(&host, with(IdentityMode::VirtualChaddr));
     world.store.put(claim("web"));
     world.address("web", 10);
-    world.renewed("web");
+    world.renewed(&["web"]);
     assert_eq!(sources(&world), [W1]);
     assert_eq!(server.leases().unwrap()[0].mac, virtual_mac("web"));
     world.store.delete("web");
