@@ -4,6 +4,7 @@
 //! the announcer does but without Kubernetes: the test gives the claims, and the [`Store`] keeps what is reported of
 //! them. A [`Server`] is one of those that Debian has.
 
+mod client;
 mod node;
 mod packages;
 mod plane;
@@ -13,6 +14,7 @@ mod server;
 mod store;
 mod world;
 
+pub use client::NodesOwnClient;
 pub use node::Node;
 pub use plane::{claim, config, virtual_mac};
 pub use repeater::{Repeater, Rule};

@@ -47,6 +47,15 @@ pub fn without_broadcast_flag() -> impl Rule {
     }
 }
 
+/// A firewall lets DHCP by broadcast through, and what clients send to the server's own address not.
+pub fn without_unicast_requests() -> impl Rule {
+    |toward, frame| {
+        let mut copy = frame.to_vec();
+        let dropped = toward == Toward::Network && frame[0] & 1 == 0 && dhcp(&mut copy).is_some();
+        if dropped { Vec::new() } else { vec![frame.to_vec()] }
+    }
+}
+
 /// Each frame comes twice.
 pub fn twice() -> impl Rule {
     |_, frame| vec![frame.to_vec(), frame.to_vec()]

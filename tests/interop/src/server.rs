@@ -29,6 +29,10 @@ pub struct Scope {
     pub renew: u32,
     /// T2 in seconds.
     pub rebind: u32,
+    /// Whether it looks by ICMP echo if an address is in use before it offers it; for servers that can.
+    pub ping: bool,
+    /// Whether it tells clients apart by their hardware addresses alone; for servers that can.
+    pub ignores_client_ids: bool,
     /// A network and the router to it (option 121), if any.
     pub route: Option<(Ipv4Net, Ipv4Addr)>,
     /// Addresses that are kept for hardware addresses.
@@ -38,7 +42,16 @@ pub struct Scope {
 impl Default for Scope {
     /// .50 to .59, for the shortest lease that Foghorn takes at its word.
     fn default() -> Self {
-        Self { range: (50, 59), lease: 20, renew: 10, rebind: 14, route: None, reservations: Vec::new() }
+        Self {
+            range: (50, 59),
+            lease: 20,
+            renew: 10,
+            rebind: 14,
+            ping: false,
+            ignores_client_ids: false,
+            route: None,
+            reservations: Vec::new(),
+        }
     }
 }
 

@@ -261,14 +261,14 @@ fn mac_text(last: u8) -> String {
     mac(last).map(|octet| format!("{octet:02x}")).join(":")
 }
 
-/// Ends the worlds of processes that are no more.
+/// Ends the worlds of processes that are no more; another process may be about to do the same.
 fn end_crashed() {
     for world in files(state_dir("").as_path()) {
         let name = world.file_name().unwrap().to_string_lossy().into_owned();
         let process = name.strip_prefix(PREFIX).and_then(|rest| rest.strip_prefix('-'));
         let process = process.and_then(|rest| rest.split_once('-')).map(|(process, _)| process);
         if process.is_some_and(|process| !Path::new("/proc").join(process).exists()) {
-            Lab::down(&name).unwrap();
+            Lab::down(&name).unwrap_or_else(|error| println!("{error}"));
         }
     }
 }

@@ -4,9 +4,10 @@ use std::net::UdpSocket;
 
 use foghorn_crds::{ClaimState, conditions::reasons};
 use foghorn_interop::{
-    Dnsmasq, Kea, SOON, Scope, Server, W1, World, address, claim, config, rules, virtual_mac,
+    Dnsmasq, Kea, NodesOwnClient, SOON, Scope, Server, W1, W2, World, address, claim, config, rules,
+    virtual_mac,
 };
-use foghorn_lab::{Daemon, until};
+use foghorn_lab::until;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 #[test]
@@ -26,11 +27,11 @@ fn an_address_is_silent_from_the_second_on_in_which_its_lease_ends_and_comes_bac
     assert!(late < SignedDuration::from_secs(1), "told {late:#} after the end");
     assert_eq!(world.reason("web"), reasons::LEASE_EXPIRED);
     until("it was asked for after the end", SOON, || {
-        let asked = last_seen(&world, &format!("who-has {leased}"));
+        let asked = last_seen(&world, &[&format!("who-has {leased}")]);
         Ok((asked > expiry + SignedDuration::from_secs(3)).then_some(()))
     })
     .unwrap();
-    let answered = last_seen(&world, &format!("{leased} is-at"));
+    let answered = last_seen(&world, &[&format!("{leased} is-at")]);
     assert!(answered < expiry, "the last answer came at {answered}, the lease ended at {expiry}");
     assert!(answered > expiry - SignedDuration::from_secs(1), "silent since {answered} already");
     asking.kill().unwrap();
@@ -120,25 +121,16 @@ fn another_dhcp_client_on_the_node_is_not_disturbed_and_does_not_disturb() {
     let world = World::new();
     let server: Dnsmasq = world.server("server", 2, &Scope::default());
     let host = world.host("w1", 11);
-    let script = host.dir().join("udhcpc.sh");
-    std::fs::write(&script, "#!/bin/sh\n[ \"$1\" = bound ] && ip addr add $ip/24 dev $interface\nexit 0\n")
-        .unwrap();
-    host.exec(&["chmod", "+x", &script.display().to_string()]).unwrap();
-    let udhcpc = Daemon::new(&host, "udhcpc");
-    udhcpc.start(&["busybox", "udhcpc", "-f", "-i", "eth0", "-s", &script.display().to_string()]).unwrap();
-    let nodes_own = until("a lease of the node's own client", SOON, || {
-        Ok(server.leases()?.into_iter().find(|lease| lease.mac == W1).map(|lease| lease.address))
-    })
-    .unwrap();
-
+    let client = NodesOwnClient::start(&host);
+    let own = client.address();
     let _node = world.node_on(&host, config());
     world.store.put(claim("web"));
     let leased = world.address("web", 10);
-    assert_ne!(leased, nodes_own);
+    assert_ne!(leased, own);
     world.renewed(&["web"]);
     // It renews at half of the 120 s whatever T1 is; a signal has it renew now.
     world.wire.clear();
-    host.exec(&["kill", "-USR1", &udhcpc.check().unwrap().to_string()]).unwrap();
+    client.renew();
     let ack = ["203.0.113.2.67 >", "ACK", &format!("Client-Ethernet-Address {W1}")];
     world.wire.wait_for(&ack, SOON).unwrap();
     assert_eq!(world.store.status("web").address, Some(leased));
@@ -223,15 +215,142 @@ fn an_address_that_two_servers_lease_to_two_claims_stays_with_the_first() {
     assert_eq!(world.who_has(leased), [W1]);
 }
 
+#[test]
+fn renewals_that_do_not_get_through_are_made_up_for_by_rebinding() {
+    let world = World::new();
+    let _server: Kea = world.server("server", 2, &Scope::default());
+    let (host, _cable) = world.host_behind("w1", 11, rules::without_unicast_requests());
+    let _node = world.node_on(&host, config());
+    world.store.put(claim("web"));
+    let leased = world.address("web", 10);
+    world.renewed(&["web"]);
+    world.renewed(&["web"]);
+    assert!(world.wire.with(&["Request", &format!("{leased}.68 > 203.0.113.2.67")]).is_empty());
+    assert!(world.store.reports("web").iter().all(|status| status.address.is_none_or(|a| a == leased)));
+    assert_eq!(world.wire.with(&["Discover"]).len(), 1);
+}
+
+#[test]
+fn a_cable_that_is_pulled_and_plugged_again_costs_no_address() {
+    let world = World::new();
+    let _server: Kea = world.server("server", 2, &long());
+    let (host, cable) = world.host_behind("w1", 11, rules::twice());
+    let _node = world.node_on(&host, config());
+    world.store.put(claim("web"));
+    let leased = world.address("web", 10);
+    cable.unplug();
+    let log = || std::fs::read_to_string(host.dir().join("node.log")).unwrap();
+    until("the node sees it", SOON, || Ok(log().contains("interface not ready").then_some(()))).unwrap();
+    world.wire.clear();
+    cable.plug();
+    let confirmation =
+        ["0.0.0.0.68 > 255.255.255.255.67", "Request", &format!("Requested-IP (50), length 4: {leased}")];
+    world.wire.wait_for(&confirmation, SOON).unwrap();
+    world.wire.wait_for(&["203.0.113.2.67 >", "ACK"], SOON).unwrap();
+    assert_eq!(world.store.status("web").address, Some(leased));
+    assert_eq!(world.who_has(leased), [W1]);
+    assert_eq!(world.wire.with(&["Discover"]), Vec::<String>::new());
+}
+
+#[test]
+fn a_node_takes_over_while_the_server_is_silent_and_keeps_to_the_end_of_the_lease() {
+    let world = World::new();
+    let server: Kea = world.server("server", 2, &Scope::default());
+    let first = world.node(1, config());
+    world.store.put(claim("web"));
+    let leased = world.address("web", 10);
+    server.stop().unwrap();
+    first.stop();
+    let _second = world.node(2, config());
+    world.until("the second node holds it", "web", 10, |status| {
+        (status.holder.as_deref()? == "w2").then_some(())
+    });
+    assert_eq!(world.who_has(leased), [W2]);
+    let expiry = world.store.status("web").lease.unwrap().expires_at.unwrap().0;
+    world.until("the address is lost", "web", 30, |status| status.address.is_none().then_some(()));
+    let late = Timestamp::now().duration_since(expiry);
+    assert!(
+        late.abs() < SignedDuration::from_secs(1),
+        "told {late:#} after the end that the first node knew"
+    );
+    assert_eq!(world.who_has(leased), Vec::<String>::new());
+}
+
+#[test]
+fn of_two_servers_the_one_that_leased_an_address_is_kept_to() {
+    let world = World::new();
+    let first: Kea = world.server("server", 2, &Scope::default());
+    let second: Kea = world.server("another", 3, &Scope { range: (80, 89), ..Scope::default() });
+    let _node = world.node(1, config());
+    world.store.put(claim("web"));
+    let leased = world.address("web", 10);
+    let server = world.store.status("web").lease.unwrap().server;
+    world.renewed(&["web"]);
+    assert_eq!(world.store.status("web").lease.unwrap().server, server);
+    assert_eq!(world.store.status("web").address, Some(leased));
+    assert_eq!(first.leases().unwrap().len() + second.leases().unwrap().len(), 1);
+}
+
+#[test]
+fn a_host_that_speaks_with_a_derived_hardware_address_harms_nobody() {
+    let world = World::new();
+    let _server: Kea = world.server("server", 2, &Scope::default());
+    let _node = world.node(1, config());
+    world.store.put(claim("web"));
+    let leased = world.address("web", 10);
+    speaking_with(&world, &virtual_mac("web"));
+    world.renewed(&["web"]);
+    assert_eq!(world.store.status("web").address, Some(leased));
+    assert_eq!(world.reason("web"), reasons::ANNOUNCED);
+}
+
+#[test]
+fn a_given_hardware_address_that_another_host_has_is_not_used_while_that_host_is_heard() {
+    let world = World::new();
+    let _node = world.node(1, config());
+    let mut web = claim("web");
+    web.spec.dhcp.hardware_address = Some(GIVEN.to_owned());
+    world.store.put(web);
+    world.wire.wait_for(&[GIVEN, "Discover"], SOON).unwrap();
+    speaking_with(&world, GIVEN);
+    world.until("the cause is told", "web", 10, |status| {
+        (status.conditions.first()?.reason == reasons::HARDWARE_ADDRESS_TAKEN).then_some(())
+    });
+    let error = world.store.status("web").last_error.unwrap();
+    assert!(error.contains("203.0.113.66") && error.contains(GIVEN), "{error}");
+    let heard = last_seen(&world, &[GIVEN, "ARP"]);
+    let _server: Kea = world.server("server", 2, &long());
+    world.address("web", 180);
+    let offered = first_seen(&world, &["Offer"]);
+    assert!(offered > heard + SignedDuration::from_secs(59), "heard at {heard}, asked before {offered}");
+}
+
+const GIVEN: &str = "02:00:5e:10:00:01";
+
+/// Another host that has this hardware address and says so.
+fn speaking_with(world: &World, mac: &str) {
+    let foreign = world.host("foreign", 66);
+    foreign.ip(&format!("link set eth0 address {mac}\n")).unwrap();
+    foreign.exec(&["arping", "-U", "-c", "1", "-I", "eth0", "203.0.113.66"]).unwrap();
+}
+
 /// A lease that is not renewed while a test lasts.
 fn long() -> Scope {
     Scope { lease: 3600, renew: 1800, rebind: 3000, ..Scope::default() }
 }
 
 /// When a frame with these words was last on the wire.
-fn last_seen(world: &World, words: &str) -> Timestamp {
-    let lines = world.wire.with(&[words]);
-    let seconds = lines.last().and_then(|line| line.split(' ').next()).unwrap_or("0");
-    let nanoseconds: i128 = seconds.replace('.', "").parse::<i128>().unwrap() * 1000;
-    Timestamp::from_nanosecond(nanoseconds).unwrap()
+fn last_seen(world: &World, words: &[&str]) -> Timestamp {
+    world.wire.with(words).last().map_or(Timestamp::UNIX_EPOCH, |line| time_of(line))
+}
+
+/// When a frame with these words was first on the wire.
+fn first_seen(world: &World, words: &[&str]) -> Timestamp {
+    world.wire.with(words).first().map_or(Timestamp::UNIX_EPOCH, |line| time_of(line))
+}
+
+/// tcpdump begins with seconds since 1970 and microseconds.
+fn time_of(line: &str) -> Timestamp {
+    let (seconds, _) = line.split_once(' ').unwrap();
+    Timestamp::from_microsecond(seconds.replace('.', "").parse().unwrap()).unwrap()
 }

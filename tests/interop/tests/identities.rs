@@ -7,13 +7,19 @@ use std::sync::{
 
 use foghorn_crds::{IdentityInUse, IdentityMode, PlaneConfig, conditions::reasons};
 use foghorn_interop::{
-    Kea, SOON, Scope, Server, Udhcpd, W1, World, claim, config, mac, rules, virtual_mac, with_each,
+    Kea, NodesOwnClient, SOON, Scope, Server, Udhcpd, W1, World, claim, config, mac, rules, virtual_mac,
+    with_each,
 };
 use foghorn_lab::until;
 
 with_each!(
     { dnsmasq: Dnsmasq, kea: Kea, isc_dhcpd: IscDhcpd }:
     claims_with_one_hardware_address_are_told_apart,
+);
+
+with_each!(
+    { kea: Kea, isc_dhcpd: IscDhcpd, busybox_udhcpd: Udhcpd }:
+    a_server_with_one_address_for_each_hardware_address_is_named_and_the_first_claim_keeps_its_own,
 );
 
 with_each!(
@@ -88,10 +94,11 @@ fn a_port_that_shuts_on_a_foreign_frame_is_not_shut_twice() {
     assert!(!is_shut(), "no second foreign frame");
 }
 
-#[test]
-fn a_server_with_one_address_for_each_hardware_address_is_named_and_the_first_claim_keeps_its_own() {
+fn a_server_with_one_address_for_each_hardware_address_is_named_and_the_first_claim_keeps_its_own<
+    S: Server,
+>() {
     let world = World::new();
-    let server: Udhcpd = world.server("server", 2, &Scope::default());
+    let server: S = world.server("server", 2, &Scope { ignores_client_ids: true, ..Scope::default() });
     let _node = world.node(1, with(IdentityMode::NodeMac));
     world.store.put(claim("web"));
     let leased = world.address("web", 10);
@@ -108,6 +115,28 @@ fn a_server_with_one_address_for_each_hardware_address_is_named_and_the_first_cl
     assert_eq!(world.store.status("web").address, Some(leased));
     assert_eq!(world.who_has(leased), [W1]);
     assert!(world.store.reports("web").iter().all(|status| status.address.is_none_or(|a| a == leased)));
+    assert_eq!(server.leases().unwrap().len(), 1);
+    for message in ["Decline", "Release"] {
+        assert_eq!(world.wire.with(&[message]), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn the_nodes_own_address_stays_the_nodes_where_a_server_cannot_tell_them_apart() {
+    let world = World::new();
+    let server: Udhcpd = world.server("server", 2, &Scope::default());
+    let host = world.host("w1", 11);
+    let client = NodesOwnClient::start(&host);
+    let own = client.address();
+    let _node = world.node_on(&host, with(IdentityMode::NodeMac));
+    world.store.put(claim("web"));
+    let told = world.until("the cause is told", "web", 20, |status| {
+        let condition = status.conditions.first()?;
+        (condition.reason == reasons::ADDRESS_SHARED).then(|| condition.message.clone())
+    });
+    assert!(told.contains("node w1's own"), "{told}");
+    client.renew();
+    world.wire.wait_for(&["ACK", &format!("Client-IP {own}")], SOON).unwrap();
     assert_eq!(server.leases().unwrap().len(), 1);
     for message in ["Decline", "Release"] {
         assert_eq!(world.wire.with(&[message]), Vec::<String>::new());

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, net::Ipv4Addr, time::Duration};
 
-use foghorn_crds::conditions::reasons;
+use foghorn_crds::{AddressClaim, conditions::reasons};
 use foghorn_interop::{
     Refuses, SOON, Scope, Server, W1, W2, World, address, claim, config, relay, virtual_mac, with_each,
 };
@@ -17,14 +17,22 @@ with_each!(
     after_a_change_of_range_a_claim_moves_to_a_new_address,
     a_node_that_takes_over_a_forgotten_lease_gets_another_address,
     an_address_is_reserved_by_hardware_address,
+    an_address_that_is_wished_for_is_given,
+    an_address_that_is_in_use_is_not_taken,
     many_claims_have_as_many_leases,
     a_lease_that_came_through_a_relay_is_renewed_through_the_router,
 );
 
-// udhcpd asks by ARP before it gives an address away, and learns that it is in use.
+// udhcpd says nothing to a renewal of what it does not know.
 with_each!(
     { dnsmasq: Dnsmasq, kea: Kea, isc_dhcpd: IscDhcpd }:
     a_renewal_of_an_address_that_is_leased_to_another_by_now_is_refused,
+);
+
+// The others have no such thing.
+with_each!(
+    { dnsmasq: Dnsmasq, isc_dhcpd: IscDhcpd }:
+    an_address_is_not_answered_for_while_the_server_looks_whether_it_is_in_use,
 );
 
 fn a_lease_is_acquired_renewed_by_unicast_and_given_back<S: Server>() {
@@ -193,6 +201,41 @@ fn an_address_is_reserved_by_hardware_address<S: Server>() {
     assert_ne!(world.address("other", 10), address(70));
 }
 
+fn an_address_that_is_wished_for_is_given<S: Server>() {
+    let world = World::new();
+    let _server: S = world.server("server", 2, &Scope::default());
+    let _node = world.node(1, config());
+    world.store.put(wishing());
+    assert_eq!(world.address("web", 10), address(55));
+}
+
+fn an_address_that_is_in_use_is_not_taken<S: Server>() {
+    let world = World::new();
+    let server: S = world.server("server", 2, &Scope::default());
+    let foreign = world.host("foreign", 66);
+    foreign.ip("addr add 203.0.113.55/32 dev eth0\n").unwrap();
+    let _node = world.node(1, config());
+    world.store.put(wishing());
+    let leased = world.address("web", 40);
+    assert_ne!(leased, address(55));
+    assert_eq!(world.wire.with(&["Decline"]).len(), 1);
+    assert_eq!(world.wire.with(&[&format!("203.0.113.55 is-at {W1}")]), Vec::<String>::new());
+    let leases = server.leases().unwrap();
+    assert_eq!(leases.iter().map(|lease| lease.address).collect::<Vec<_>>(), [leased], "{leases:?}");
+}
+
+fn an_address_is_not_answered_for_while_the_server_looks_whether_it_is_in_use<S: Server>() {
+    let world = World::new();
+    let _server: S = world.server("server", 2, &Scope { ping: true, ..Scope::default() });
+    let _node = world.node(1, config());
+    world.store.put(claim("web"));
+    let leased = world.address("web", 15);
+    world.wire.wait_for(&[&format!("who-has {leased} tell 203.0.113.2")], SOON).unwrap();
+    world.renewed(&["web"]);
+    assert_eq!(world.store.status("web").address, Some(leased));
+    assert_eq!(world.wire.with(&["Decline"]), Vec::<String>::new());
+}
+
 fn many_claims_have_as_many_leases<S: Server>() {
     let world = World::new();
     let server: S = world.server("server", 2, &Scope { range: (50, 99), ..Scope::default() });
@@ -225,4 +268,11 @@ fn a_lease_that_came_through_a_relay_is_renewed_through_the_router<S: Server>() 
     world.store.delete("web");
     world.wire.wait_for(&[&format!("{leased}.68 > 198.51.100.2.67"), "Release"], SOON).unwrap();
     until("the lease is gone", SOON, || Ok(server.leases()?.is_empty().then_some(()))).unwrap();
+}
+
+/// A claim that would like to have .55.
+fn wishing() -> AddressClaim {
+    let mut claim = claim("web");
+    claim.spec.dhcp.requested_address = Some(address(55));
+    claim
 }

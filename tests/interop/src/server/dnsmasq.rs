@@ -36,6 +36,7 @@ impl Server for Dnsmasq {
         self.0.configure(&DhcpConfig {
             range: scope.addresses(),
             lease_seconds: scope.lease,
+            ping_check: scope.ping,
             authoritative: true,
             hosts: hosts.collect(),
             lines: [

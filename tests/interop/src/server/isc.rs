@@ -62,7 +62,7 @@ fn text(scope: &Scope) -> String {
         format!("{define}option routes {};\n", decimal(route))
     });
     let (first, last) = scope.addresses();
-    let Scope { lease, renew, rebind, .. } = scope;
+    let Scope { lease, renew, rebind, ping, ignores_client_ids, .. } = scope;
     let reservation = |(number, (mac, address)): (usize, &(String, _))| {
         format!("host h{number} {{ hardware ethernet {mac}; fixed-address {address}; }}\n")
     };
@@ -70,7 +70,8 @@ fn text(scope: &Scope) -> String {
     format!(
         "authoritative;
 ddns-update-style none;
-ping-check false;
+ping-check {ping};
+ignore-client-uids {ignores_client_ids};
 db-time-format default;
 default-lease-time {lease};
 min-lease-time {lease};

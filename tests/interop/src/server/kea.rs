@@ -64,6 +64,7 @@ impl Kea {
         });
         let (first, last) = scope.addresses();
         let Scope { lease, renew, rebind, .. } = scope;
+        let match_client_id = !scope.ignores_client_ids;
         let file = self.lease_file();
         let file = file.display();
         format!(
@@ -71,7 +72,7 @@ impl Kea {
   "interfaces-config": {{ "interfaces": ["eth0"] }},
   "lease-database": {{ "type": "memfile", "name": "{file}", "lfc-interval": 0 }},
   "valid-lifetime": {lease}, "renew-timer": {renew}, "rebind-timer": {rebind},
-  "authoritative": true,
+  "authoritative": true, "match-client-id": {match_client_id},
   "option-data": [
     {{ "name": "routers", "data": "203.0.113.1" }},
     {{ "name": "host-name", "data": "anything", "always-send": true }}{route}

@@ -93,9 +93,11 @@ fn lease(line: &str) -> Option<Lease> {
         _ => return None,
     };
     let left: u64 = if *left == "expired" { 0 } else { left.parse().ok()? };
+    // What a client declined is nobody's.
+    let over = left == 0 || *mac == "00:00:00:00:00:00";
     let now = u64::try_from(Timestamp::now().as_second()).ok()?;
     Some(Lease {
-        expiry: if left == 0 { 0 } else { now + left },
+        expiry: if over { 0 } else { now + left },
         mac: (*mac).to_owned(),
         address: address.parse().ok()?,
         host_name: name,
