@@ -12,6 +12,7 @@ mod repeater;
 pub mod rules;
 mod server;
 mod store;
+mod task;
 mod world;
 
 pub use client::NodesOwnClient;

@@ -1,6 +1,6 @@
 //! A node: the engine on a packet socket, in a thread that lives in a host's network namespace.
 
-use std::{fs::File, sync::Mutex, thread::JoinHandle, time::Duration};
+use std::{fs::File, sync::Mutex, time::Duration};
 
 use foghorn_announcer::{
     engine::{ApiTime, Engine, Input},
@@ -16,53 +16,39 @@ use foghorn_membership::Epoch;
 use foghorn_netio::{LinkMonitor, clock};
 use k8s_openapi::jiff::Timestamp;
 use rand::{SeedableRng, rngs::StdRng};
-use tokio::{sync::oneshot, time::sleep};
+use tokio::time::sleep;
 use tracing::Level;
 
-use crate::store::{Claims, Store};
+use crate::{
+    store::{Claims, Store},
+    task::{Stop, Task},
+};
 
 /// The loop turns at least so often.
 const TURN: Duration = Duration::from_secs(1);
 
 /// A node that owns the plane. It falls silent when it is dropped, as one that crashes does: nothing is released.
 #[derive(Debug)]
-pub struct Node {
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<foghorn_lab::Result<()>>>,
-}
+pub struct Node(#[expect(dead_code, reason = "it is kept for its end")] Task);
 
 impl Node {
     /// Starts a node on a host. A later `tenure` is that of a node which takes the plane over.
     #[must_use]
     pub fn start(host: &Host, config: PlaneConfig, store: &Store, tenure: u32) -> Self {
-        let (stop, stopped) = oneshot::channel();
         let (name, store) = (host.name().to_owned(), store.clone());
         let log = File::create(host.dir().join("node.log")).unwrap();
-        let work = move || {
+        Self(Task::start(host, move |stop| async move {
             let log = tracing_subscriber::fmt().with_writer(Mutex::new(log)).with_ansi(false);
             let _log = tracing::subscriber::set_default(log.with_max_level(Level::DEBUG).finish());
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(run(&name, config, store, tenure, stopped));
-        };
-        Self { stop: Some(stop), thread: Some(host.inside(work).unwrap()) }
+            run(&name, config, store, tenure, stop).await;
+        }))
     }
 
     /// Stops it, and waits until it is silent.
     pub fn stop(self) {}
 }
 
-impl Drop for Node {
-    fn drop(&mut self) {
-        // It is gone if it has panicked, which its join says.
-        let _gone = self.stop.take().map(|stop| stop.send(()));
-        let ended = self.thread.take().map(JoinHandle::join);
-        if !std::thread::panicking() {
-            ended.unwrap().expect("the node's thread ran until it was stopped").unwrap();
-        }
-    }
-}
-
-async fn run(name: &str, config: PlaneConfig, store: Store, tenure: u32, mut stop: oneshot::Receiver<()>) {
+async fn run(name: &str, config: PlaneConfig, store: Store, tenure: u32, mut stop: Stop) {
     let metrics = Metrics::default();
     let mut port = Port::new(Engine::new(name, StdRng::from_os_rng(), metrics.clone()), metrics);
     let selector = Selector::new(&config.interface).unwrap();

@@ -1,10 +1,9 @@
 //! A box in the cable between a host and the switch, which does to frames what it likes.
 
-use std::thread::JoinHandle;
-
 use foghorn_lab::Host;
 use foghorn_netio::{Netlink, PacketSocket};
-use tokio::sync::oneshot;
+
+use crate::task::{Stop, Task};
 
 /// Where a frame is going.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,8 +23,7 @@ impl<F: FnMut(Toward, &[u8]) -> Vec<Vec<u8>> + Send + 'static> Rule for F {}
 #[derive(Debug)]
 pub struct Repeater {
     host: Host,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<foghorn_lab::Result<()>>>,
+    _task: Task,
 }
 
 /// The interfaces of its host.
@@ -33,12 +31,7 @@ pub(crate) const PORTS: [&str; 2] = ["inside", "outside"];
 
 impl Repeater {
     pub(crate) fn start(host: &Host, rule: impl Rule) -> Self {
-        let (stop, stopped) = oneshot::channel();
-        let work = move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(repeat(rule, stopped));
-        };
-        Self { host: host.clone(), stop: Some(stop), thread: Some(host.inside(work).unwrap()) }
+        Self { host: host.clone(), _task: Task::start(host, |stop| repeat(rule, stop)) }
     }
 
     /// The host loses its carrier.
@@ -52,18 +45,7 @@ impl Repeater {
     }
 }
 
-impl Drop for Repeater {
-    fn drop(&mut self) {
-        // It is gone if it has panicked, which its join says.
-        let _gone = self.stop.take().map(|stop| stop.send(()));
-        let ended = self.thread.take().map(JoinHandle::join);
-        if !std::thread::panicking() {
-            ended.unwrap().expect("the repeater's thread ran until it was stopped").unwrap();
-        }
-    }
-}
-
-async fn repeat(mut rule: impl Rule, mut stop: oneshot::Receiver<()>) {
+async fn repeat(mut rule: impl Rule, mut stop: Stop) {
     let links = Netlink::open().unwrap().links().await.unwrap();
     let open = |name| PacketSocket::open_to_all(links.iter().find(|link| link.name == name).unwrap().index);
     let [inside, outside] = PORTS.map(|name| open(name).unwrap());

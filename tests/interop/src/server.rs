@@ -83,7 +83,7 @@ pub enum Refuses {
 /// A DHCP server on the `eth0` of a host. It tells its clients the router 203.0.113.1 and, as many do, a host name that
 /// is not the client's.
 pub trait Server: Sized {
-    /// What it is called, for the tests of this server alone.
+    /// The name of its process.
     const NAME: &'static str;
 
     /// Whom it refuses a lease of its network that it knows nothing of.
@@ -102,7 +102,9 @@ pub trait Server: Sized {
     fn host(&self) -> &Host;
 
     /// Where it keeps its leases.
-    fn lease_file(&self) -> PathBuf;
+    fn lease_file(&self) -> PathBuf {
+        self.host().dir().join("leases")
+    }
 
     /// Starts it, again if it runs; it knows the leases that are in its file.
     ///
@@ -114,7 +116,9 @@ pub trait Server: Sized {
     ///
     /// # Errors
     /// If it does not end.
-    fn stop(&self) -> Result<()>;
+    fn stop(&self) -> Result<()> {
+        Daemon::new(self.host(), Self::NAME).stop()
+    }
 
     /// All that its file says of leases.
     ///

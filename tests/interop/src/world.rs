@@ -16,7 +16,7 @@ use std::{
 use foghorn_crds::{AddressClaimStatus, PlaneConfig};
 use foghorn_lab::{Host, Lab, Wire, state_dir, until};
 
-use crate::{Node, Repeater, Rule, Server, Store, packages, repeater};
+use crate::{Node, Repeater, Rule, Scope, Server, Store, claim, config, packages, repeater};
 
 /// What the names of all worlds begin with; then come the process that made it, and its number there.
 const PREFIX: &str = "fi";
@@ -66,6 +66,17 @@ impl World {
         let client = host_on(&switch, &name, "client", 200);
         let wire = Wire::start(&switch, "br0", "arp or port 67 or port 68").unwrap();
         Self { name, switch, client, wire, store: Store::default(), tenures: AtomicU32::new(1) }
+    }
+
+    /// A segment with a server, the node `w1` and the claim `web`, which has its address.
+    #[must_use]
+    pub fn leasing<S: Server>(scope: &Scope) -> (Self, S, Node, Ipv4Addr) {
+        let world = Self::new();
+        let server = world.server("server", 2, scope);
+        let node = world.node(1, config());
+        world.store.put(claim("web"));
+        let leased = world.address("web", 10);
+        (world, server, node, leased)
     }
 
     /// The switch: `br0`, with a port for each host that has its name.
@@ -132,7 +143,7 @@ impl World {
 
     /// A server on a new host that serves the scope.
     #[must_use]
-    pub fn server<S: Server>(&self, name: &str, last: u8, scope: &crate::Scope) -> S {
+    pub fn server<S: Server>(&self, name: &str, last: u8, scope: &Scope) -> S {
         let server = S::on(self.host(name, last));
         server.start(scope).unwrap();
         server

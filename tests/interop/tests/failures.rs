@@ -12,11 +12,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 #[test]
 fn an_address_is_silent_from_the_second_on_in_which_its_lease_ends_and_comes_back_with_the_server() {
-    let world = World::new();
-    let server: Kea = world.server("server", 2, &Scope::default());
-    let _node = world.node(1, config());
-    world.store.put(claim("web"));
-    let leased = world.address("web", 10);
+    let (world, server, _node, leased) = World::leasing::<Kea>(&Scope::default());
     server.stop().unwrap();
     let asking = format!("while arping -b -q -c 1 -w 1 -I eth0 {leased} || sleep 0.2; do sleep 0.2; done");
     let mut asking = world.client.spawn(&["sh", "-c", &asking]).unwrap();
@@ -61,11 +57,7 @@ fn an_address_that_the_server_replaces_at_a_renewal_is_withdrawn_and_the_new_one
 
 #[test]
 fn an_address_that_another_host_takes_is_defended_once_and_then_left_to_it() {
-    let world = World::new();
-    let _server: Kea = world.server("server", 2, &long());
-    let _node = world.node(1, config());
-    world.store.put(claim("web"));
-    let leased = world.address("web", 10);
+    let (world, _server, _node, leased) = World::leasing::<Kea>(&long());
     let foreign = world.host("foreign", 66);
     // The announcements at the start would look like a defence.
     until("the last announcement", SOON, || {
@@ -193,11 +185,7 @@ fn frames_that_get_lost_only_take_time() {
 
 #[test]
 fn an_address_that_two_servers_lease_to_two_claims_stays_with_the_first() {
-    let world = World::new();
-    let first: Kea = world.server("server", 2, &long());
-    let _node = world.node(1, config());
-    world.store.put(claim("web"));
-    let leased = world.address("web", 10);
+    let (world, first, _node, leased) = World::leasing::<Kea>(&long());
     first.stop().unwrap();
     let second: Kea = world.server("another", 3, &long());
     world.store.put(claim("api"));
@@ -254,11 +242,7 @@ fn a_cable_that_is_pulled_and_plugged_again_costs_no_address() {
 
 #[test]
 fn a_node_takes_over_while_the_server_is_silent_and_keeps_to_the_end_of_the_lease() {
-    let world = World::new();
-    let server: Kea = world.server("server", 2, &Scope::default());
-    let first = world.node(1, config());
-    world.store.put(claim("web"));
-    let leased = world.address("web", 10);
+    let (world, server, first, leased) = World::leasing::<Kea>(&Scope::default());
     server.stop().unwrap();
     first.stop();
     let _second = world.node(2, config());
@@ -293,11 +277,7 @@ fn of_two_servers_the_one_that_leased_an_address_is_kept_to() {
 
 #[test]
 fn a_host_that_speaks_with_a_derived_hardware_address_harms_nobody() {
-    let world = World::new();
-    let _server: Kea = world.server("server", 2, &Scope::default());
-    let _node = world.node(1, config());
-    world.store.put(claim("web"));
-    let leased = world.address("web", 10);
+    let (world, _server, _node, leased) = World::leasing::<Kea>(&Scope::default());
     speaking_with(&world, &virtual_mac("web"));
     world.renewed(&["web"]);
     assert_eq!(world.store.status("web").address, Some(leased));

@@ -29,11 +29,7 @@ with_each!(
 
 #[test]
 fn a_network_that_carries_foreign_hardware_addresses_sees_the_claims_own() {
-    let world = World::new();
-    let _server: Kea = world.server("server", 2, &Scope::default());
-    let _node = world.node(1, config());
-    world.store.put(claim("web"));
-    world.address("web", 10);
+    let (world, _server, _node, _) = World::leasing::<Kea>(&Scope::default());
     assert_eq!(discovers(&world, "web"), 1);
     assert_eq!(mode(&world, "web"), Some(IdentityInUse::VirtualMac));
     assert_eq!(sources(&world), [virtual_mac("web")]);

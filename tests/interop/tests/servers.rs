@@ -36,11 +36,7 @@ with_each!(
 );
 
 fn a_lease_is_acquired_renewed_by_unicast_and_given_back<S: Server>() {
-    let world = World::new();
-    let server: S = world.server("server", 2, &Scope::default());
-    let _node = world.node(1, config());
-    world.store.put(claim("web"));
-    let leased = world.address("web", 10);
+    let (world, server, _node, leased) = World::leasing::<S>(&Scope::default());
 
     let leases = server.leases().unwrap();
     assert_eq!(leases.len(), 1, "{leases:?}");
@@ -64,11 +60,7 @@ fn a_lease_is_acquired_renewed_by_unicast_and_given_back<S: Server>() {
 }
 
 fn another_node_goes_on_with_the_lease<S: Server>() {
-    let world = World::new();
-    let server: S = world.server("server", 2, &Scope::default());
-    let first = world.node(1, config());
-    world.store.put(claim("web"));
-    let leased = world.address("web", 10);
+    let (world, server, first, leased) = World::leasing::<S>(&Scope::default());
     first.stop();
     assert_eq!(world.who_has(leased), Vec::<String>::new());
 
@@ -114,11 +106,7 @@ fn another_server_with_the_same_leases_extends_one_when_the_first_is_gone<S: Ser
 
 /// As routers do that keep them in memory and are switched off and on.
 fn a_server_that_has_lost_its_leases_gives_the_same_address_again<S: Server>() {
-    let world = World::new();
-    let server: S = world.server("server", 2, &Scope::default());
-    let _node = world.node(1, config());
-    world.store.put(claim("web"));
-    let leased = world.address("web", 10);
+    let (world, server, _node, leased) = World::leasing::<S>(&Scope::default());
     server.stop().unwrap();
     server.forget().unwrap();
     server.start(&Scope::default()).unwrap();
@@ -133,11 +121,7 @@ fn a_server_that_has_lost_its_leases_gives_the_same_address_again<S: Server>() {
 }
 
 fn after_a_change_of_range_a_claim_moves_to_a_new_address<S: Server>() {
-    let world = World::new();
-    let server: S = world.server("server", 2, &Scope::default());
-    let _node = world.node(1, config());
-    world.store.put(claim("web"));
-    let before = world.address("web", 10);
+    let (world, server, _node, before) = World::leasing::<S>(&Scope::default());
     server.stop().unwrap();
     server.forget().unwrap();
     server.start(&Scope { range: (80, 89), ..Scope::default() }).unwrap();
@@ -150,11 +134,7 @@ fn after_a_change_of_range_a_claim_moves_to_a_new_address<S: Server>() {
 }
 
 fn a_node_that_takes_over_a_forgotten_lease_gets_another_address<S: Server>() {
-    let world = World::new();
-    let server: S = world.server("server", 2, &Scope::default());
-    let first = world.node(1, config());
-    world.store.put(claim("web"));
-    let before = world.address("web", 10);
+    let (world, server, first, before) = World::leasing::<S>(&Scope::default());
     first.stop();
     server.stop().unwrap();
     server.forget().unwrap();
@@ -169,11 +149,7 @@ fn a_node_that_takes_over_a_forgotten_lease_gets_another_address<S: Server>() {
 }
 
 fn a_renewal_of_an_address_that_is_leased_to_another_by_now_is_refused<S: Server>() {
-    let world = World::new();
-    let server: S = world.server("server", 2, &Scope::default());
-    let _node = world.node(1, config());
-    world.store.put(claim("web"));
-    let before = world.address("web", 10);
+    let (world, server, _node, before) = World::leasing::<S>(&Scope::default());
     server.stop().unwrap();
     server.forget().unwrap();
     server.start(&Scope::default()).unwrap();

@@ -1,7 +1,5 @@
 //! dnsmasq: OpenWrt, libvirt, many routers.
 
-use std::path::PathBuf;
-
 use foghorn_lab::{DhcpConfig, DhcpServer, Host, Lease, Result, topology::Network};
 
 use super::{Refuses, Scope, Server};
@@ -22,10 +20,6 @@ impl Server for Dnsmasq {
 
     fn host(&self) -> &Host {
         self.0.host()
-    }
-
-    fn lease_file(&self) -> PathBuf {
-        self.0.lease_file()
     }
 
     fn start(&self, scope: &Scope) -> Result<()> {
@@ -50,10 +44,6 @@ impl Server for Dnsmasq {
             .collect(),
             ..DhcpConfig::of(Network::Public)
         })
-    }
-
-    fn stop(&self) -> Result<()> {
-        self.0.stop()
     }
 
     fn records(&self) -> Result<Vec<Lease>> {

@@ -1,8 +1,6 @@
 //! ISC dhcpd.
 
-use std::path::PathBuf;
-
-use foghorn_lab::{Daemon, Host, Lease, Result};
+use foghorn_lab::{Host, Lease, Result};
 use k8s_openapi::jiff::{civil::DateTime, tz::TimeZone};
 
 use super::{Refuses, Scope, Server, malformed, read, serve, write};
@@ -24,10 +22,6 @@ impl Server for IscDhcpd {
         &self.0
     }
 
-    fn lease_file(&self) -> PathBuf {
-        self.0.dir().join("dhcpd.leases")
-    }
-
     fn start(&self, scope: &Scope) -> Result<()> {
         let config = self.0.dir().join("dhcpd.conf");
         write(&config, &text(scope))?;
@@ -36,10 +30,6 @@ impl Server for IscDhcpd {
         let [config, leases] = [config, self.lease_file()].map(|path| path.display().to_string());
         let argv = ["dhcpd", "-4", "-f", "-d", "--no-pid", "-cf", &config, "-lf", &leases, "eth0"];
         serve(&self.0, Self::NAME, &argv)
-    }
-
-    fn stop(&self) -> Result<()> {
-        Daemon::new(&self.0, Self::NAME).stop()
     }
 
     /// The last record of each address counts.

@@ -1,8 +1,6 @@
 //! Kea, with its leases in a file.
 
-use std::path::PathBuf;
-
-use foghorn_lab::{Daemon, Host, Lease, Result};
+use foghorn_lab::{Host, Lease, Result};
 
 use super::{Refuses, Scope, Server, malformed, read, serve, write};
 
@@ -23,10 +21,6 @@ impl Server for Kea {
         &self.0
     }
 
-    fn lease_file(&self) -> PathBuf {
-        self.0.dir().join("leases.csv")
-    }
-
     fn start(&self, scope: &Scope) -> Result<()> {
         let config = self.0.dir().join("kea.json");
         write(&config, &self.config(scope))?;
@@ -35,10 +29,6 @@ impl Server for Kea {
         let config = config.display().to_string();
         let [pid, lock] = folders.each_ref().map(String::as_str);
         serve(&self.0, Self::NAME, &["env", pid, lock, "kea-dhcp4", "-d", "-c", &config])
-    }
-
-    fn stop(&self) -> Result<()> {
-        Daemon::new(&self.0, Self::NAME).stop()
     }
 
     fn records(&self) -> Result<Vec<Lease>> {

@@ -1,6 +1,6 @@
 //! udhcpd of busybox: cheap routers and access points. It knows its clients by hardware address only.
 
-use std::{net::Ipv4Addr, path::PathBuf, time::Duration};
+use std::{net::Ipv4Addr, time::Duration};
 
 use foghorn_lab::{Daemon, Host, Lease, Result, until};
 use k8s_openapi::jiff::Timestamp;
@@ -24,19 +24,11 @@ impl Server for Udhcpd {
         &self.0
     }
 
-    fn lease_file(&self) -> PathBuf {
-        self.0.dir().join("udhcpd.leases")
-    }
-
     fn start(&self, scope: &Scope) -> Result<()> {
         let config = self.0.dir().join("udhcpd.conf");
         write(&config, &self.config(scope))?;
         let config = config.display().to_string();
         serve(&self.0, Self::NAME, &["udhcpd", "-f", "-a", "200", &config])
-    }
-
-    fn stop(&self) -> Result<()> {
-        Daemon::new(&self.0, Self::NAME).stop()
     }
 
     /// It writes its leases when it is told to, with the time at which it did.
