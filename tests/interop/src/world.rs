@@ -122,6 +122,19 @@ impl World {
         host
     }
 
+    /// A new host whose `eth0` is a bridge, with the cable and perhaps machines behind it.
+    #[must_use]
+    pub fn host_on_bridge(&self, name: &str, last: u8) -> Host {
+        let _turn = one_at_a_time();
+        let host = new_host(&self.name, name);
+        connect(&self.switch, name, &host, "name cable");
+        self.switch.ip(&format!("link set {name} master br0\n")).unwrap();
+        let bridge = format!("link add eth0 address {} type bridge mcast_snooping 0", mac_text(last));
+        host.ip(&format!("{bridge}\nlink set cable master eth0 up\n")).unwrap();
+        set_up(&host, last);
+        host
+    }
+
     /// A router, 203.0.113.1, and behind it a new host with the address 198.51.100.2.
     #[must_use]
     pub fn router(&self, far: &str) -> (Host, Host) {

@@ -82,9 +82,16 @@ fn quick(tally: &mut Tally) -> Result<()> {
 }
 
 fn with_labs(tally: &mut Tally) -> Result<()> {
-    let interop = ["test", "--workspace", "--features", "foghorn-interop/root"];
-    let files = ["failures", "identities", "options", "servers"].map(|name| ["--test", name]);
-    let interop = [&interop[..], files.as_flattened(), &["--", INTEROP_THREADS]].concat();
+    let interop = [
+        "test",
+        "--workspace",
+        "--features",
+        "foghorn-interop/root",
+        "--test",
+        "interop",
+        "--",
+        INTEROP_THREADS,
+    ];
     tally.cargo_test("DHCP servers", cargo(&interop)?)?;
     taking_down(LAB_OF_SELF_TEST, || {
         let test =

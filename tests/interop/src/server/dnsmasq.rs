@@ -24,7 +24,7 @@ impl Server for Dnsmasq {
 
     fn start(&self, scope: &Scope) -> Result<()> {
         // It takes up to an eighth off, by chance; below 10 s Foghorn would not take T1 at its word.
-        let (renew, rebind) = (scope.renew + 2, scope.rebind + 3);
+        let (renew, rebind) = (scope.renew.saturating_add(2), scope.rebind.saturating_add(3));
         let route = scope.route.map(|(network, gateway)| format!("dhcp-option=121,{network},{gateway}"));
         let hosts = scope.reservations.iter().map(|(mac, address)| format!("{mac},{address}"));
         self.0.configure(&DhcpConfig {

@@ -1,7 +1,7 @@
 //! What claims tell servers, and what servers tell claims, besides addresses.
 
 use foghorn_crds::DhcpOption;
-use foghorn_interop::{SOON, Scope, Server, World, address, claim, config, relay, with_each};
+use foghorn_interop::{SOON, Scope, Server, W2, World, address, claim, config, relay, with_each};
 
 with_each!(
     { dnsmasq: Dnsmasq, kea: Kea, isc_dhcpd: IscDhcpd, busybox_udhcpd: Udhcpd }:
@@ -9,6 +9,12 @@ with_each!(
     a_host_name_that_is_too_long_is_cut,
     a_domain_name_in_place_of_the_host_name_is_taken,
     classes_and_options_that_a_server_does_not_know_do_no_harm,
+);
+
+// ISC dhcpd has all leases end in 2038 at the latest.
+with_each!(
+    { dnsmasq: Dnsmasq, kea: Kea, busybox_udhcpd: Udhcpd }:
+    a_lease_without_end_is_never_renewed_and_goes_from_node_to_node,
 );
 
 fn a_server_beyond_a_classless_route_is_asked_through_its_gateway<S: Server>() {
@@ -79,4 +85,18 @@ fn classes_and_options_that_a_server_does_not_know_do_no_harm<S: Server>() {
     assert_eq!(server.leases().unwrap()[0].address, leased);
     // One that knows rapid commit sends no offer.
     assert_eq!(world.wire.with(&["Offer"]).is_empty(), S::COMMITS_RAPIDLY);
+}
+
+fn a_lease_without_end_is_never_renewed_and_goes_from_node_to_node<S: Server>() {
+    let endless = Scope { lease: u32::MAX, renew: u32::MAX, rebind: u32::MAX, ..Scope::default() };
+    let (world, _server, first, leased) = World::leasing::<S>(&endless);
+    let lease = world.store.status("web").lease.unwrap();
+    assert_eq!((lease.renew_at, lease.rebind_at, lease.expires_at), (None, None, None));
+    first.stop();
+    world.wire.clear();
+    let _second = world.node(2, config());
+    world.wire.wait_for(&["203.0.113.2.67 >", "ACK"], SOON).unwrap();
+    assert_eq!(world.address("web", 10), leased);
+    assert_eq!(world.who_has(leased), [W2]);
+    assert_eq!(world.wire.with(&["Discover"]), Vec::<String>::new());
 }

@@ -7,8 +7,8 @@ use std::sync::{
 
 use foghorn_crds::{IdentityInUse, IdentityMode, PlaneConfig, conditions::reasons};
 use foghorn_interop::{
-    Kea, NodesOwnClient, SOON, Scope, Server, Udhcpd, W1, World, claim, config, mac, rules, virtual_mac,
-    with_each,
+    Kea, NodesOwnClient, SOON, Scope, Server, Udhcpd, W1, World, claim, config, mac, relay, rules,
+    virtual_mac, with_each,
 };
 use foghorn_lab::until;
 
@@ -48,6 +48,36 @@ fn a_macvlan_receives_one_hardware_address_and_sends_from_that_one_alone() {
     assert_eq!(sources(&world), [W1]);
     assert_eq!(discovers(&world, "web"), 1, "known from the kind of the interface");
     assert_eq!(world.who_has(leased), [W1]);
+}
+
+#[test]
+fn a_bridge_on_the_node_that_does_not_receive_for_others_is_found_out() {
+    let world = World::new();
+    let _server: Kea = world.server("server", 2, &Scope::default());
+    let host = world.host_on_bridge("w1", 11);
+    let _node = world.node_on(&host, config());
+    world.store.put(claim("web"));
+    let leased = world.address("web", 45);
+    world.renewed(&["web"]);
+    assert_eq!(world.store.status("web").address, Some(leased));
+    assert_eq!(world.who_has(leased), [W1]);
+}
+
+#[test]
+fn answers_come_through_a_relay_where_foreign_frames_are_dropped() {
+    let world = World::new();
+    let (router, far) = world.router("server");
+    let server = Kea::on(far);
+    server.start(&Scope::default()).unwrap();
+    relay(&router, "198.51.100.2").unwrap();
+    let (host, _cable) = world.host_behind("w1", 11, rules::only_own(mac(11)));
+    let _node = world.node_on(&host, config());
+    world.store.put(claim("web"));
+    world.address("web", 45);
+    world.renewed(&["web"]);
+    assert_eq!(mode(&world, "web"), Some(IdentityInUse::VirtualChaddr));
+    world.store.delete("web");
+    until("the lease is gone", SOON, || Ok(server.leases()?.is_empty().then_some(()))).unwrap();
 }
 
 #[test]
