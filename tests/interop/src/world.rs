@@ -104,6 +104,7 @@ impl World {
         in_between.ip(&format!("link set {outside} up\n")).unwrap();
         set_up(&host, last);
         drop(turn);
+        forwards(&self.switch, name);
         let repeater = Repeater::start(&in_between, rule);
         (host, repeater)
     }
@@ -125,13 +126,16 @@ impl World {
     /// A new host whose `eth0` is a bridge, with the cable and perhaps machines behind it.
     #[must_use]
     pub fn host_on_bridge(&self, name: &str, last: u8) -> Host {
-        let _turn = one_at_a_time();
+        let turn = one_at_a_time();
         let host = new_host(&self.name, name);
         connect(&self.switch, name, &host, "name cable");
         self.switch.ip(&format!("link set {name} master br0\n")).unwrap();
         let bridge = format!("link add eth0 address {} type bridge mcast_snooping 0", mac_text(last));
         host.ip(&format!("{bridge}\nlink set cable master eth0 up\n")).unwrap();
         set_up(&host, last);
+        drop(turn);
+        forwards(&self.switch, name);
+        forwards(&host, "cable");
         host
     }
 
@@ -243,12 +247,23 @@ impl Drop for World {
 }
 
 fn host_on(switch: &Host, world: &str, name: &str, last: u8) -> Host {
-    let _turn = one_at_a_time();
+    let turn = one_at_a_time();
     let host = new_host(world, name);
     connect(switch, name, &host, &eth0(last));
     switch.ip(&format!("link set {name} master br0\n")).unwrap();
     set_up(&host, last);
+    drop(turn);
+    forwards(switch, name);
     host
+}
+
+/// Waits until a bridge forwards from this port: the kernel takes up to a second to notice that there is a carrier.
+fn forwards(bridge: &Host, port: &str) {
+    until(&format!("{port} forwards"), SOON, || {
+        let state = bridge.exec(&["bridge", "link", "show", "dev", port])?;
+        Ok(state.contains("state forwarding").then_some(()))
+    })
+    .unwrap();
 }
 
 /// A cable from one host to another.

@@ -51,15 +51,16 @@ fn a_macvlan_receives_one_hardware_address_and_sends_from_that_one_alone() {
 }
 
 #[test]
-fn a_bridge_on_the_node_that_does_not_receive_for_others_is_found_out() {
+fn a_bridge_of_the_node_receives_for_its_claims_too() {
     let world = World::new();
     let _server: Kea = world.server("server", 2, &Scope::default());
     let host = world.host_on_bridge("w1", 11);
     let _node = world.node_on(&host, config());
     world.store.put(claim("web"));
-    let leased = world.address("web", 45);
+    let leased = world.address("web", 10);
     world.renewed(&["web"]);
-    assert_eq!(world.store.status("web").address, Some(leased));
+    assert_eq!(discovers(&world, "web"), 1);
+    assert_eq!(mode(&world, "web"), Some(IdentityInUse::VirtualMac));
     assert_eq!(world.who_has(leased), [W1]);
 }
 
