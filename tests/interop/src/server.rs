@@ -7,7 +7,7 @@ mod udhcpd;
 
 use std::{fs, net::Ipv4Addr, path::PathBuf, time::Duration};
 
-use foghorn_lab::{Daemon, Error, Host, Lease, Result, until};
+use foghorn_lab::{Daemon, Error, Host, Lease, Result, topology::Network, until};
 use ipnet::Ipv4Net;
 use k8s_openapi::jiff::Timestamp;
 
@@ -16,11 +16,11 @@ pub use isc::IscDhcpd;
 pub use kea::Kea;
 pub use udhcpd::Udhcpd;
 
-use crate::address;
-
-/// What a server hands out on 203.0.113.0/24.
+/// What a server hands out.
 #[derive(Clone, Debug)]
 pub struct Scope {
+    /// The network: 203.0.113.0/24, or 198.51.100.0/24.
+    pub network: Network,
     /// First and last address, by their last octets.
     pub range: (u8, u8),
     /// Seconds that a lease is given for. dnsmasq makes 120 of what is less.
@@ -43,6 +43,7 @@ impl Default for Scope {
     /// .50 to .59, for the shortest lease that Foghorn takes at its word.
     fn default() -> Self {
         Self {
+            network: Network::Public,
             range: (50, 59),
             lease: 20,
             renew: 10,
@@ -65,7 +66,7 @@ impl Scope {
     }
 
     fn addresses(&self) -> (Ipv4Addr, Ipv4Addr) {
-        (address(self.range.0), address(self.range.1))
+        (self.network.address(self.range.0), self.network.address(self.range.1))
     }
 }
 
@@ -80,13 +81,13 @@ pub enum Refuses {
     None,
 }
 
-/// A DHCP server on the `eth0` of a host. It tells its clients the router 203.0.113.1 and, as many do, a host name that
+/// A DHCP server on the `eth0` of a host. It tells its clients the router .1 and, as many do, a host name that
 /// is not the client's.
 pub trait Server: Sized {
     /// The name of its process.
     const NAME: &'static str;
 
-    /// Whom it refuses a lease of its network that it knows nothing of.
+    /// Whom it refuses a lease that it knows nothing of.
     const REFUSES: Refuses;
 
     /// The name that it notes of a client which tells the domain name `web.example.com.` and no host name.

@@ -6,7 +6,7 @@ use super::{Refuses, Scope, Server};
 
 /// dnsmasq, as in the lab.
 #[derive(Debug)]
-pub struct Dnsmasq(DhcpServer);
+pub struct Dnsmasq(Host);
 
 impl Server for Dnsmasq {
     const NAME: &'static str = "dnsmasq";
@@ -15,11 +15,11 @@ impl Server for Dnsmasq {
     const COMMITS_RAPIDLY: bool = true;
 
     fn on(host: Host) -> Self {
-        Self(DhcpServer::new(host, Network::Public))
+        Self(host)
     }
 
     fn host(&self) -> &Host {
-        self.0.host()
+        &self.0
     }
 
     fn start(&self, scope: &Scope) -> Result<()> {
@@ -27,7 +27,7 @@ impl Server for Dnsmasq {
         let (renew, rebind) = (scope.renew.saturating_add(2), scope.rebind.saturating_add(3));
         let route = scope.route.map(|(network, gateway)| format!("dhcp-option=121,{network},{gateway}"));
         let hosts = scope.reservations.iter().map(|(mac, address)| format!("{mac},{address}"));
-        self.0.configure(&DhcpConfig {
+        self.server(scope.network).configure(&DhcpConfig {
             range: scope.addresses(),
             lease_seconds: scope.lease,
             ping_check: scope.ping,
@@ -42,11 +42,17 @@ impl Server for Dnsmasq {
             .into_iter()
             .chain(route)
             .collect(),
-            ..DhcpConfig::of(Network::Public)
+            ..DhcpConfig::of(scope.network)
         })
     }
 
     fn records(&self) -> Result<Vec<Lease>> {
-        self.0.leases()
+        self.server(Network::Public).leases()
+    }
+}
+
+impl Dnsmasq {
+    fn server(&self, network: Network) -> DhcpServer {
+        DhcpServer::new(self.0.clone(), network)
     }
 }

@@ -1,6 +1,6 @@
 //! ISC dhcpd.
 
-use foghorn_lab::{Host, Lease, Result};
+use foghorn_lab::{Host, Lease, Result, topology::Network};
 use k8s_openapi::jiff::{civil::DateTime, tz::TimeZone};
 
 use super::{Refuses, Scope, Server, malformed, read, serve, write};
@@ -51,6 +51,12 @@ fn text(scope: &Scope) -> String {
         let define = "option routes code 121 = array of unsigned integer 8;\n";
         format!("{define}option routes {};\n", decimal(route))
     });
+    let (network, router) = (scope.network.address(0), scope.network.gateway());
+    // It wants to know the network that it is on, if a relay is on that which it serves.
+    let own = match scope.network {
+        Network::Public => "subnet 198.51.100.0 netmask 255.255.255.0 { }\n",
+        Network::Private | Network::Internet => "",
+    };
     let (first, last) = scope.addresses();
     let Scope { lease, renew, rebind, ping, ignores_client_ids, .. } = scope;
     let reservation = |(number, (mac, address)): (usize, &(String, _))| {
@@ -68,10 +74,9 @@ min-lease-time {lease};
 max-lease-time {lease};
 option dhcp-renewal-time {renew};
 option dhcp-rebinding-time {rebind};
-option routers 203.0.113.1;
+option routers {router};
 option host-name \"anything\";
-{route}subnet 198.51.100.0 netmask 255.255.255.0 {{ }}
-subnet 203.0.113.0 netmask 255.255.255.0 {{ range {first} {last}; }}
+{route}{own}subnet {network} netmask 255.255.255.0 {{ range {first} {last}; }}
 {reservations}"
     )
 }

@@ -52,6 +52,7 @@ impl Kea {
         let route = scope.encoded_route().map_or_else(String::new, |route| {
             format!(r#", {{ "code": 121, "csv-format": false, "data": "{}" }}"#, hex(route))
         });
+        let (network, router) = (scope.network.cidr(), scope.network.gateway());
         let (first, last) = scope.addresses();
         let Scope { lease, renew, rebind, .. } = scope;
         let match_client_id = !scope.ignores_client_ids;
@@ -64,11 +65,11 @@ impl Kea {
   "valid-lifetime": {lease}, "renew-timer": {renew}, "rebind-timer": {rebind},
   "authoritative": true, "match-client-id": {match_client_id},
   "option-data": [
-    {{ "name": "routers", "data": "203.0.113.1" }},
+    {{ "name": "routers", "data": "{router}" }},
     {{ "name": "host-name", "data": "anything", "always-send": true }}{route}
   ],
   "subnet4": [{{
-    "subnet": "203.0.113.0/24",
+    "subnet": "{network}",
     "pools": [{{ "pool": "{first} - {last}" }}],
     "reservations": [{reservations}]
   }}],

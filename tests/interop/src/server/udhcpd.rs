@@ -49,6 +49,7 @@ impl Server for Udhcpd {
 
 impl Udhcpd {
     fn config(&self, scope: &Scope) -> String {
+        let router = scope.network.gateway();
         let (first, last) = scope.addresses();
         let Scope { lease, renew, rebind, .. } = scope;
         let reservation = |(mac, address): &(String, Ipv4Addr)| format!("static_lease {mac} {address}\n");
@@ -66,7 +67,7 @@ min_lease 10
 lease_file {file}
 pidfile {file}.pid
 option subnet 255.255.255.0
-option router 203.0.113.1
+option router {router}
 option hostname anything
 option lease {lease}
 option 0x3a {renew:08x}

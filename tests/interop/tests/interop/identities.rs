@@ -36,6 +36,19 @@ fn a_network_that_carries_foreign_hardware_addresses_sees_the_claims_own() {
 }
 
 #[test]
+fn a_server_that_is_away_for_a_while_makes_no_network_look_poor() {
+    let world = World::new();
+    let _node = world.node(1, config());
+    world.store.put(claim("web"));
+    until("two messages without an answer", SOON, || Ok((discovers(&world, "web") == 2).then_some(())))
+        .unwrap();
+    let _server: Kea = world.server("server", 2, &Scope::default());
+    world.address("web", 60);
+    assert!(!world.wire.with(&["Discover", &format!("{W1} > ")]).is_empty(), "the other way was tried");
+    assert_eq!(mode(&world, "web"), Some(IdentityInUse::VirtualMac));
+}
+
+#[test]
 fn a_macvlan_receives_one_hardware_address_and_sends_from_that_one_alone() {
     let world = World::new();
     let _server: Kea = world.server("server", 2, &Scope::default());

@@ -6,7 +6,7 @@ use foghorn_crds::{AddressClaim, conditions::reasons};
 use foghorn_interop::{
     Refuses, SOON, Scope, Server, W1, W2, World, address, claim, config, relay, virtual_mac, with_each,
 };
-use foghorn_lab::until;
+use foghorn_lab::{topology::Network, until};
 
 with_each!(
     { dnsmasq: Dnsmasq, kea: Kea, isc_dhcpd: IscDhcpd, busybox_udhcpd: Udhcpd }:
@@ -15,6 +15,7 @@ with_each!(
     another_server_with_the_same_leases_extends_one_when_the_first_is_gone,
     a_server_that_has_lost_its_leases_gives_the_same_address_again,
     after_a_change_of_range_a_claim_moves_to_a_new_address,
+    a_network_that_is_renumbered_moves_its_claims,
     a_node_that_takes_over_a_forgotten_lease_gets_another_address,
     an_address_is_reserved_by_hardware_address,
     an_address_that_is_wished_for_is_given,
@@ -131,6 +132,19 @@ fn after_a_change_of_range_a_claim_moves_to_a_new_address<S: Server>() {
     assert_eq!(world.who_has(before), Vec::<String>::new());
     assert_eq!(world.who_has(after), [W1]);
     assert_eq!(!world.wire.with(&["NACK"]).is_empty(), S::REFUSES == Refuses::All);
+}
+
+fn a_network_that_is_renumbered_moves_its_claims<S: Server>() {
+    let (world, server, _node, before) = World::leasing::<S>(&Scope::default());
+    server.stop().unwrap();
+    server.host().ip("addr flush dev eth0\naddr add 198.51.100.2/24 dev eth0\n").unwrap();
+    server.start(&Scope { network: Network::Private, ..Scope::default() }).unwrap();
+    let after = world.until("a new address", "web", 60, |status| status.address.filter(|new| *new != before));
+    assert_eq!(after.octets()[..3], [198, 51, 100]);
+    assert_eq!(world.store.status("web").lease.unwrap().server, Network::Private.address(2));
+    assert_eq!(!world.wire.with(&["NACK"]).is_empty(), S::REFUSES == Refuses::All);
+    assert_eq!(world.who_has(before), Vec::<String>::new());
+    assert_eq!(world.who_has(after), [W1]);
 }
 
 fn a_node_that_takes_over_a_forgotten_lease_gets_another_address<S: Server>() {
