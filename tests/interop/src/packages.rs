@@ -18,5 +18,5 @@ const PACKAGES: [(&str, &str); 9] = [
 /// Installs what is missing, once.
 pub(crate) fn install() {
     static INSTALLED: OnceLock<()> = OnceLock::new();
-    INSTALLED.get_or_init(|| foghorn_lab::install("these tests", &PACKAGES).unwrap());
+    INSTALLED.get_or_init(|| foghorn_lab::install("this test program", &PACKAGES).unwrap());
 }

@@ -56,6 +56,11 @@ pub fn without_unicast_requests() -> impl Rule {
     }
 }
 
+/// One after the other.
+pub fn both(mut first: impl Rule, mut second: impl Rule) -> impl Rule {
+    move |toward, frame| first(toward, frame).iter().flat_map(|frame| second(toward, frame)).collect()
+}
+
 /// Each frame comes twice.
 pub fn twice() -> impl Rule {
     |_, frame| vec![frame.to_vec(), frame.to_vec()]

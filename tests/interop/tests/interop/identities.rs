@@ -7,7 +7,7 @@ use std::sync::{
 
 use foghorn_crds::{IdentityInUse, IdentityMode, PlaneConfig, conditions::reasons};
 use foghorn_interop::{
-    Kea, NodesOwnClient, SOON, Scope, Server, Udhcpd, W1, World, claim, config, mac, relay, rules,
+    Dnsmasq, Kea, NodesOwnClient, SOON, Scope, Server, Udhcpd, W1, World, claim, config, mac, relay, rules,
     virtual_mac, with_each,
 };
 use foghorn_lab::until;
@@ -110,6 +110,21 @@ fn where_foreign_frames_are_dropped_the_claims_hardware_address_stays_in_the_mes
     world.store.put(claim("api"));
     world.address("api", 10);
     assert_eq!(discovers(&world, "api"), 1);
+}
+
+#[test]
+fn where_answers_come_to_no_other_hardware_address_than_the_nodes_that_one_may_be_used() {
+    let world = World::new();
+    let _server: Dnsmasq = world.server("server", 2, &Scope::default());
+    let rule = rules::both(rules::only_own(mac(11)), rules::without_broadcast_flag());
+    let (host, _cable) = world.host_behind("w1", 11, rule);
+    let _node = world.node_on(&host, with(IdentityMode::NodeMac));
+    world.store.put(claim("web"));
+    world.store.put(claim("api"));
+    let addresses = [world.address("web", 10), world.address("api", 10)];
+    world.renewed(&["web", "api"]);
+    assert_eq!([world.address("web", 1), world.address("api", 1)], addresses);
+    assert_eq!(sources(&world), [W1]);
 }
 
 #[test]
