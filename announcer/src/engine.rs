@@ -206,6 +206,7 @@ impl Engine {
             && at <= now
         {
             self.timers.remove(&(at, name.clone()));
+            self.try_again(now, &name);
             if let Some(held) = self.held.get_mut(&name) {
                 held.armed = None;
                 held.client.handle_timeout(now);

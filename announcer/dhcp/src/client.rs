@@ -249,7 +249,8 @@ impl Client {
         };
         self.lose(lease.address, LostReason::Conflict);
         self.wish = None;
-        let wait = self.after_bad_address.take();
+        // The server may give the same address again; then it is declined, and that is waited after.
+        let wait = self.after_nak.take();
         self.init(now, wait)
     }
 

@@ -9,6 +9,7 @@ use foghorn_crds::{
 use foghorn_dhcp::{self as dhcp, Client, ClientConfig, Family, Identity, Lease, Mode, PARAMETERS};
 use foghorn_netio::Link;
 use rand::{Rng, SeedableRng, rngs::StdRng};
+use tracing::warn;
 
 use super::{
     Engine, TAKEOVER_REPORT_DELAY,
@@ -20,6 +21,9 @@ use super::{
 
 /// An offset to the API server's clock that is older than this says nothing exact of the times in a status.
 const FRESH: Duration = Duration::from_secs(600);
+
+/// How long a foreign host that was heard with a claim's hardware address is taken to be there.
+const FOREIGN_HOST: Duration = Duration::from_secs(60);
 
 /// What a claim's client goes on with.
 enum Recalled {
@@ -42,6 +46,10 @@ impl Engine {
     /// Takes a claim in hand: with the lease of its last holder, or from the beginning.
     pub(super) fn begin(&mut self, now: Instant, name: &str, claim: &AddressClaim) {
         let recalled = self.recall(now, name, claim);
+        self.begin_with(now, name, claim, recalled);
+    }
+
+    fn begin_with(&mut self, now: Instant, name: &str, claim: &AddressClaim, recalled: Recalled) {
         let (Some(config), Some(link)) = (&self.config, &self.link) else { return };
         let ending = claim.metadata.deletion_timestamp.is_some();
         let (mut client_config, mut fault) = settings(config, link, &self.carriage, claim);
@@ -79,10 +87,10 @@ impl Engine {
             }
             Recalled::Address(address) => self.tell(now, name, dhcp::Input::Confirm(address)),
             Recalled::Lease(..) | Recalled::Nothing => {
-                if let Some(held) = self.held.get_mut(name) {
+                if let Some(held) = self.held.get_mut(name).filter(|held| held.fault.is_none()) {
                     held.queued = true;
+                    self.starts.push(now, name.to_owned());
                 }
-                self.starts.push(now, name.to_owned());
             }
         }
     }
@@ -149,13 +157,51 @@ impl Engine {
 
     /// Begins a claim anew whose identity is no longer the right one, once there is no lease on it.
     pub(super) fn renew_identity(&mut self, now: Instant, name: &str) {
-        let ready = self.held.get(name).is_some_and(|held| {
-            held.outdated && !held.releasing && held.client.lease().is_none() && held.announced.is_none()
-        });
-        if ready && let Some(claim) = self.claims.get(name).cloned() {
-            self.starts.finish(name);
-            self.forget(name);
-            self.begin(now, name, &claim);
+        if self.held.get(name).is_some_and(|held| held.outdated && !held.releasing) {
+            self.begin_anew(now, name);
+        }
+    }
+
+    /// Begins a claim from nothing: its status may still tell of a lease that is lost. Not while there is one.
+    pub(super) fn begin_anew(&mut self, now: Instant, name: &str) {
+        let without = self.held.get(name).is_some_and(|held| held.client.lease().is_none());
+        let Some(claim) = self.claims.get(name).cloned().filter(|_| without) else { return };
+        self.starts.finish(name);
+        self.forget(name);
+        self.begin_with(now, name, &claim, Recalled::Nothing);
+    }
+
+    /// Another host was heard with the claim's hardware address: for a while nothing is sent with it.
+    pub(super) fn make_way(&mut self, now: Instant, name: &str, message: String) {
+        let until = now + FOREIGN_HOST;
+        let known = self.held.get_mut(name).and_then(|held| held.fault.as_mut());
+        if let Some(fault) = known.filter(|fault| now < fault.until) {
+            fault.until = fault.until.max(until);
+            return;
+        }
+        warn!(claim = name, message, "hardware address in use");
+        self.begin_anew(now, name);
+        self.starts.finish(name);
+        if let Some(held) = self.held.get_mut(name) {
+            held.queued = false;
+            held.fault = Some(Fault { reason: reasons::HARDWARE_ADDRESS_TAKEN, message, until });
+        }
+        self.timers.insert((until, name.to_owned()));
+        self.touched.insert(name.to_owned());
+    }
+
+    /// Tries again what another host was in the way of, once that was not heard for long enough.
+    pub(super) fn try_again(&mut self, now: Instant, name: &str) {
+        let Some(held) = self.held.get_mut(name) else { return };
+        match &held.fault {
+            Some(fault) if fault.until <= now => {
+                held.fault = None;
+                self.begin_anew(now, name);
+            }
+            Some(fault) if fault.until < Instant::NEVER => {
+                self.timers.insert((fault.until, name.to_owned()));
+            }
+            Some(_) | None => {}
         }
     }
 }

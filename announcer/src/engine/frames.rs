@@ -1,9 +1,9 @@
 //! Frames: DHCP replies to the claim that they are for, messages of the claims' clients onto the wire.
 
-use std::{net::Ipv4Addr, time::Duration};
+use std::net::Ipv4Addr;
 
 use foghorn_clock::Instant;
-use foghorn_crds::{conditions::reasons, hardware_address};
+use foghorn_crds::hardware_address;
 use foghorn_dhcp::{
     self as dhcp, Destination, MessageKind, Mode, Transmit,
     frame::{self, Addressing, UdpChecksum},
@@ -13,10 +13,7 @@ use foghorn_l2 as l2;
 use ipnet::Ipv4Net;
 use tracing::{debug, warn};
 
-use super::{Engine, FrameKind, Output, held::Fault};
-
-/// How long a foreign host that was heard with a claim's hardware address is taken to be there.
-const FOREIGN_HOST: Duration = Duration::from_secs(60);
+use super::{Engine, FrameKind, Output};
 
 impl Engine {
     pub(super) fn receive(&mut self, now: Instant, bytes: &[u8], udp_checksum: UdpChecksum) {
@@ -74,20 +71,15 @@ impl Engine {
         let mac = arp.sender_mac;
         let Some(name) = self.recipients.owner(mac).map(str::to_owned) else { return };
         let given = self.claims.get(&name).is_some_and(|claim| claim.spec.dhcp.hardware_address.is_some());
-        let Some(held) = self.held.get_mut(&name).filter(|_| given) else { return };
-        if held.fault_at(now).is_none() {
-            warn!(claim = name, mac = hardware_address::format(mac), host = %arp.sender_ip, "hardware address in use");
+        if !given {
+            return;
         }
-        held.fault = Some(Fault {
-            reason: reasons::HARDWARE_ADDRESS_TAKEN,
-            message: format!(
-                "the host {} on this network has the claim's hardware address {}",
-                arp.sender_ip,
-                hardware_address::format(mac)
-            ),
-            until: now + FOREIGN_HOST,
-        });
-        self.touched.insert(name);
+        let message = format!(
+            "the host {} on this network has the claim's hardware address {}",
+            arp.sender_ip,
+            hardware_address::format(mac)
+        );
+        self.make_way(now, &name, message);
     }
 
     pub(super) fn transmit(&mut self, now: Instant, name: &str, transmit: Transmit) {
@@ -98,7 +90,6 @@ impl Engine {
             self.metrics.dropped("hardware address");
             return;
         }
-        held.fault = held.fault_at(now).cloned();
         self.carriage.sent(now, transmit.mode);
         let server = match transmit.to {
             Destination::Broadcast => {

@@ -47,6 +47,11 @@ pub(super) struct Held {
     pub(super) report: Reporting,
 }
 
+/// DISCOVERs after which a client that finds its way out has tried all but one twice.
+const BOTH_WAYS: u32 = 4;
+const NEITHER_WAY: &str = "neither by VirtualMac nor by VirtualChaddr: is there a DHCP server on this network? One that \
+    answers the node's own hardware address only needs dhcp.identity NodeMac";
+
 /// Why nothing may be sent in a claim's name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Fault {
@@ -85,6 +90,8 @@ pub(super) struct Facts {
     pub(super) lease: Option<Lease>,
     pub(super) mode: Option<Mode>,
     pub(super) reason: &'static str,
+    /// The message has more to say than before.
+    pub(super) is_heard_by_neither_way: bool,
 }
 
 impl Held {
@@ -137,6 +144,7 @@ impl Held {
             lease,
             mode: self.client.mode(),
             reason,
+            is_heard_by_neither_way: self.is_heard_by_neither_way(now),
         }
     }
 
@@ -193,12 +201,20 @@ impl Held {
         }
     }
 
+    fn is_heard_by_neither_way(&self, now: Instant) -> bool {
+        let finds_out = self.config.finds_mode && self.client.mode().is_none();
+        finds_out && matches!(self.client.problem(now), Some(Problem::NoAnswer { sent: BOTH_WAYS.., .. }))
+    }
+
     /// What is wrong, in words: what the client says, and the remark on it.
     pub(super) fn error(&self, now: Instant) -> Option<String> {
         if let Some(fault) = self.fault_at(now) {
             return Some(fault.message.clone());
         }
         let problem = self.client.problem(now)?;
+        if self.is_heard_by_neither_way(now) {
+            return Some(format!("{problem}; {NEITHER_WAY}"));
+        }
         Some(match &self.remark {
             Some(remark) if matches!(problem, Problem::NoAnswer { .. }) => {
                 format!("{problem}; before that: {remark}")

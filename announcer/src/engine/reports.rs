@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use foghorn_clock::Instant;
 use foghorn_crds::ClaimState;
-use foghorn_dhcp::Mode;
+use foghorn_dhcp::{Mode, State};
 use k8s_openapi::jiff::Timestamp;
 
 use super::{
@@ -63,7 +63,10 @@ impl Engine {
         }
         let news = match said {
             None => facts.address.is_some() && !matches!(facts.state, ClaimState::Rebooting),
-            Some(said) => said.address != facts.address || said.reason != facts.reason,
+            Some(said) if said.address != facts.address => true,
+            // A server has answered: what comes of that is soon there to be told in its place.
+            Some(_) if matches!(held.client.state(), State::Requesting | State::Checking) => false,
+            Some(said) => said.reason != facts.reason,
         };
         let delay = if news || held.released { Duration::ZERO } else { REPORT_DELAY };
         self.due(name, now + delay);

@@ -184,6 +184,35 @@ fn without_a_server_the_claim_says_so_and_gets_its_address_when_the_server_is_ba
 }
 
 #[test]
+fn a_server_that_answers_late_is_told_of_once_and_the_address_next() {
+    let mut network = Network::new();
+    network.server.alive = false;
+    network.claim("web");
+    network.run(6 * SECOND);
+    assert_eq!(network.reason("web").0, reasons::NO_DHCP_ANSWER);
+    let told = network.reports.len();
+    network.server.alive = true;
+    network.run(30 * SECOND);
+    let reasons: Vec<_> =
+        network.reports[told..].iter().map(|report| report.status.conditions[0].reason.as_str()).collect();
+    assert_eq!(reasons, [reasons::ANNOUNCED]);
+}
+
+#[test]
+fn where_neither_way_is_answered_the_message_names_what_is_left() {
+    let mut network = Network::new();
+    network.server.alive = false;
+    network.claim("web");
+    network.run(6 * SECOND);
+    let message = network.reason("web").1;
+    assert!(!message.contains("NodeMac"), "told at the first silence: {message}");
+    network.run(1_000 * SECOND);
+    let message = network.reason("web").1;
+    assert!(message.contains("dhcp.identity NodeMac"), "{message}");
+    assert!(network.reports.len() <= 3, "{}", network.reports.len());
+}
+
+#[test]
 fn addresses_of_nodes_router_and_server_are_refused_by_name_and_others_are_not_delayed() {
     let bad = [
         (NODE, "an address of node w1"),

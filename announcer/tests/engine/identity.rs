@@ -202,10 +202,16 @@ fn a_hardware_address_that_the_router_has_is_not_used_once_the_router_is_heard()
     let (reason, message) = network.reason("web");
     assert_eq!(reason, reasons::HARDWARE_ADDRESS_TAKEN);
     assert!(message.contains(&ROUTER.to_string()), "{message}");
-    assert_eq!(network.sent.len(), sent, "not one more frame with the router's hardware address");
+    (0..10_000).for_each(|_| network.frame(&ArpFrame::request(mac, ROUTER, NODE).build()));
     network.server.alive = true;
-    network.run(200 * SECOND);
+    network.run(59 * SECOND);
+    assert_eq!(network.sent.len(), sent, "not one more frame with the router's hardware address");
+    let told = network.reports.len();
+    network.run(3 * SECOND);
     assert!(network.address("web").is_some(), "the router is gone for a minute");
+    let sent = network.last_report("web").unwrap().status.dhcp.clone().unwrap().sent;
+    assert_eq!(sent.get("DISCOVER"), Some(&1), "what was not sent is not counted");
+    assert!(network.reports.len() <= told + 2, "{:?}", &network.reports[told..]);
 }
 
 #[test]

@@ -63,11 +63,10 @@ fn a_node_that_is_cut_from_the_api_falls_silent_before_another_one_speaks() -> R
     run(|cluster| {
         let wire = watch(cluster)?;
         let lost = lose(cluster, "API cut", |owner| cluster.lab.cut_api(owner))?;
-        let mac = node_mac(cluster, &lost.owner);
-        let first =
-            wire.wait_for(&[&format!("{} is-at", lost.address), &node_mac(cluster, &lost.new_owner)], PAUSE)?;
+        let claim_of = |node: &str| format!("{} is-at {}", lost.address, node_mac(cluster, node));
+        let first = wire.wait_for(&[&claim_of(&lost.new_owner)], PAUSE)?;
         let late: Vec<_> = wire
-            .with(&[&format!("{} is-at", lost.address), &mac])
+            .with(&[&claim_of(&lost.owner)])
             .into_iter()
             .filter(|line| time(line) > time(&first))
             .collect();
