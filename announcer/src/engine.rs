@@ -28,7 +28,7 @@ use std::{
 };
 
 use foghorn_clock::Instant;
-use foghorn_crds::{AddressClaim, AddressClaimStatus, ClaimState, PlaneConfig, ProbeMode};
+use foghorn_crds::{AddressClaim, AddressClaimStatus, ClaimState, PlaneConfig, ProbeMode, hardware_address};
 use foghorn_dhcp::{self as dhcp, MessageKind, frame::UdpChecksum};
 use foghorn_l2::{self as l2, L2};
 use foghorn_membership::Epoch;
@@ -131,6 +131,8 @@ pub struct Engine {
     recipients: Recipients,
     by_address: BTreeMap<Ipv4Addr, String>,
     by_next_hop: BTreeMap<Ipv4Addr, BTreeSet<String>>,
+    /// Hardware addresses of other nodes that held claims: two of us with one address are no conflict.
+    peers: BTreeSet<[u8; 6]>,
     l2: Option<L2>,
     starts: Starts,
     timers: BTreeSet<(Instant, String)>,
@@ -161,6 +163,7 @@ impl Engine {
             recipients: Recipients::default(),
             by_address: BTreeMap::new(),
             by_next_hop: BTreeMap::new(),
+            peers: BTreeSet::new(),
             l2: None,
             starts: Starts::default(),
             timers: BTreeSet::new(),
@@ -184,6 +187,7 @@ impl Engine {
             Input::Tenure(epoch) => self.set_tenure(now, epoch),
             Input::Claim(claim) => {
                 if let Some(name) = claim.metadata.name.clone() {
+                    self.meet_holder(now, &claim);
                     self.claims.insert(name.clone(), claim);
                     self.plan(now, &name);
                 }
@@ -342,7 +346,9 @@ impl Engine {
         let Some(mac) = link.mac else { return };
         if self.l2.is_none() {
             let rng = StdRng::seed_from_u64(self.rng.random());
-            self.l2 = Some(L2::new(l2_config(config), mac, rng));
+            let mut l2 = L2::new(l2_config(config), mac, rng);
+            l2.handle_input(now, l2::Input::SetPeers(self.peers.clone()));
+            self.l2 = Some(l2);
         }
         let claim = self.claims.get(name).filter(|claim| claim.spec.plane == config.plane).cloned();
         let wanted = claim.as_ref().is_some_and(|claim| claim.metadata.deletion_timestamp.is_none());
@@ -370,6 +376,18 @@ impl Engine {
                 self.touched.insert(name.to_owned());
             }
             (Some(_), true) => self.release(now, name),
+        }
+    }
+
+    /// Learns the hardware address of another node that holds the claim, or held it.
+    fn meet_holder(&mut self, now: Instant, claim: &AddressClaim) {
+        let Some(status) = &claim.status else { return };
+        let another = status.holder.as_ref().is_some_and(|holder| *holder != self.node);
+        let mac = status.holder_hardware_address.as_ref().filter(|_| another);
+        if let Some(mac) = mac.and_then(|text| hardware_address::parse(text).ok())
+            && self.peers.insert(mac)
+        {
+            self.tell_l2(now, l2::Input::SetPeers(self.peers.clone()));
         }
     }
 

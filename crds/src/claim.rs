@@ -121,6 +121,9 @@ pub struct AddressClaimStatus {
     /// The node that answers for the address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holder: Option<String>,
+    /// The hardware address by which that node answers. The next holder knows it for a peer's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holder_hardware_address: Option<String>,
     /// The epoch of the plane's ownership in which the holder wrote this; a write of an older epoch is dropped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epoch: Option<String>,

@@ -45,7 +45,7 @@ pub struct DhcpSpec {
     /// one server: others that know rapid commit lease an address in vain.
     pub rapid_commit: bool,
     /// How long offers are collected, in milliseconds, before the best one is taken: one of the address wished for, else
-    /// the first. 0 takes the first offer.
+    /// one of the server that leased the last address, else the first. 0 takes the first offer.
     #[schemars(range(max = 10000))]
     pub offer_wait_milliseconds: u32,
     /// How many Services may be in an exchange for their first address at once.
@@ -148,15 +148,15 @@ pub struct DhcpOption {
     pub code: u8,
     /// The value as text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 255))]
+    #[schemars(length(min = 1, max = 255))]
     pub text: Option<String>,
     /// The value as hexadecimal digits, two an octet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 510), regex(pattern = r"^([0-9A-Fa-f]{2})*$"))]
+    #[schemars(length(min = 2, max = 510), regex(pattern = r"^([0-9A-Fa-f]{2})*$"))]
     pub hex: Option<String>,
     /// The value as IPv4 addresses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 63))]
+    #[schemars(length(min = 1, max = 63))]
     pub addresses: Option<Vec<Ipv4Addr>>,
 }
 
@@ -170,7 +170,10 @@ pub struct OverridesSpec {
     pub allow: Vec<Override>,
     /// Hardware addresses that an annotation may name although they are not locally administered.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 256), inner(regex(pattern = r"^([0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}$")))]
+    #[schemars(
+        length(max = 256),
+        inner(regex(pattern = r"^[0-9A-Fa-f][02468ACEace]:([0-9A-Fa-f]{2}:){4}[0-9A-Fa-f]{2}$"))
+    )]
     pub hardware_addresses: Vec<String>,
 }
 

@@ -85,6 +85,10 @@ pub struct NetworkPlaneSpec {
 
     /// How addresses are asked of the network's DHCP server.
     #[serde(default)]
+    #[x_kube(validation = (
+        "!has(self.options) || self.options.all(x, self.options.exists_one(y, y.code == x.code))",
+        "an option can be given once only"
+    ))]
     pub dhcp: DhcpSpec,
 
     /// How addresses are made known on the network.

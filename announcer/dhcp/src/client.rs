@@ -29,8 +29,12 @@ pub struct Client {
     pub(crate) problem: Option<Problem>,
     /// Option 50 of the next DISCOVER.
     pub(crate) wish: Option<Ipv4Addr>,
+    /// The server of the last lease.
+    pub(crate) last_server: Option<Ipv4Addr>,
     pub(crate) way: Way,
     pub(crate) after_nak: Backoff,
+    /// After an address in use that another host took.
+    pub(crate) after_conflict: Backoff,
     /// After an address that is in use elsewhere, or refused here.
     after_bad_address: Backoff,
 }
@@ -56,8 +60,10 @@ impl Client {
             counters: Counters::default(),
             problem: None,
             wish: config.requested_address,
+            last_server: None,
             way: Way::new(config.mode, config.finds_mode, config.broadcast),
             after_nak: Backoff::new(SECOND, MINUTE),
+            after_conflict: Backoff::new(SECOND, MINUTE),
             // RFC 5227: at least 10 s, and 60 s when conflicts go on.
             after_bad_address: Backoff::new(10 * SECOND, MINUTE),
             config,
@@ -250,7 +256,7 @@ impl Client {
         self.lose(lease.address, LostReason::Conflict);
         self.wish = None;
         // The server may give the same address again; then it is declined, and that is waited after.
-        let wait = self.after_nak.take();
+        let wait = self.after_conflict.take();
         self.init(now, wait)
     }
 

@@ -30,8 +30,8 @@ pub struct ClientConfig {
     pub broadcast: bool,
     /// Let a server answer DISCOVER with ACK (RFC 4039).
     pub rapid_commit: bool,
-    /// How long offers are collected before the best is taken: one of the address wished for, else the first. Zero
-    /// takes the first.
+    /// How long offers are collected before the best is taken: one of the address wished for, else one of the last
+    /// lease's server, else the first. Zero takes the first.
     pub offer_wait: Duration,
     /// Option 50 of the first DISCOVER: a wish, which the server may ignore.
     pub requested_address: Option<Ipv4Addr>,

@@ -76,10 +76,10 @@ impl Lease {
     }
 
     /// Where a frame to `destination` goes: to `destination` itself on the link, else to the router that the lease
-    /// names for it; `None` if it names none.
+    /// names for it; `None` if it names none. Without a mask nothing is known to be on the link.
     #[must_use]
     pub fn next_hop(&self, destination: Ipv4Addr) -> Option<Ipv4Addr> {
-        let on_link = self.subnet_mask.is_none_or(|mask| {
+        let on_link = self.subnet_mask.is_some_and(|mask| {
             let network = |address: Ipv4Addr| address.to_bits() & mask.to_bits();
             network(destination) == network(self.address)
         });

@@ -83,7 +83,15 @@ impl Client {
         if self.config.offer_wait.is_zero() || wished_for {
             return self.take_offer(now, &exchange, offer);
         }
-        let best = best.unwrap_or(Best { offer, at: now + self.config.offer_wait });
+        let is_better = |best: &Best| {
+            let is_known = |offer: &Offer| self.last_server == Some(offer.server_id);
+            is_known(&offer) && !is_known(&best.offer)
+        };
+        let best = match best {
+            Some(best) if is_better(&best) => Best { offer, ..best },
+            Some(best) => best,
+            None => Best { offer, at: now + self.config.offer_wait },
+        };
         Phase::Selecting { exchange, best: Some(best) }
     }
 
@@ -133,12 +141,14 @@ impl Client {
             Err(fault) => return self.unusable(phase, ack, fault),
         };
         self.count(MessageKind::Ack);
+        self.last_server = Some(lease.server_id);
         if let Some(mode) = self.answered(&phase, ack) {
             self.way.settle(mode);
         }
         match phase.lease().map(|held| held.address) {
             Some(address) if address == lease.address => {
                 self.all_is_well();
+                self.after_conflict.reset();
                 self.outputs.push_back(Output::Renewed(lease.clone()));
                 Phase::Bound(lease)
             }

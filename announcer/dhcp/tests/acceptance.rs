@@ -6,7 +6,7 @@ mod harness;
 use std::net::Ipv4Addr;
 
 use foghorn_dhcp::{
-    Input, MessageKind, Output, State, Verdict,
+    Input, Lease, MessageKind, Output, State, Verdict,
     wire::{self, WireError},
 };
 use harness::{ACK, ADDRESS, Harness, OFFER, OTHER_ADDRESS, OTHER_SERVER, Reply, SERVER, identity, seconds};
@@ -209,6 +209,14 @@ fn classless_routes_lead_to_a_server_behind_a_router() {
     assert_eq!(hop([198, 51, 100, 9]), Some([192, 0, 2, 253]));
     assert_eq!(hop([198, 51, 100, 7]), Some([198, 51, 100, 7]), "a route without a gateway is on the link");
     assert_eq!(hop([203, 0, 113, 9]), Some([192, 0, 2, 254]));
+    let lease = harness.lease();
+    let without_mask = Lease { subnet_mask: None, routes: Vec::new(), ..lease };
+    let router = Some(Ipv4Addr::new(192, 0, 2, 254));
+    assert_eq!(
+        without_mask.next_hop(Ipv4Addr::new(192, 0, 2, 9)),
+        router,
+        "b19: nothing is known to be on the link"
+    );
     let plain = Harness::bound(3600).lease();
     assert_eq!(plain.next_hop(Ipv4Addr::new(203, 0, 113, 9)), Some(Ipv4Addr::new(192, 0, 2, 254)));
 }

@@ -127,6 +127,23 @@ fn b34_without_it_the_first_offer_of_a_window_is_taken_at_its_end() {
 }
 
 #[test]
+fn b34_the_last_leases_server_is_preferred_to_one_that_is_faster() {
+    let config = ClientConfig { offer_wait: Duration::from_secs(2), ..ClientConfig::new(identity()) };
+    let mut harness = Harness::with(config, 1);
+    harness.input(Input::Start);
+    harness.answer(&Reply::offer());
+    harness.next_timer();
+    harness.answer(&Reply::ack(3600));
+    harness.input(Input::Checked(Verdict::Clear));
+    harness.input(Input::Conflict);
+    harness.next_timer();
+    harness.answer(&Reply::offer().from(OTHER_SERVER).address(OTHER_ADDRESS));
+    harness.answer(&Reply::offer().address(Ipv4Addr::new(192, 0, 2, 99)));
+    harness.next_timer();
+    assert_eq!(harness.last_sent().address(54), Some(SERVER));
+}
+
+#[test]
 fn b43_a_silent_take_over_sends_nothing_before_t1() {
     let lease = {
         let mut harness = Harness::bound(3600);

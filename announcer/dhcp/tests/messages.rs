@@ -43,7 +43,7 @@ fn b02_messages_have_300_octets_at_least() {
 }
 
 #[test]
-fn b03_the_selecting_request_has_the_xid_of_the_offer_and_a_renewal_a_new_one() {
+fn b03_the_selecting_request_has_the_xid_of_the_offer_and_each_other_exchange_a_new_one() {
     let mut harness = Harness::new();
     harness.input(Input::Start);
     let discover = harness.last_sent();
@@ -51,8 +51,16 @@ fn b03_the_selecting_request_has_the_xid_of_the_offer_and_a_renewal_a_new_one() 
     assert_eq!(harness.last_sent().xid, discover.xid);
     harness.answer(&Reply::ack(60));
     harness.input(Input::Checked(Verdict::Clear));
+    let mut seen = vec![discover.xid];
     harness.next_timer();
-    assert_ne!(harness.last_sent().xid, discover.xid);
+    seen.push(harness.last_sent().xid);
+    harness.advance(seconds(25));
+    seen.push(harness.last_sent().xid);
+    harness.input(Input::LinkUp);
+    seen.push(harness.last_sent().xid);
+    seen.sort();
+    seen.dedup();
+    assert_eq!(seen.len(), 4, "DISCOVER, renewal, rebinding and confirmation");
 }
 
 #[test]

@@ -4,7 +4,9 @@
 mod harness;
 
 use foghorn_clock::Instant;
-use foghorn_dhcp::{Destination, Input, Lease, LostReason, MessageKind, Output, Problem, State, Verdict};
+use foghorn_dhcp::{
+    Destination, Input, Lease, LostReason, MessageKind, Output, Problem, State, Verdict, wire,
+};
 use harness::{ADDRESS, Harness, OTHER_ADDRESS, OTHER_SERVER, Reply, SERVER, seconds};
 
 #[test]
@@ -60,16 +62,22 @@ fn b29_a_nak_to_a_renewal_rebinding_or_confirmation_ends_the_use_at_once() {
         assert_eq!(harness.client.state(), State::Init);
         assert!(harness.next_timer() <= seconds(1));
         assert_eq!(harness.client.state(), State::Selecting);
+        assert_eq!(harness.last_sent().address(50), Some(ADDRESS), "the same address, if it can be had");
     }
 }
 
 #[test]
-fn b29_a_nak_in_bound_or_selecting_is_ignored() {
+fn b29_a_nak_in_bound_selecting_or_init_is_ignored() {
     let mut harness = Harness::new();
     harness.input(Input::Start);
     let xid = harness.last_sent().xid;
     harness.answer(&Reply::nak());
     assert_eq!(harness.client.state(), State::Selecting);
+    harness.answer(&Reply::offer());
+    harness.answer(&Reply::nak());
+    harness.reply(&Reply::nak().xid(xid));
+    assert_eq!(harness.client.counters().received[&MessageKind::Nak], 1, "the second one finds it in INIT");
+    harness.next_timer();
     harness.answer(&Reply::offer());
     harness.answer(&Reply::ack(60));
     harness.input(Input::Checked(Verdict::Clear));
@@ -124,6 +132,19 @@ fn b32_another_address_at_renewal_withdraws_the_old_one_and_is_checked_first() {
     assert_eq!((lease.address, lease.bound_at), (OTHER_ADDRESS, harness.now));
     harness.input(Input::Checked(Verdict::Clear));
     assert_eq!(harness.outputs.last(), Some(&Output::Bound(lease)));
+}
+
+#[test]
+fn b32_another_address_from_another_server_at_rebinding_is_checked_first_too() {
+    let mut harness = Harness::bound(3600);
+    harness.advance(seconds(3300));
+    assert_eq!(harness.client.state(), State::Rebinding);
+    harness.answer(&Reply::ack(600).address(OTHER_ADDRESS).from(OTHER_SERVER));
+    assert_eq!(harness.lost(), [&LostReason::Replaced(OTHER_ADDRESS)]);
+    assert_eq!(harness.client.state(), State::Checking);
+    harness.input(Input::Checked(Verdict::Clear));
+    let lease = harness.lease();
+    assert_eq!((lease.address, lease.server_id), (OTHER_ADDRESS, OTHER_SERVER));
 }
 
 #[test]
@@ -184,7 +205,7 @@ fn b36_an_address_in_use_is_withdrawn_but_never_declined() {
 }
 
 #[test]
-fn b39_only_the_release_input_releases() {
+fn b39_neither_links_nor_conflicts_nor_the_end_of_a_lease_release_it() {
     let mut harness = Harness::bound(3600);
     harness.input(Input::LinkUp);
     harness.run(seconds(2_000));
@@ -232,8 +253,14 @@ fn b39_an_expired_lease_is_not_released() {
 fn b40_a_renewal_goes_to_the_server_identifier_exactly() {
     let mut harness = Harness::new();
     harness.input(Input::Start);
-    harness.answer(&Reply::offer().from(OTHER_SERVER));
-    harness.answer(&Reply::ack(60).from(OTHER_SERVER));
+    for reply in [Reply::offer(), Reply::ack(60)] {
+        let mut octets = reply.from(OTHER_SERVER).xid(harness.last_sent().xid).octets();
+        // `siaddr` and `giaddr` name other hosts.
+        octets[20..24].copy_from_slice(&[192, 0, 2, 21]);
+        octets[24..28].copy_from_slice(&[192, 0, 2, 22]);
+        let reply = wire::parse(&octets).unwrap();
+        harness.input(Input::Reply(&reply));
+    }
     harness.input(Input::Checked(Verdict::Clear));
     harness.next_timer();
     assert_eq!(harness.last_sent().to, Destination::Server(OTHER_SERVER));

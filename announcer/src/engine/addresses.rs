@@ -24,8 +24,8 @@ const ONE_PER_HARDWARE_ADDRESS: &str = "the DHCP server tells clients apart by t
 /// What to do about an address that no Service may have.
 const OUT_OF_RANGE: &str = "take it out of the range that the DHCP server gives out";
 /// What to do about a server that gives one address twice.
-const GIVEN_TWICE: &str =
-    "has the DHCP server lost its leases, or do two of them give out the same addresses?";
+const GIVEN_TWICE: &str = "give two DHCP servers of one network separate ranges; one that has lost its leases gives others \
+    once these are renewed";
 
 impl Engine {
     pub(super) fn checked(&mut self, now: Instant, address: Ipv4Addr, mut verdict: Verdict) {

@@ -125,6 +125,7 @@ impl Engine {
         let reporter = Reporter {
             node: &self.node,
             interface: &link.name,
+            hardware_address: link.mac,
             epoch: epoch.to_string(),
             api_time,
             now: time,

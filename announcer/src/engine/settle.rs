@@ -8,6 +8,9 @@ use tracing::{debug, warn};
 
 use super::{Engine, FrameKind, Output};
 
+/// What to do about an address that another host has.
+const AWAY: &str = "take it off that host, or out of the range that the DHCP server gives out";
+
 impl Engine {
     pub(super) fn tell(&mut self, now: Instant, name: &str, input: dhcp::Input<'_>) {
         if let Some(held) = self.held.get_mut(name) {
@@ -46,14 +49,14 @@ impl Engine {
             }
             l2::Output::ProbeClear(address) => self.checked(now, address, Verdict::Clear),
             l2::Output::ProbeConflict { address, mac } => {
-                self.remark(address, format!("{} answers for it", hardware_address::format(mac)));
+                self.remark(address, format!("{} answers for it; {AWAY}", hardware_address::format(mac)));
                 self.checked(now, address, Verdict::Conflict);
             }
             l2::Output::Conflict { address, mac, defended } => {
                 warn!(%address, mac = hardware_address::format(mac), defended, "another host claims the address");
                 self.metrics.conflict();
                 if !defended && let Some(name) = self.by_address.get(&address).cloned() {
-                    self.remark(address, format!("{} claims it", hardware_address::format(mac)));
+                    self.remark(address, format!("{} claims it; {AWAY}", hardware_address::format(mac)));
                     self.tell(now, &name, dhcp::Input::Conflict);
                 }
             }

@@ -17,6 +17,7 @@ use super::{ApiTime, carriage::in_use, held::Facts};
 pub(super) struct Reporter<'a> {
     pub(super) node: &'a str,
     pub(super) interface: &'a str,
+    pub(super) hardware_address: Option<[u8; 6]>,
     pub(super) epoch: String,
     pub(super) api_time: ApiTime,
     pub(super) now: Timestamp,
@@ -53,6 +54,7 @@ impl Reporter<'_> {
             state: Some(facts.state),
             address: facts.address,
             holder: Some(self.node.to_owned()),
+            holder_hardware_address: self.hardware_address.map(hardware_address::format),
             epoch: Some(self.epoch.clone()),
             interface: Some(self.interface.to_owned()),
             identity: Some(claim_identity(identity, facts.mode)),

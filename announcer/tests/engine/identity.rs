@@ -265,9 +265,7 @@ fn an_identity_that_changes_under_a_lease_waits_for_its_end() {
     network.claim("web");
     network.run(SECOND);
     let address = network.address("web").unwrap();
-    let mut config = config();
-    config.dhcp.identity = IdentityMode::NodeMac;
-    network.input(Input::Config(Box::new(config)));
+    network.configure(|config| config.dhcp.identity = IdentityMode::NodeMac);
     network.run(3000 * SECOND);
     assert_eq!(network.address("web"), Some(address));
     assert_eq!(mode(&network, "web"), Some(IdentityInUse::VirtualMac));
@@ -281,9 +279,7 @@ fn an_identity_that_changes_under_a_lease_waits_for_its_end() {
 
 fn with(identity: IdentityMode) -> Network {
     let mut network = Network::standby();
-    let mut config = config();
-    config.dhcp.identity = identity;
-    network.input(Input::Config(Box::new(config)));
+    network.configure(|config| config.dhcp.identity = identity);
     network.own(1);
     network
 }

@@ -119,6 +119,13 @@ impl Network {
         network
     }
 
+    /// Changes the plane's configuration from the default one.
+    pub(crate) fn configure(&mut self, change: impl FnOnce(&mut PlaneConfig)) {
+        let mut config = config();
+        change(&mut config);
+        self.input(Input::Config(Box::new(config)));
+    }
+
     pub(crate) fn own(&mut self, transitions: u32) {
         let time = Timestamp::from_second(1_800_000_000).unwrap();
         let at = Instant::from_boot(1_000 * SECOND);

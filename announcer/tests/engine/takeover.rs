@@ -4,19 +4,165 @@ use std::{net::Ipv4Addr, time::Duration};
 
 use foghorn_announcer::engine::{ApiTime, Input};
 use foghorn_clock::Instant;
-use foghorn_crds::{AddressClaim, ClaimState, PlaneConfig, TakeoverMode};
+use foghorn_crds::{AddressClaim, ClaimState, TakeoverMode};
+use foghorn_l2::ArpFrame;
 use foghorn_membership::Epoch;
+use foghorn_netio::Link;
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 
-use crate::network::{DISCOVER, MS, NIC, Network, RELEASE, REQUEST, SECOND, Server, config, link};
+use crate::network::{
+    DECLINE, DISCOVER, MS, NIC, Network, RELEASE, REQUEST, SECOND, Server, claim, config, link,
+};
+
+#[test]
+fn the_next_owner_announces_at_once_and_confirms_with_the_same_identity() {
+    let mut first = Network::new();
+    first.claim("web");
+    first.run(SECOND);
+    let address = first.address("web").unwrap();
+
+    let mut next = Network::standby();
+    next.server = first.server;
+    next.now = first.now + 5 * SECOND;
+    next.server.received.clear();
+    let mut claim = claim("web");
+    claim.status = first.reports.last().map(|report| report.status.clone());
+    next.put(claim);
+    next.own(2);
+    assert_eq!(next.who_has(address), Some(NIC), "before the server was asked anything");
+    next.run(SECOND);
+    assert_eq!(next.address("web"), Some(address));
+    assert_eq!(next.server.received, [(REQUEST, true)], "one REQUEST by INIT-REBOOT");
+    assert_eq!(next.server.leases.len(), 1);
+    assert_eq!(next.last_report("web").unwrap().status.epoch.as_deref(), Some("1.2"));
+}
+
+#[test]
+fn a_lease_that_ran_out_meanwhile_is_asked_for_anew_before_it_is_announced() {
+    let mut first = Network::new();
+    first.claim("web");
+    first.run(SECOND);
+    let address = first.address("web").unwrap();
+    let mut next = Network::standby();
+    next.server = first.server;
+    next.now = first.now + 4_000 * SECOND;
+    let mut claim = claim("web");
+    claim.status = first.reports.last().map(|report| report.status.clone());
+    next.put(claim);
+    next.own(2);
+    assert_eq!(next.who_has(address), None);
+    next.run(SECOND);
+    assert_eq!(next.address("web"), Some(address), "the server still has the lease for this identity");
+}
+
+#[test]
+fn a_lease_of_a_dead_owner_is_released_by_the_next_without_being_announced() {
+    let mut first = Network::new();
+    first.claim("web");
+    first.run(SECOND);
+    let address = first.address("web").unwrap();
+    let mut next = Network::standby();
+    next.server = first.server;
+    next.now = first.now + 5 * SECOND;
+    let mut claim = claim("web");
+    claim.status = first.reports.last().map(|report| report.status.clone());
+    claim.metadata.deletion_timestamp =
+        Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(k8s_openapi::jiff::Timestamp::UNIX_EPOCH));
+    next.put(claim);
+    next.own(2);
+    next.run(SECOND);
+    assert!(next.server.leases.is_empty());
+    assert_eq!(next.last_report("web").unwrap().status.state, Some(ClaimState::Released));
+    let arp = next.sent.iter().filter_map(|(_, frame)| ArpFrame::parse(frame).ok());
+    assert!(arp.clone().all(|frame| frame.sender_ip != address), "{:?}", arp.collect::<Vec<_>>());
+}
+
+#[test]
+fn an_interface_that_goes_and_comes_back_is_taken_up_with_the_same_address() {
+    let mut network = Network::new();
+    network.claim("web");
+    network.run(SECOND);
+    let address = network.address("web").unwrap();
+    network.input(Input::Link(None));
+    assert_eq!(network.who_has(address), None);
+    let claim = network.stored("web");
+    network.put(claim);
+    network.input(Input::Link(Some(Box::new(link()))));
+    assert_eq!(network.who_has(address), Some(NIC));
+}
+
+#[test]
+fn an_address_that_was_given_back_for_a_dead_owner_may_go_to_another_claim() {
+    let mut first = Network::new();
+    first.claim("web");
+    first.run(SECOND);
+    let mut claim = first.stored("web");
+    claim.metadata.deletion_timestamp =
+        Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(k8s_openapi::jiff::Timestamp::UNIX_EPOCH));
+    let address = first.address("web").unwrap();
+    let mut next = Network::standby();
+    next.server = first.server;
+    next.now = first.now + 5 * SECOND;
+    next.put(claim);
+    next.own(2);
+    next.run(SECOND);
+    next.claim("other");
+    next.run(2 * SECOND);
+    assert_eq!(next.address("other"), Some(address), "{:?}", next.reason("other"));
+}
+
+#[test]
+fn a_lease_that_its_dead_owner_was_still_checking_is_checked_before_it_is_announced() {
+    let mut config = config();
+    config.announce.max_per_second = 1;
+    let mut first = Network::standby();
+    first.input(Input::Config(Box::new(config)));
+    first.own(1);
+    (0..4).for_each(|n| first.claim(&format!("web-{n}")));
+    first.run(3 * SECOND);
+    let claim = first.stored("web-3");
+    let status = claim.status.clone().unwrap();
+    assert_eq!((status.state, status.address), (Some(ClaimState::Checking), None));
+    let address = status.lease.unwrap().address;
+
+    let mut next = Network::standby();
+    next.server = first.server;
+    next.now = first.now + 5 * SECOND;
+    next.hosts.insert(address, [2, 0, 0, 0, 0, 0x77]);
+    next.put(claim);
+    next.own(2);
+    assert_eq!(next.who_has(address), None);
+    next.run(5 * SECOND);
+    assert_eq!(next.who_has(address), None);
+    assert!(next.server.declined.contains(&address));
+    next.run(30 * SECOND);
+    assert!(next.address("web-3").is_some_and(|other| other != address));
+}
+
+#[test]
+fn a_claim_that_is_deleted_while_a_dead_owners_lease_is_checked_gives_that_lease_back() {
+    let mut first = Network::new();
+    first.claim("web");
+    first.run(SECOND);
+    let mut claim = first.stored("web");
+    claim.status.as_mut().unwrap().address = None;
+    let mut next = Network::standby();
+    next.now = first.now;
+    next.server = first.server;
+    next.put(claim);
+    next.own(2);
+    next.run(200 * MS);
+    next.delete("web");
+    next.run(SECOND);
+    assert!(next.server.leases.is_empty());
+    assert_eq!(next.last_report("web").unwrap().status.state, Some(ClaimState::Released));
+}
 
 #[test]
 fn b43_a_silent_take_over_tells_the_server_nothing_before_t1() {
     let (first, address) = bound();
     let mut next = Network::standby();
-    let mut config = config();
-    config.dhcp.takeover = TakeoverMode::Silent;
-    next.input(Input::Config(Box::new(config)));
+    next.configure(|config| config.dhcp.takeover = TakeoverMode::Silent);
     take_over(&mut next, first, 5 * SECOND);
     assert_eq!(next.who_has(address), Some(NIC));
     next.run(1_700 * SECOND);
@@ -118,6 +264,44 @@ fn b42_a_lease_outlives_an_interface_that_goes_before_its_status_is_written() {
 }
 
 #[test]
+fn b42_another_hardware_address_of_the_interface_changes_neither_chaddr_nor_client_identifier() {
+    let mut network = Network::new();
+    network.claim("web");
+    network.run(SECOND);
+    let address = network.address("web").unwrap();
+    let identity = network.last_report("web").unwrap().status.identity.clone();
+    let nic = [2, 0, 0, 0, 0, 0x99];
+    network.input(Input::Link(Some(Box::new(Link { mac: Some(nic), ..link() }))));
+    network.run(SECOND);
+    assert_eq!(network.who_has(address), Some(nic));
+    assert_eq!(network.last_report("web").unwrap().status.identity, identity);
+    assert_eq!(network.server.leases.len(), 1);
+}
+
+#[test]
+fn b36_a_former_holder_that_still_answers_delays_the_probe_and_is_no_conflict() {
+    let mut first = Network::new();
+    first.claim("web");
+    // It dies while it looks whether the address is free.
+    first.run(300 * MS);
+    first.run(SECOND);
+    let mut claim = first.stored("web");
+    let status = claim.status.as_mut().unwrap();
+    let address = status.address.take().unwrap();
+    (status.holder, status.holder_hardware_address) = (Some("w2".into()), Some("02:00:00:00:00:12".into()));
+    let mut next = Network::standby();
+    next.server = first.server;
+    next.hosts.insert(address, [2, 0, 0, 0, 0, 0x12]);
+    next.put(claim);
+    next.own(2);
+    next.run(2 * SECOND);
+    assert_eq!((next.server.count(DECLINE), next.who_has(address)), (0, None), "waited for");
+    next.hosts.remove(&address);
+    next.run(2 * SECOND);
+    assert_eq!(next.who_has(address), Some(NIC));
+}
+
+#[test]
 fn b42_an_address_that_the_renewal_before_replaced_is_not_announced_again() {
     let mut network = Network::new();
     network.claim("web");
@@ -143,9 +327,7 @@ fn confirmations_after_a_take_over_keep_to_the_planes_rate() {
     names.iter().for_each(|name| first.claim(name));
     first.run(10 * SECOND);
     let mut next = Network::standby();
-    let mut config = config();
-    config.dhcp.max_per_second = 10;
-    next.input(Input::Config(Box::new(config)));
+    next.configure(|config| config.dhcp.max_per_second = 10);
     names.iter().for_each(|name| next.put(first.stored(name)));
     next.server = first.server;
     next.server.received.clear();
@@ -160,9 +342,7 @@ fn confirmations_after_a_take_over_keep_to_the_planes_rate() {
 #[test]
 fn b20_first_exchanges_keep_to_the_planes_rate_and_the_first_ones_begin_at_once() {
     let mut network = Network::standby();
-    let mut config: PlaneConfig = config();
-    (config.dhcp.max_per_second, config.dhcp.max_in_flight) = (10, 100);
-    network.input(Input::Config(Box::new(config)));
+    network.configure(|config| (config.dhcp.max_per_second, config.dhcp.max_in_flight) = (10, 100));
     network.own(1);
     (0..60).for_each(|n| network.claim(&format!("web-{n}")));
     assert_eq!(network.server.count(DISCOVER), 10);

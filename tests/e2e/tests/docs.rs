@@ -12,6 +12,10 @@ const SHOP: Plane = Plane { name: "shop", class: "example.com/shop", network: Ne
 /// The plane with overrides.
 const RESERVED: Plane = Plane { name: "reserved", class: "foghorn.dev/reserved", network: Network::Public };
 
+/// The plane of the page on DHCP.
+const REGISTERED: Plane =
+    Plane { name: "registered", class: "foghorn.dev/registered", network: Network::Public };
+
 /// A fenced block below `<!-- test: name -->`.
 struct Block {
     name: String,
@@ -28,9 +32,16 @@ fn what_the_documentation_shows_works() -> Result<()> {
             "apiVersion: v1\nkind: Namespace\nmetadata: {{name: {NAMESPACE}, labels: {{foghorn-e2e: 'true'}}}}\n"
         ))?;
         // Each is looked at in the order of a reader: the quick start makes the web server that the others are for.
-        for name in
-            ["web", "services", "readme-service", "plane", "plane-with-all-fields", "overrides", "values"]
-        {
+        for name in [
+            "web",
+            "services",
+            "readme-service",
+            "plane",
+            "plane-with-all-fields",
+            "overrides",
+            "dhcp",
+            "values",
+        ] {
             let known = names.iter().position(|known| *known == name);
             let known = known.ok_or_else(|| Error::Config(format!("no block is marked {name}")))?;
             names.remove(known);
@@ -44,6 +55,7 @@ fn what_the_documentation_shows_works() -> Result<()> {
                 "plane" => plane(cluster, text)?,
                 "plane-with-all-fields" => plane_with_all_fields(cluster, text)?,
                 "overrides" => overrides(cluster, text)?,
+                "dhcp" => dhcp(cluster, text)?,
                 _ => values(cluster, text)?,
             }
         }
@@ -153,6 +165,25 @@ fn overrides(cluster: &Cluster, text: &str) -> Result<()> {
     assert_eq!((leases[0].mac.as_str(), leases[0].host_name.as_deref()), (mac, Some("www")));
     assert!(cluster.get(RESERVED.network, reserved)?.contains(" on w"));
     cluster.remove_plane(RESERVED)
+}
+
+/// A plane whose frames all have the interface's hardware address, and a Service with a domain name.
+fn dhcp(cluster: &Cluster, text: &str) -> Result<()> {
+    apply(cluster, text)?;
+    cluster.wait_ready(REGISTERED.name)?;
+    let service = cluster.existing(NAMESPACE, "web-registered", REGISTERED);
+    let address = service.address()?;
+    let claim = service.claim()?.unwrap_or_default();
+    assert_eq!(claim["status"]["identity"]["mode"], "VirtualChaddr", "{claim}");
+    let leases = service.leases()?;
+    // dnsmasq keeps what is before the first dot.
+    assert_eq!(
+        leases.first().and_then(|lease| lease.host_name.as_deref()),
+        Some("web-registered"),
+        "{leases:?}"
+    );
+    assert!(cluster.get(REGISTERED.network, address)?.contains(" on w"));
+    cluster.remove_plane(REGISTERED)
 }
 
 /// Values of the chart, which it takes.

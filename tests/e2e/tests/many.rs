@@ -44,7 +44,7 @@ fn a_hundred_services_have_a_hundred_addresses_and_the_announcer_stays_small() -
             for pid in cluster.lab.announcer_pids(PUBLIC.name, node.name())? {
                 let memory = resident(pid)?;
                 println!("announcer on {}: {:.1} MiB", node.name(), memory as f64 / MEBIBYTE as f64);
-                assert!(memory < 40 * MEBIBYTE, "{memory}");
+                assert!(memory < 24 * MEBIBYTE, "{memory}");
             }
         }
         Ok(())

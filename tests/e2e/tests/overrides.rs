@@ -38,8 +38,18 @@ fn a_service_is_known_to_the_server_by_what_it_says_where_its_plane_allows_that(
             assert_eq!((leases[0].mac.as_str(), leases[0].host_name.as_deref()), (MAC, Some("www")));
             assert!(cluster.get(OPEN.network, reserved)?.contains(" on w"));
 
-            let other = annotated(cluster, "wish", OPEN, &[("foghorn.dev/requested-address", &wish)])?;
+            let as_in_kube_vip = [
+                ("kube-vip.io/hwaddr", OTHER_MAC),
+                ("kube-vip.io/requestedIP", wish.as_str()),
+                ("kube-vip.io/loadbalancerHostname", "kube"),
+                ("foghorn.dev/client-id", "00:6b:75:62:65"),
+            ];
+            let other = annotated(cluster, "wish", OPEN, &as_in_kube_vip)?;
             assert_eq!(other.address()?.to_string(), wish);
+            let leases = other.leases()?;
+            let lease = leases.first().map(|lease| (lease.mac.as_str(), lease.host_name.as_deref()));
+            assert_eq!(lease, Some((OTHER_MAC, Some("kube"))), "{leases:?}");
+            assert_eq!(leases[0].client_id.as_deref(), Some("00:6b:75:62:65"));
             Ok(())
         })
     })

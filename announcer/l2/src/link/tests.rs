@@ -197,7 +197,7 @@ fn a_peer_that_still_answers_delays_the_probe_but_not_for_ever() {
 }
 
 #[test]
-fn an_announced_address_is_defended_once_in_ten_seconds() {
+fn b36_an_announced_address_is_defended_once_in_ten_seconds() {
     let mut link = Link::announcing(VIP);
     link.run(Duration::from_secs(3));
     let claim = ArpFrame::gratuitous_request(CLIENT, VIP);

@@ -7,6 +7,7 @@ with_each!(
     { dnsmasq: Dnsmasq, kea: Kea, isc_dhcpd: IscDhcpd, busybox_udhcpd: Udhcpd }:
     a_server_beyond_a_classless_route_is_asked_through_its_gateway,
     a_host_name_that_is_too_long_is_cut,
+    a_domain_name_that_is_too_long_is_cut_and_split,
     a_domain_name_in_place_of_the_host_name_is_taken,
     classes_and_options_that_a_server_does_not_know_do_no_harm,
 );
@@ -49,6 +50,20 @@ fn a_host_name_that_is_too_long_is_cut<S: Server>() {
     let name = server.leases().unwrap()[0].host_name.clone().unwrap_or_default();
     assert!(name.starts_with("aaaaaaaaaaaaaaaaaaa"), "{name}");
     assert!(name.split('.').all(|label| label.len() <= 63), "{name}");
+}
+
+fn a_domain_name_that_is_too_long_is_cut_and_split<S: Server>() {
+    let world = World::new();
+    let server: S = world.server("server", 2, &Scope::default());
+    let _node = world.node(1, config());
+    let mut web = claim("web");
+    web.spec.dhcp.fqdn = Some(["a", "b", "c", "d", "e"].map(|label| label.repeat(60)).join(".") + ".");
+    world.store.put(web);
+    let leased = world.address("web", 10);
+    world.renewed(&["web"]);
+    assert_eq!(world.store.status("web").address, Some(leased));
+    assert_eq!(server.leases().unwrap().len(), 1);
+    assert_eq!(world.wire.with(&["NACK"]), Vec::<String>::new());
 }
 
 fn a_domain_name_in_place_of_the_host_name_is_taken<S: Server>() {
