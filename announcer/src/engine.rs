@@ -176,6 +176,7 @@ impl Engine {
 
     /// Takes an input.
     pub fn handle_input(&mut self, now: Instant, input: Input<'_>) {
+        self.run_timers(now);
         match input {
             Input::Config(config) => self.set_config(now, *config),
             Input::Link(link) => self.set_link(now, link.map(|link| *link)),
@@ -203,19 +204,9 @@ impl Engine {
 
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.run_timers(now);
         if let Some(l2) = &mut self.l2 {
             l2.handle_timeout(now);
-        }
-        while let Some((at, name)) = self.timers.first().cloned()
-            && at <= now
-        {
-            self.timers.remove(&(at, name.clone()));
-            self.try_again(now, &name);
-            if let Some(held) = self.held.get_mut(&name) {
-                held.armed = None;
-                held.client.handle_timeout(now);
-                self.touched.insert(name);
-            }
         }
         if let Some(pace) = self.pace() {
             while let Some(name) = self.starts.next(now, &pace, &mut self.rng) {
@@ -232,6 +223,25 @@ impl Engine {
             self.reports.remove(&(at, name.clone()));
             self.report(now, &name);
         }
+    }
+
+    /// What is due of the clients, before anything is said for their addresses: a lease that is over is over.
+    fn run_timers(&mut self, now: Instant) {
+        if self.timers.first().is_none_or(|(at, _)| *at > now) {
+            return;
+        }
+        while let Some((at, name)) = self.timers.first().cloned()
+            && at <= now
+        {
+            self.timers.remove(&(at, name.clone()));
+            self.try_again(now, &name);
+            if let Some(held) = self.held.get_mut(&name) {
+                held.armed = None;
+                held.client.handle_timeout(now);
+                self.touched.insert(name);
+            }
+        }
+        self.settle(now);
     }
 
     /// When to call [`handle_timeout`](Self::handle_timeout), and why.
@@ -284,7 +294,8 @@ impl Engine {
             // Another interface is another network: nothing of this but the leases is true there.
             let leases = self.held.iter().filter(|(_, held)| !held.releasing).filter_map(|(name, held)| {
                 let lease = held.client.lease()?.clone();
-                Some((name.clone(), Kept { announced: held.announced == Some(lease.address), lease }))
+                let uid = self.claims.get(name).and_then(|claim| claim.metadata.uid.clone());
+                Some((name.clone(), Kept { announced: held.announced == Some(lease.address), lease, uid }))
             });
             self.kept.extend(leases);
             self.drop_all();
@@ -375,7 +386,14 @@ impl Engine {
                 self.configure(now, name, &claim);
                 self.touched.insert(name.to_owned());
             }
-            (Some(_), true) => self.release(now, name),
+            (Some(claim), true) => {
+                // Not confirmed yet, and not taken up: the lease of the last holder is given back all the same.
+                if self.held.get(name).is_some_and(Held::is_unconfirmed) {
+                    self.forget(name);
+                    self.begin(now, name, &claim);
+                }
+                self.release(now, name);
+            }
         }
     }
 
@@ -403,13 +421,15 @@ impl Engine {
     fn forget(&mut self, name: &str) {
         let Some(held) = self.held.remove(name) else { return };
         let mac = held.config.identity.hardware_address;
+        let had_it = self.recipients.owner(mac) == Some(name);
         self.recipients.disown(mac, name);
         self.recipients.expect(name, held.awaits, None);
         self.uncount(name, &held);
         if held.joined {
             self.outputs.push_back(Output::Leave(mac));
         }
-        let waiting = |held: &Held| held.fault.is_some() && held.config.identity.hardware_address == mac;
+        let waiting =
+            |held: &Held| had_it && held.fault.is_some() && held.config.identity.hardware_address == mac;
         for (other, held) in self.held.iter_mut().filter(|(_, held)| waiting(held)) {
             held.outdated = true;
             self.touched.insert(other.clone());

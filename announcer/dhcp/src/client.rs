@@ -27,6 +27,8 @@ pub struct Client {
     pub(crate) outputs: VecDeque<Output>,
     pub(crate) counters: Counters,
     pub(crate) problem: Option<Problem>,
+    /// How many messages of the exchange were sent when that was found.
+    pub(crate) found_after: u32,
     /// Option 50 of the next DISCOVER.
     pub(crate) wish: Option<Ipv4Addr>,
     /// The server of the last lease.
@@ -59,6 +61,7 @@ impl Client {
             outputs: VecDeque::new(),
             counters: Counters::default(),
             problem: None,
+            found_after: 0,
             wish: config.requested_address,
             last_server: None,
             way: Way::new(config.mode, config.finds_mode, config.broadcast),
@@ -72,8 +75,8 @@ impl Client {
 
     /// Changes how the client asks, from the next message on. Who it is and how its frames are made stay as they are.
     pub fn configure(&mut self, config: ClientConfig) {
-        let identity = self.config.identity.clone();
-        self.config = ClientConfig { identity, ..clean(config) };
+        let (identity, start_jitter) = (self.config.identity.clone(), self.config.start_jitter);
+        self.config = ClientConfig { identity, start_jitter, ..clean(config) };
     }
 
     /// Tells what happened at `now`. Inputs that mean nothing in the present state are ignored.
@@ -141,6 +144,12 @@ impl Client {
         self.phase.exchange().map(|exchange| exchange.xid)
     }
 
+    /// Whether a reply with this transaction identifier is one to the present exchange.
+    #[must_use]
+    pub fn expects(&self, xid: u32) -> bool {
+        self.answered(&self.phase, xid).is_some()
+    }
+
     /// How its frames are made, if that is given or a server has answered to it.
     #[must_use]
     pub fn mode(&self) -> Option<Mode> {
@@ -173,9 +182,10 @@ impl Client {
         Some(Problem::NoAnswer { server, silence: now - exchange.started, sent: exchange.sent, kind })
     }
 
-    /// A problem that says more than silence does, in the exchange that is silent.
+    /// A problem that says more than silence does, in the exchange that is silent; until a message stays without any answer.
     fn fault(&self) -> Option<&Problem> {
-        self.problem.as_ref().filter(|problem| {
+        let sent = self.phase.exchange().map_or(0, |exchange| exchange.sent);
+        self.problem.as_ref().filter(|_| sent <= self.found_after.saturating_add(1)).filter(|problem| {
             matches!(
                 problem,
                 Problem::Unusable { .. }
@@ -373,8 +383,10 @@ impl Client {
         Phase::InitReboot { at: now + self.jitter(), remembered }
     }
 
+    /// The wait before the very first exchange; what comes later comes by chance anyway.
     fn jitter(&mut self) -> Duration {
-        self.rng.random_range(Duration::ZERO..=self.config.start_jitter)
+        let most = mem::take(&mut self.config.start_jitter);
+        self.rng.random_range(Duration::ZERO..=most)
     }
 
     pub(crate) fn lose(&mut self, address: Ipv4Addr, reason: LostReason) {

@@ -37,8 +37,8 @@ pub struct ClientConfig {
     pub requested_address: Option<Ipv4Addr>,
     /// Whether a lease that is taken over is confirmed at once, or only renewed at its T1.
     pub confirm_takeover: bool,
-    /// Upper bound of the random wait before an acquisition or confirmation begins. Zero starts at once: the caller,
-    /// who knows how many exchanges are in flight, spreads them.
+    /// Upper bound of the random wait before the first acquisition or confirmation begins. Zero starts at once: the
+    /// caller, who knows how many exchanges are in flight, spreads them.
     pub start_jitter: Duration,
     /// Option 55, in order of preference; the same in every DISCOVER and REQUEST (RFC 2131 section 3.5).
     pub parameters: Vec<u8>,

@@ -30,14 +30,14 @@ impl Client {
         let identity = &self.config.identity;
         reply.hardware_address == identity.hardware_address
             && reply.client_id.as_ref().is_none_or(|id| *id == identity.client_id)
-            && self.answered(phase, reply).is_some()
+            && self.answered(phase, reply.xid).is_some()
     }
 
-    /// How the message was sent that the reply answers; `None` if it answers none of this exchange.
-    fn answered(&self, phase: &Phase, reply: &Reply) -> Option<Mode> {
+    /// How the message was sent that a reply with this xid answers; `None` if it answers none of this exchange.
+    pub(crate) fn answered(&self, phase: &Phase, xid: u32) -> Option<Mode> {
         let exchange = phase.exchange()?;
         match phase {
-            Phase::Selecting { .. } => self.way.answered(exchange.xid, reply.xid),
+            Phase::Selecting { .. } => self.way.answered(exchange.xid, xid),
             Phase::Idle
             | Phase::Init { .. }
             | Phase::Requesting { .. }
@@ -47,12 +47,12 @@ impl Client {
             | Phase::Rebinding { .. }
             | Phase::InitReboot { .. }
             | Phase::Rebooting { .. }
-            | Phase::Released => (exchange.xid == reply.xid).then(|| self.way.mode()),
+            | Phase::Released => (exchange.xid == xid).then(|| self.way.mode()),
         }
     }
 
     fn take_offer_reply(&mut self, now: Instant, phase: Phase, reply: &Reply) -> Phase {
-        let mode = self.answered(&phase, reply);
+        let mode = self.answered(&phase, reply.xid);
         let (Phase::Selecting { exchange, best }, Some(mode)) = (phase.clone(), mode) else {
             return self.ignore(phase);
         };
@@ -102,6 +102,7 @@ impl Client {
             .filter(|_| matches!(phase, Phase::Selecting { .. }) && self.is_for_this_exchange(&phase, reply));
         let Some((address, server, _)) = grant else { return self.ignore(phase) };
         self.count(MessageKind::Offer);
+        self.found_after = phase.exchange().map_or(0, |exchange| exchange.sent);
         self.problem = Some(match why {
             Rejection::Refused => Problem::Unwanted { address, server },
             Rejection::Shared => Problem::Shared { address, server },
@@ -110,7 +111,8 @@ impl Client {
     }
 
     pub(crate) fn malformed(&mut self, phase: Phase, fault: &WireError) -> Phase {
-        if phase.exchange().is_some() {
+        if let Some(exchange) = phase.exchange() {
+            self.found_after = exchange.sent;
             self.problem = Some(Problem::Malformed { fault: fault.clone() });
         }
         self.ignore(phase)
@@ -123,7 +125,7 @@ impl Client {
             }
             Phase::Renewing { exchange, .. }
             | Phase::Rebinding { exchange, .. }
-            | Phase::Rebooting { exchange, .. } => exchange.started,
+            | Phase::Rebooting { exchange, .. } => exchange.asked,
             Phase::Selecting { exchange, .. } if self.config.rapid_commit && ack.rapid_commit => {
                 exchange.asked
             }
@@ -142,7 +144,7 @@ impl Client {
         };
         self.count(MessageKind::Ack);
         self.last_server = Some(lease.server_id);
-        if let Some(mode) = self.answered(&phase, ack) {
+        if let Some(mode) = self.answered(&phase, ack.xid) {
             self.way.settle(mode);
         }
         match phase.lease().map(|held| held.address) {
@@ -207,6 +209,7 @@ impl Client {
             ReplyKind::Ack => MessageKind::Ack,
             ReplyKind::Nak => MessageKind::Nak,
         };
+        self.found_after = phase.exchange().map_or(0, |exchange| exchange.sent);
         self.problem = Some(Problem::Unusable { kind, server: reply.server_id, fault });
         self.ignore(phase)
     }

@@ -24,13 +24,20 @@ impl Client {
         self.way.next(exchange.sent);
         // A lease that is granted at once counts from the DISCOVER that asked for it; servers may have been deaf to those
         // before for longer than a lease lasts.
-        if self.config.rapid_commit && exchange.sent > 0 {
-            exchange.xid = self.rng.random();
-            exchange.asked = now;
+        if self.config.rapid_commit {
+            self.ask_anew(now, &mut exchange);
         }
         let form = Form::Discover { requested: self.wish };
         self.send(now, &mut exchange, form, Destination::Broadcast);
         Phase::Selecting { exchange, best: None }
+    }
+
+    /// A repetition with an xid of its own: what is granted counts from it, not from the first message.
+    fn ask_anew(&mut self, now: Instant, exchange: &mut Exchange) {
+        if exchange.sent > 0 {
+            exchange.xid = self.rng.random();
+            exchange.asked = now;
+        }
     }
 
     /// Asks by the other way once more, before an offer is believed to have come because that one is closed.
@@ -69,6 +76,10 @@ impl Client {
     }
 
     pub(crate) fn renew(&mut self, now: Instant, mut exchange: Exchange, lease: Lease) -> Phase {
+        self.ask_anew(now, &mut exchange);
+        if exchange.sent > 0 {
+            self.way.try_other();
+        }
         let to = Destination::Server(lease.server_id);
         self.send(now, &mut exchange, Form::Extend { address: lease.address }, to);
         exchange.next = half_way(now, lease.rebind_at);
@@ -76,6 +87,8 @@ impl Client {
     }
 
     pub(crate) fn rebind(&mut self, now: Instant, mut exchange: Exchange, lease: Lease) -> Phase {
+        self.ask_anew(now, &mut exchange);
+        self.way.try_other();
         let form = Form::Extend { address: lease.address };
         self.send(now, &mut exchange, form, Destination::Broadcast);
         exchange.next = half_way(now, lease.expires_at);

@@ -14,7 +14,7 @@ pub enum Mode {
 /// DISCOVERs without answer after which another way is tried in turn.
 const DISCOVERS_ONE_WAY: u32 = 2;
 
-/// What is tried, and what was found out. It changes with DISCOVERs only, so never while a lease is held.
+/// What is tried, and what was found out. What was found changes with DISCOVERs only, so never while a lease is held.
 #[derive(Clone, Debug)]
 pub(crate) struct Way {
     mode: Mode,
@@ -92,6 +92,17 @@ impl Way {
     /// Goes back to [`Mode::VirtualMac`] for one DISCOVER.
     pub(crate) fn try_again(&mut self) {
         self.mode = Mode::VirtualMac;
+    }
+
+    /// A lease was taken over, and no server has answered here yet: the other way is tried too. `chaddr` and client
+    /// identifier, and so the lease, are the same by both.
+    pub(crate) fn try_other(&mut self) {
+        if self.finds_out && self.found.is_none() {
+            self.mode = match self.mode {
+                Mode::VirtualMac => Mode::VirtualChaddr,
+                Mode::VirtualChaddr | Mode::NodeMac => Mode::VirtualMac,
+            };
+        }
     }
 
     /// A server answered to `mode`.

@@ -153,6 +153,23 @@ fn b25_rebinding_is_repeated_towards_the_end_and_never_past_it() {
 }
 
 #[test]
+fn b25_what_a_repeated_renewal_or_rebinding_is_granted_counts_from_that_repetition() {
+    for state in [State::Renewing, State::Rebinding] {
+        let mut harness = Harness::bound(86_400);
+        while harness.client.state() != state {
+            harness.next_timer();
+        }
+        let first = harness.last_sent().xid;
+        harness.next_timer();
+        assert_eq!(harness.client.state(), state);
+        harness.reply(&Reply::ack(3600).xid(first));
+        assert_eq!(harness.client.state(), state, "an hour of then is over");
+        harness.answer(&Reply::ack(3600));
+        assert_eq!(harness.lease().expires_at, harness.now + seconds(3600));
+    }
+}
+
+#[test]
 fn b26_an_infinite_lease_has_no_timers() {
     let harness = Harness::bound(u32::MAX);
     assert_eq!(harness.client.poll_timeout(), None);

@@ -31,7 +31,6 @@ impl Engine {
     pub(super) fn checked(&mut self, now: Instant, address: Ipv4Addr, mut verdict: Verdict) {
         let Some(name) = self.by_address.get(&address).cloned() else { return };
         let Some(held) = self.held.get_mut(&name) else { return };
-        held.checking = None;
         // The configuration may have changed since the probes began.
         if verdict == Verdict::Clear
             && let Some(lease) = held.client.lease().cloned()
@@ -40,6 +39,9 @@ impl Engine {
             verdict = self.refuse(&name, &lease, refused);
         }
         if verdict != Verdict::Clear {
+            if let Some(held) = self.held.get_mut(&name) {
+                held.checking = None;
+            }
             self.by_address.remove(&address);
         }
         self.tell(now, &name, dhcp::Input::Checked(verdict));

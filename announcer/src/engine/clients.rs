@@ -4,7 +4,8 @@ use std::{net::Ipv4Addr, time::Duration};
 
 use foghorn_clock::Instant;
 use foghorn_crds::{
-    AddressClaim, AddressFamily, DhcpOption, PlaneConfig, TakeoverMode, conditions::reasons, hardware_address,
+    AddressClaim, AddressFamily, DhcpOption, IdentityInUse, IdentityMode, PlaneConfig, TakeoverMode,
+    conditions::reasons, hardware_address,
 };
 use foghorn_dhcp::{self as dhcp, Client, ClientConfig, Family, Identity, Lease, Mode, PARAMETERS};
 use foghorn_netio::Link;
@@ -40,19 +41,32 @@ pub(super) struct Kept {
     pub(super) lease: Lease,
     /// Its address was announced.
     pub(super) announced: bool,
+    /// Of the claim: another one of the same name may be another client to the server.
+    pub(super) uid: Option<String>,
 }
 
 impl Engine {
     /// Takes a claim in hand: with the lease of its last holder, or from the beginning.
     pub(super) fn begin(&mut self, now: Instant, name: &str, claim: &AddressClaim) {
+        let kept = self.kept.contains_key(name);
         let recalled = self.recall(now, name, claim);
-        self.begin_with(now, name, claim, recalled);
+        self.begin_with(now, name, claim, recalled, kept);
     }
 
-    fn begin_with(&mut self, now: Instant, name: &str, claim: &AddressClaim, recalled: Recalled) {
+    fn begin_with(&mut self, now: Instant, name: &str, claim: &AddressClaim, recalled: Recalled, kept: bool) {
         let (Some(config), Some(link)) = (&self.config, &self.link) else { return };
         let ending = claim.metadata.deletion_timestamp.is_some();
         let (mut client_config, mut fault) = settings(config, link, &self.carriage, claim);
+        let mut outdated = false;
+        if matches!(recalled, Recalled::Lease(..) | Recalled::Address(_))
+            && let Some(identity) = of_lease(claim).filter(|identity| *identity != client_config.identity)
+        {
+            // The lease is that of the identity which it was got with, whatever the plane says by now.
+            (client_config.mode, client_config.finds_mode) =
+                self.carriage.begin(IdentityMode::Auto, link, recorded_mode(claim));
+            (client_config.identity, outdated) = (identity, true);
+        }
+        let confirms = client_config.confirm_takeover;
         let mac = client_config.identity.hardware_address;
         if client_config.mode != Mode::NodeMac && fault.is_none() {
             fault = self.clash(name, mac, link);
@@ -70,6 +84,7 @@ impl Engine {
         let mut held =
             Held::new(config.dhcp.identity, client_config.clone(), Client::new(client_config, rng));
         held.releasing = ending;
+        held.outdated = outdated;
         held.fault = fault;
         self.held.insert(name.to_owned(), held);
         self.touched.insert(name.to_owned());
@@ -84,6 +99,10 @@ impl Engine {
                 }
                 self.due(name, now + TAKEOVER_REPORT_DELAY);
                 self.tell(now, name, dhcp::Input::Resume(lease));
+                // What is announced at once may be on another network by now.
+                if kept && !confirms {
+                    self.tell(now, name, dhcp::Input::LinkUp);
+                }
             }
             Recalled::Address(address) => self.tell(now, name, dhcp::Input::Confirm(address)),
             Recalled::Lease(..) | Recalled::Nothing => {
@@ -100,7 +119,8 @@ impl Engine {
     }
 
     fn recall(&mut self, now: Instant, name: &str, claim: &AddressClaim) -> Recalled {
-        if let Some(Kept { lease, announced }) = self.kept.remove(name) {
+        let kept = self.kept.remove(name).filter(|kept| kept.uid == claim.metadata.uid);
+        if let Some(Kept { lease, announced, .. }) = kept {
             return Recalled::Lease(lease, announced);
         }
         let Some(status) = &claim.status else { return Recalled::Nothing };
@@ -125,6 +145,9 @@ impl Engine {
             message: format!("{who} has the hardware address {} already", hardware_address::format(mac)),
             until: Instant::NEVER,
         };
+        if self.peers.contains(&mac) {
+            return Some(taken("another node".to_owned()));
+        }
         if link.mac == Some(mac) {
             return Some(taken(format!("{} of node {}", link.name, self.node)));
         }
@@ -164,11 +187,12 @@ impl Engine {
 
     /// Begins a claim from nothing: its status may still tell of a lease that is lost. Not while there is one.
     pub(super) fn begin_anew(&mut self, now: Instant, name: &str) {
-        let without = self.held.get(name).is_some_and(|held| held.client.lease().is_none());
+        let without =
+            self.held.get(name).is_some_and(|held| !held.releasing && held.client.lease().is_none());
         let Some(claim) = self.claims.get(name).cloned().filter(|_| without) else { return };
         self.starts.finish(name);
         self.forget(name);
-        self.begin_with(now, name, &claim, Recalled::Nothing);
+        self.begin_with(now, name, &claim, Recalled::Nothing, false);
     }
 
     /// Another host was heard with the claim's hardware address: for a while nothing is sent with it.
@@ -213,9 +237,8 @@ fn settings(
     carriage: &Carriage,
     claim: &AddressClaim,
 ) -> (ClientConfig, Option<Fault>) {
-    let recorded = claim.status.as_ref().and_then(|status| status.identity.as_ref()?.mode);
     let plane = &config.dhcp;
-    let (mode, finds_mode) = carriage.begin(plane.identity, link, recorded);
+    let (mode, finds_mode) = carriage.begin(plane.identity, link, recorded_mode(claim));
     let (mut identity, fault) = identity(config, claim);
     if let (Mode::NodeMac, Some(mac)) = (mode, link.mac) {
         identity.hardware_address = mac;
@@ -239,6 +262,19 @@ fn settings(
         ..ClientConfig::new(identity)
     };
     (settings, fault)
+}
+
+fn recorded_mode(claim: &AddressClaim) -> Option<IdentityInUse> {
+    claim.status.as_ref()?.identity.as_ref()?.mode
+}
+
+/// The identity that the claim's last holder got its lease with. None if that was the holder's own hardware address,
+/// which is another one on each node.
+fn of_lease(claim: &AddressClaim) -> Option<Identity> {
+    let recorded = claim.status.as_ref()?.identity.as_ref()?;
+    let is_node_s = recorded.mode == Some(IdentityInUse::NodeMac);
+    let hardware_address = hardware_address::parse(&recorded.hardware_address).ok().filter(|_| !is_node_s)?;
+    Some(Identity { hardware_address, client_id: octets(&recorded.client_id)? })
 }
 
 fn identity(config: &PlaneConfig, claim: &AddressClaim) -> (Identity, Option<Fault>) {

@@ -39,7 +39,9 @@ impl Engine {
                 // Whoever waits for it shall know why it is no answer.
                 let addressee = wire::addressee(datagram.payload);
                 let name = addressee.and_then(|(xid, mac)| self.recipients.find(mac, xid)).map(str::to_owned);
-                if let Some(name) = name {
+                if let (Some(name), Some((xid, _))) = (name, addressee)
+                    && self.awaits(&name, xid)
+                {
                     self.tell(now, &name, dhcp::Input::Malformed(&error));
                 }
                 return;
@@ -55,12 +57,17 @@ impl Engine {
         if to_node && !datagram.addressing.to.is_broadcast() {
             self.metrics.forwardable();
         }
-        let rejection = if reply.kind == ReplyKind::Offer { self.rejection(&name, &reply) } else { None };
+        let is_offer = reply.kind == ReplyKind::Offer && self.awaits(&name, reply.xid);
+        let rejection = if is_offer { self.rejection(&name, &reply) } else { None };
         let input = match rejection {
             Some(why) => dhcp::Input::Reject(&reply, why),
             None => dhcp::Input::Reply(&reply),
         };
         self.tell(now, &name, input);
+    }
+
+    fn awaits(&self, name: &str, xid: u32) -> bool {
+        self.held.get(name).is_some_and(|held| held.client.expects(xid))
     }
 
     /// Another host that speaks with the hardware address of a claim: the claim's frames would lead the switches astray.

@@ -136,16 +136,22 @@ impl Held {
         };
         // A lease that is still being checked is told too: if this node dies now, the next one knows of it.
         let lease = self.client.lease().filter(|_| !self.released).cloned();
+        let lease_in_hand = lease.is_some();
         Facts {
             uid: claim.uid.clone(),
             generation: claim.generation,
             state,
             address: self.announced,
             lease,
-            mode: self.client.mode(),
+            mode: self.client.mode().or_else(|| lease_in_hand.then_some(self.config.mode)),
             reason,
             is_heard_by_neither_way: self.is_heard_by_neither_way(now),
         }
+    }
+
+    /// The lease of the last holder is neither confirmed nor refused.
+    pub(super) fn is_unconfirmed(&self) -> bool {
+        matches!(self.client.state(), State::InitReboot | State::Rebooting) && self.client.lease().is_none()
     }
 
     /// What keeps the claim's name off the wire now.

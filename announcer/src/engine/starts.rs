@@ -28,7 +28,7 @@ pub(super) struct Pace {
 impl Pace {
     pub(super) fn of(dhcp: &DhcpSpec) -> Self {
         Self {
-            at_once: usize::try_from(dhcp.max_in_flight).unwrap_or(usize::MAX),
+            at_once: usize::try_from(dhcp.max_in_flight.max(1)).unwrap_or(usize::MAX),
             interval: SECOND / dhcp.max_per_second.max(1),
             jitter: Duration::from_millis(dhcp.start_jitter_milliseconds.into()),
         }

@@ -4,6 +4,7 @@
 
 mod claims;
 mod identity;
+mod moments;
 mod network;
 mod takeover;
 mod wire;

@@ -4,14 +4,14 @@ use std::{net::Ipv4Addr, time::Duration};
 
 use foghorn_announcer::engine::{ApiTime, Input};
 use foghorn_clock::Instant;
-use foghorn_crds::{AddressClaim, ClaimState, TakeoverMode};
+use foghorn_crds::{AddressClaim, ClaimState, IdentityInUse, IdentityMode, TakeoverMode};
 use foghorn_l2::ArpFrame;
 use foghorn_membership::Epoch;
 use foghorn_netio::Link;
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 
 use crate::network::{
-    DECLINE, DISCOVER, MS, NIC, Network, RELEASE, REQUEST, SECOND, Server, claim, config, link,
+    DECLINE, DISCOVER, MS, NIC, Network, Port, RELEASE, REQUEST, SECOND, Server, claim, config, link,
 };
 
 #[test]
@@ -351,6 +351,92 @@ fn b20_first_exchanges_keep_to_the_planes_rate_and_the_first_ones_begin_at_once(
     assert!((25..=36).contains(&begun), "{begun}");
     network.run(4 * SECOND);
     assert_eq!(network.server.leases.len(), 60);
+}
+
+#[test]
+fn b39_a_claim_that_is_deleted_while_a_take_over_is_confirmed_is_given_back() {
+    let (first, _) = bound();
+    let mut next = Network::standby();
+    next.server = first.server;
+    next.server.alive = false;
+    next.put(first.stored_claim.clone());
+    next.input(Input::Tenure(Some(Epoch { created: 1, transitions: 2 })));
+    next.run(SECOND);
+    next.server.alive = true;
+    let mut claim = first.stored_claim;
+    claim.metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH));
+    next.put(claim);
+    next.run(5 * SECOND);
+    assert_eq!(next.server.count(RELEASE), 1);
+}
+
+#[test]
+fn b42_an_interface_that_comes_back_is_confirmed_also_where_take_overs_are_silent() {
+    let mut network = Network::standby();
+    network.configure(|config| config.dhcp.takeover = TakeoverMode::Silent);
+    network.own(1);
+    network.claim("web");
+    network.run(SECOND);
+    network.server.received.clear();
+    network.input(Input::Link(None));
+    network.run(SECOND);
+    network.input(Input::Link(Some(Box::new(link()))));
+    network.run(10 * SECOND);
+    assert_eq!(network.server.received, [(REQUEST, true)]);
+}
+
+#[test]
+fn what_was_found_about_the_network_outlives_a_silent_take_over() {
+    let mut first = Network::new();
+    first.port = Port::OneAddress;
+    first.claim("web");
+    first.run(20 * SECOND);
+    let mut before = first;
+    for tenure in [2, 3] {
+        let mut next = Network::standby();
+        next.configure(|config| config.dhcp.takeover = TakeoverMode::Silent);
+        next.port = Port::OneAddress;
+        next.now = before.now;
+        next.put(before.stored("web"));
+        next.server = before.server;
+        next.own(tenure);
+        next.run(10 * SECOND);
+        let mode = next.last_report("web").and_then(|report| report.status.identity.as_ref()?.mode);
+        assert_eq!(mode, Some(IdentityInUse::VirtualChaddr));
+        before = next;
+    }
+    assert!(is_held_for(&mut before, 4_000), "the address is lost at the end of its lease");
+}
+
+#[test]
+fn a_take_over_by_a_port_that_refuses_foreign_frames_keeps_the_lease() {
+    let (first, _) = bound();
+    let mut next = Network::standby();
+    next.port = Port::OneAddress;
+    take_over(&mut next, first, 5 * SECOND);
+    next.run(SECOND);
+    assert!(is_held_for(&mut next, 4_000));
+    assert_eq!(next.server.count(DISCOVER), 0);
+}
+
+#[test]
+fn a_lease_is_gone_on_with_by_the_identity_that_it_was_got_with() {
+    let (first, address) = bound();
+    let mut next = Network::standby();
+    next.configure(|config| config.dhcp.identity = IdentityMode::NodeMac);
+    take_over(&mut next, first, 5 * SECOND);
+    next.run(5 * SECOND);
+    assert_eq!(next.who_has(address), Some(NIC));
+    let identity = next.last_report("web").unwrap().status.identity.clone().unwrap();
+    assert_eq!(identity.mode, Some(IdentityInUse::VirtualMac));
+    assert_ne!(identity.hardware_address, "02:00:00:00:00:11");
+}
+
+fn is_held_for(network: &mut Network, seconds: u32) -> bool {
+    (0..seconds / 10).all(|_| {
+        network.run(10 * SECOND);
+        network.address("web").is_some()
+    })
 }
 
 struct First {

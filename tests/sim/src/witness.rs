@@ -276,18 +276,23 @@ impl Witness {
     }
 
     /// A repeated message, and the REQUEST for an offer, belong to the exchange before; all else begins another one. A
-    /// DISCOVER that may be answered with a lease has a transaction of its own: the lease counts from it.
+    /// DISCOVER that may be answered with a lease, and a repeated renewal, have transactions of their own: what is granted
+    /// counts from them.
     fn verify_exchange(&mut self, call: &Call, before: &[Output], question: &Question) {
         let (was, is) = (call.state, self.client.state());
         let is_repeated = was == is;
         let goes_on = is_repeated || (was, is) == (State::Selecting, State::Requesting);
         let is_same = self.is_same(question.xid);
         if goes_on && before.is_empty() && !call.begins_anew {
-            // By what a reply leads to, the other way to send is tried within the exchange.
-            let may_differ = self.rapid_commit && is_repeated && question.kind == MessageType::Discover;
-            assert!(is_same || may_differ, "another xid within an exchange, {was} to {is}");
-            assert!(!is_same || !may_differ || call.is_reply, "the xid of the last DISCOVER");
             let is_renewal = question.in_use != Ipv4Addr::UNSPECIFIED;
+            // By what a reply leads to, the other way to send is tried within the exchange.
+            let may_differ =
+                is_repeated && (is_renewal || self.rapid_commit && question.kind == MessageType::Discover);
+            assert!(is_same || may_differ, "another xid within an exchange, {was} to {is}");
+            assert!(
+                !is_same || !may_differ || call.is_reply,
+                "the xid of a message that may have been granted what this one asks for"
+            );
             let least = if is_renewal { RENEWAL_PAUSE } else { PAUSE };
             let waited = call.now - self.asked_at;
             assert!(!is_repeated || call.is_reply || least <= waited, "repeated after {waited:?} in {is}");
