@@ -162,8 +162,7 @@ impl State {
         let address = publish::held_address(claim);
         let rivals = claims.state_filter(|other| {
             let same_address = address.is_some() && publish::held_address(other) == address;
-            let same_plane = other.spec.plane == claim.spec.plane;
-            same_address || same_plane && overrides::taken_by(&other.spec.dhcp, claim).is_some()
+            same_address || overrides::taken_by(&other.spec.dhcp, claim).is_some()
         });
         keys.extend(rivals.iter().map(|rival| key_of(rival)));
         keys.sort();

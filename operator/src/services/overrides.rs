@@ -75,8 +75,16 @@ pub(crate) fn of(service: &Service, plane: &NetworkPlane) -> Result<Overrides, U
     for (what, keys) in ANNOTATIONS {
         let Some((key, value)) = request::annotation(service, keys) else { continue };
         if spec.allow.contains(&what) {
-            read(&mut request, what, value, &spec.hardware_addresses)
-                .map_err(|fault| Unserved::new(reasons::INVALID_OVERRIDE, format!("{key}: {fault}")))?;
+            match read(&mut request, what, value, &spec.hardware_addresses) {
+                Ok(()) => {}
+                // Without a name or a wish the Service is as well off as with one; it would lose a lease that it has.
+                Err(fault) if matches!(what, Override::Hostname | Override::RequestedAddress) => {
+                    passed_over.push(format!("{key} does not count: {fault}"));
+                }
+                Err(fault) => {
+                    return Err(Unserved::new(reasons::INVALID_OVERRIDE, format!("{key}: {fault}")));
+                }
+            }
         } else {
             passed_over.push(format!(
                 "{key} does not count, since overrides.allow of plane {} does not list {}",
@@ -135,33 +143,43 @@ fn hostname(value: &str) -> Result<String, Fault> {
     }
 }
 
-/// Whether none of `others`, claims of the same plane, is known to the DHCP server as `request` wants to be. If there is
-/// a claim for that already, `mine`, only older ones matter: of two that were made at once one stays.
+/// Whether none of `others` is known to a DHCP server as `request` wants to be. If there is a claim for that already,
+/// `mine`, of those that want it too only older ones matter: of two that were made at once one stays. What a claim has
+/// by its name alone is its own whenever it was made.
 pub(crate) fn is_free<'a>(
     request: &DhcpRequest,
     mine: Option<&AddressClaim>,
     others: impl IntoIterator<Item = &'a AddressClaim>,
 ) -> Result<(), Unserved> {
     let mine = mine.map(publish::age);
-    let before =
-        others.into_iter().filter(|other| mine.as_ref().is_none_or(|mine| publish::age(other) < *mine));
-    let taken = before.filter_map(|other| Some((other, taken_by(request, other)?)));
-    let Some((other, (reason, what))) = taken.min_by_key(|(other, _)| publish::age(other)) else {
+    let taken = others.into_iter().filter_map(|other| Some((other, taken_by(request, other)?)));
+    let taken = taken.filter(|(other, taken)| {
+        taken.by_its_name || mine.as_ref().is_none_or(|mine| publish::age(other) < *mine)
+    });
+    let Some((other, Taken { reason, what, .. })) = taken.min_by_key(|(other, _)| publish::age(other)) else {
         return Ok(());
     };
     let service = &other.spec.service_ref;
     Err(Unserved::new(
         reason,
         format!(
-            "{what} is that of Service {}/{} on plane {}, which had it first; it is free when that Service is gone \
-             or has another one",
+            "{what} is that of Service {}/{} on plane {}; it is free when that Service is gone or has another one",
             service.namespace, service.name, other.spec.plane
         ),
     ))
 }
 
-/// What of `request` the claim `other` has already, by its own overrides or as derived from its name: a reason and words.
-pub(crate) fn taken_by(request: &DhcpRequest, other: &AddressClaim) -> Option<(&'static str, String)> {
+/// What of a request another claim has already.
+pub(crate) struct Taken {
+    reason: &'static str,
+    /// In words.
+    what: String,
+    /// It is derived from the other claim's name, and not by an override.
+    by_its_name: bool,
+}
+
+/// What of `request` the claim `other` has already, by its own overrides or as derived from its name.
+pub(crate) fn taken_by(request: &DhcpRequest, other: &AddressClaim) -> Option<Taken> {
     let (own, derived) =
         (&other.spec.dhcp, other.status.as_ref().and_then(|status| status.identity.as_ref()));
     let has = |wanted: &String, own: &Option<String>, derived: Option<&String>| {
@@ -171,11 +189,20 @@ pub(crate) fn taken_by(request: &DhcpRequest, other: &AddressClaim) -> Option<(&
     if let Some(wanted) = &request.hardware_address
         && has(wanted, &own.hardware_address, derived_address)
     {
-        return Some((HARDWARE_ADDRESS_TAKEN, format!("hardware address {wanted}")));
+        let by_its_name = own.hardware_address.is_none();
+        return Some(Taken {
+            reason: HARDWARE_ADDRESS_TAKEN,
+            what: format!("hardware address {wanted}"),
+            by_its_name,
+        });
     }
     let derived_id = derived.map(|identity| &identity.client_id);
     let wanted = request.client_id.as_ref().filter(|wanted| has(wanted, &own.client_id, derived_id))?;
-    Some((reasons::CLIENT_ID_TAKEN, format!("client identifier {wanted}")))
+    Some(Taken {
+        reason: reasons::CLIENT_ID_TAKEN,
+        what: format!("client identifier {wanted}"),
+        by_its_name: own.client_id.is_none(),
+    })
 }
 
 #[cfg(test)]
@@ -275,11 +302,27 @@ mod tests {
     }
 
     #[test]
-    fn a_host_name_has_something_left_when_it_is_cleaned() {
-        for value in ["...", "-_-", &"a".repeat(254)] {
-            refused(contract::HOSTNAME_ANNOTATION, value, "host name");
+    fn a_host_name_or_wish_that_cannot_be_does_not_count_and_costs_no_address() {
+        let long = "a".repeat(254);
+        for (key, value, words) in [
+            (contract::HOSTNAME_ANNOTATION, "...", "host name"),
+            (contract::HOSTNAME_ANNOTATION, "-_-", "host name"),
+            (contract::HOSTNAME_ANNOTATION, &long, "host name"),
+            (contract::REQUESTED_ADDRESS_ANNOTATION, "2001:db8::1", "no IPv4 address"),
+        ] {
+            let Overrides { request, passed_over } = on(&ALL, &service("web").annotated(key, value)).unwrap();
+            assert_eq!(request, DhcpRequest::default());
+            let said = passed_over.unwrap();
+            assert!(said.starts_with(&format!("{key} does not count: ")) && said.contains(words), "{said}");
         }
-        refused(contract::REQUESTED_ADDRESS_ANNOTATION, "2001:db8::1", "no IPv4 address");
+    }
+
+    #[test]
+    fn what_a_claim_has_by_its_name_is_its_own_whenever_it_was_made() {
+        let old = created(with(claim("web"), "02:00:00:00:00:01", "ff01"), 3);
+        let young = created(known_as(claim("api"), "02:00:00:00:00:01", "ff01"), 9);
+        let unserved = is_free(&old.spec.dhcp, Some(&old), [&old, &young]).unwrap_err();
+        assert!(unserved.message.contains("Service shop/api"), "{}", unserved.message);
     }
 
     #[test]

@@ -150,7 +150,7 @@ async fn serve(
         return Ok(publish(state, service, waiting).await?.1);
     }
     let mine = mine.first();
-    if let Err(unserved) = state.is_free(&overrides, plane, mine) {
+    if let Err(unserved) = state.is_free(&overrides, mine) {
         state.memory.of(service, |it| it.waits_on(plane.name_any()));
         return refuse(state, service, claims, unserved).await;
     }
@@ -256,20 +256,14 @@ fn admit(state: &State, service: &Service, plane: &NetworkPlane) -> Result<(), U
 }
 
 impl State {
-    /// Whether the Service can be who it wants to be to the DHCP server; `mine` is the claim that it has.
-    fn is_free(
-        &self,
-        overrides: &Overrides,
-        plane: &NetworkPlane,
-        mine: Option<&Arc<AddressClaim>>,
-    ) -> Result<(), Unserved> {
+    /// Whether the Service can be who it wants to be to the DHCP server; `mine` is the claim that it has. Planes may be on
+    /// one network.
+    fn is_free(&self, overrides: &Overrides, mine: Option<&Arc<AddressClaim>>) -> Result<(), Unserved> {
         let DhcpRequest { hardware_address, client_id, .. } = &overrides.request;
         if hardware_address.is_none() && client_id.is_none() {
             return Ok(());
         }
-        let plane = plane.name_any();
-        let claims = self.ctx.claims.store();
-        let others = claims.state_filter(|other| other.spec.plane == plane && claim::is_genuine(other));
+        let others = self.ctx.claims.store().state_filter(claim::is_genuine);
         overrides::is_free(&overrides.request, mine.map(|mine| &**mine), others.iter().map(|other| &**other))
     }
 
@@ -306,8 +300,7 @@ impl State {
             let its_plane = request::standing(service, &planes, None);
             matches!(its_plane, Standing::Of(its_plane) if its_plane.name_any() == plane.name_any())
                 && admit::namespace_is_allowed(plane, &namespace, &self.labels_of(&namespace)).is_ok()
-                && overrides::of(service, plane)
-                    .is_ok_and(|overrides| self.is_free(&overrides, plane, None).is_ok())
+                && overrides::of(service, plane).is_ok_and(|overrides| self.is_free(&overrides, None).is_ok())
         });
         served
             .map(|service| {
