@@ -109,8 +109,8 @@ impl Client {
             | Form::Decline { .. }
             | Form::Release { .. } => exchange.xid,
         };
-        // Who may use the address already receives what is sent to it.
-        let broadcast = form.own_address().is_unspecified() && self.way.broadcast();
+        let in_use = !form.own_address().is_unspecified();
+        let broadcast = self.way.broadcast(in_use);
         self.transmit(Header { xid, secs: exchange.secs, broadcast }, form, to);
         exchange.sent = exchange.sent.saturating_add(1);
         let wait = exchange.backoff.take();

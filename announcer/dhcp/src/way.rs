@@ -40,10 +40,15 @@ impl Way {
         self.found
     }
 
-    /// The broadcast flag of a message that is sent before the address is in use. Whoever does not receive what is sent
-    /// to `chaddr`, or lets the node's own kernel receive it, asks for a broadcast.
-    pub(crate) fn broadcast(&self) -> bool {
-        self.broadcast || self.mode != Mode::VirtualMac
+    /// The broadcast flag of a message that is sent before the address is in use, or while it is. Whoever does not
+    /// receive what is sent to `chaddr`, or lets the node's own kernel receive it, asks for a broadcast. An answer to an
+    /// address in use should come to that (RFC 2131 section 4.1), but some servers (busybox udhcpd) send it to `chaddr`.
+    pub(crate) fn broadcast(&self, in_use: bool) -> bool {
+        match self.mode {
+            Mode::VirtualMac => self.broadcast && !in_use,
+            Mode::VirtualChaddr => true,
+            Mode::NodeMac => !in_use,
+        }
     }
 
     /// The next DISCOVER follows `sent` ones without answer.
@@ -121,7 +126,7 @@ mod tests {
         for mode in [Mode::VirtualChaddr, Mode::NodeMac] {
             let mut way = Way::new(mode, false, false);
             (0..9).for_each(|sent| way.next(sent));
-            assert_eq!((way.mode(), way.found(), way.broadcast()), (mode, Some(mode), true));
+            assert_eq!((way.mode(), way.found(), way.broadcast(false)), (mode, Some(mode), true));
         }
     }
 
@@ -131,7 +136,7 @@ mod tests {
         let tried: Vec<_> = (0..8)
             .map(|sent| {
                 way.next(sent);
-                (way.mode(), way.broadcast())
+                (way.mode(), way.broadcast(false))
             })
             .collect();
         let (mac, chaddr) = (Mode::VirtualMac, Mode::VirtualChaddr);

@@ -228,6 +228,7 @@ fn a_hardware_address_in_the_message_alone_is_answered<S: Server>() {
     world.store.put(claim("web"));
     world.address("web", 10);
     world.renewed(&["web"]);
+    assert_eq!(world.wire.with(&["Discover"]).len(), 1, "the lease goes on");
     assert_eq!(sources(&world), [W1]);
     assert_eq!(server.leases().unwrap()[0].mac, virtual_mac("web"));
     world.store.delete("web");
