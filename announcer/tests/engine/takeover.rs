@@ -10,25 +10,13 @@ use foghorn_membership::Epoch;
 use foghorn_netio::Link;
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 
-use crate::network::{
-    DECLINE, DISCOVER, MS, NIC, Network, Port, RELEASE, REQUEST, SECOND, Server, claim, config, link,
-};
+use crate::network::{DECLINE, DISCOVER, MS, NIC, Network, Port, RELEASE, REQUEST, SECOND, Server, link};
 
 #[test]
 fn the_next_owner_announces_at_once_and_confirms_with_the_same_identity() {
-    let mut first = Network::new();
-    first.claim("web");
-    first.run(SECOND);
-    let address = first.address("web").unwrap();
-
+    let (first, address) = bound();
     let mut next = Network::standby();
-    next.server = first.server;
-    next.now = first.now + 5 * SECOND;
-    next.server.received.clear();
-    let mut claim = claim("web");
-    claim.status = first.reports.last().map(|report| report.status.clone());
-    next.put(claim);
-    next.own(2);
+    take_over(&mut next, first, 5 * SECOND);
     assert_eq!(next.who_has(address), Some(NIC), "before the server was asked anything");
     next.run(SECOND);
     assert_eq!(next.address("web"), Some(address));
@@ -39,17 +27,9 @@ fn the_next_owner_announces_at_once_and_confirms_with_the_same_identity() {
 
 #[test]
 fn a_lease_that_ran_out_meanwhile_is_asked_for_anew_before_it_is_announced() {
-    let mut first = Network::new();
-    first.claim("web");
-    first.run(SECOND);
-    let address = first.address("web").unwrap();
+    let (first, address) = bound();
     let mut next = Network::standby();
-    next.server = first.server;
-    next.now = first.now + 4_000 * SECOND;
-    let mut claim = claim("web");
-    claim.status = first.reports.last().map(|report| report.status.clone());
-    next.put(claim);
-    next.own(2);
+    take_over(&mut next, first, 4_000 * SECOND);
     assert_eq!(next.who_has(address), None);
     next.run(SECOND);
     assert_eq!(next.address("web"), Some(address), "the server still has the lease for this identity");
@@ -57,19 +37,10 @@ fn a_lease_that_ran_out_meanwhile_is_asked_for_anew_before_it_is_announced() {
 
 #[test]
 fn a_lease_of_a_dead_owner_is_released_by_the_next_without_being_announced() {
-    let mut first = Network::new();
-    first.claim("web");
-    first.run(SECOND);
-    let address = first.address("web").unwrap();
+    let (mut first, address) = bound();
+    first.stored_claim.metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH));
     let mut next = Network::standby();
-    next.server = first.server;
-    next.now = first.now + 5 * SECOND;
-    let mut claim = claim("web");
-    claim.status = first.reports.last().map(|report| report.status.clone());
-    claim.metadata.deletion_timestamp =
-        Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(k8s_openapi::jiff::Timestamp::UNIX_EPOCH));
-    next.put(claim);
-    next.own(2);
+    take_over(&mut next, first, 5 * SECOND);
     next.run(SECOND);
     assert!(next.server.leases.is_empty());
     assert_eq!(next.last_report("web").unwrap().status.state, Some(ClaimState::Released));
@@ -93,18 +64,10 @@ fn an_interface_that_goes_and_comes_back_is_taken_up_with_the_same_address() {
 
 #[test]
 fn an_address_that_was_given_back_for_a_dead_owner_may_go_to_another_claim() {
-    let mut first = Network::new();
-    first.claim("web");
-    first.run(SECOND);
-    let mut claim = first.stored("web");
-    claim.metadata.deletion_timestamp =
-        Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(k8s_openapi::jiff::Timestamp::UNIX_EPOCH));
-    let address = first.address("web").unwrap();
+    let (mut first, address) = bound();
+    first.stored_claim.metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH));
     let mut next = Network::standby();
-    next.server = first.server;
-    next.now = first.now + 5 * SECOND;
-    next.put(claim);
-    next.own(2);
+    take_over(&mut next, first, 5 * SECOND);
     next.run(SECOND);
     next.claim("other");
     next.run(2 * SECOND);
@@ -113,10 +76,8 @@ fn an_address_that_was_given_back_for_a_dead_owner_may_go_to_another_claim() {
 
 #[test]
 fn a_lease_that_its_dead_owner_was_still_checking_is_checked_before_it_is_announced() {
-    let mut config = config();
-    config.announce.max_per_second = 1;
     let mut first = Network::standby();
-    first.input(Input::Config(Box::new(config)));
+    first.configure(|config| config.announce.max_per_second = 1);
     first.own(1);
     (0..4).for_each(|n| first.claim(&format!("web-{n}")));
     first.run(3 * SECOND);
@@ -141,16 +102,10 @@ fn a_lease_that_its_dead_owner_was_still_checking_is_checked_before_it_is_announ
 
 #[test]
 fn a_claim_that_is_deleted_while_a_dead_owners_lease_is_checked_gives_that_lease_back() {
-    let mut first = Network::new();
-    first.claim("web");
-    first.run(SECOND);
-    let mut claim = first.stored("web");
-    claim.status.as_mut().unwrap().address = None;
+    let (mut first, _) = bound();
+    first.stored_claim.status.as_mut().unwrap().address = None;
     let mut next = Network::standby();
-    next.now = first.now;
-    next.server = first.server;
-    next.put(claim);
-    next.own(2);
+    take_over(&mut next, first, SECOND);
     next.run(200 * MS);
     next.delete("web");
     next.run(SECOND);
