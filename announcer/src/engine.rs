@@ -329,7 +329,7 @@ impl Engine {
     fn drop_all(&mut self) {
         for (name, held) in std::mem::take(&mut self.held) {
             if held.joined {
-                self.outputs.push_back(Output::Leave(held.config.identity.hardware_address));
+                self.outputs.push_back(Output::Leave(held.client.config().identity.hardware_address));
             }
             self.uncount(&name, &held);
         }
@@ -420,7 +420,7 @@ impl Engine {
 
     fn forget(&mut self, name: &str) {
         let Some(held) = self.held.remove(name) else { return };
-        let mac = held.config.identity.hardware_address;
+        let mac = held.client.config().identity.hardware_address;
         let had_it = self.recipients.owner(mac) == Some(name);
         self.recipients.disown(mac, name);
         self.recipients.expect(name, held.awaits, None);
@@ -428,8 +428,9 @@ impl Engine {
         if held.joined {
             self.outputs.push_back(Output::Leave(mac));
         }
-        let waiting =
-            |held: &Held| had_it && held.fault.is_some() && held.config.identity.hardware_address == mac;
+        let waiting = |held: &Held| {
+            had_it && held.fault.is_some() && held.client.config().identity.hardware_address == mac
+        };
         for (other, held) in self.held.iter_mut().filter(|(_, held)| waiting(held)) {
             held.outdated = true;
             self.touched.insert(other.clone());

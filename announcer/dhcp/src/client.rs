@@ -75,8 +75,14 @@ impl Client {
 
     /// Changes how the client asks, from the next message on. Who it is and how its frames are made stay as they are.
     pub fn configure(&mut self, config: ClientConfig) {
-        let (identity, start_jitter) = (self.config.identity.clone(), self.config.start_jitter);
-        self.config = ClientConfig { identity, start_jitter, ..clean(config) };
+        let ClientConfig { identity, mode, finds_mode, start_jitter, .. } = self.config.clone();
+        self.config = ClientConfig { identity, mode, finds_mode, start_jitter, ..clean(config) };
+    }
+
+    /// How the client asks. Its mode is the one that it began with.
+    #[must_use]
+    pub fn config(&self) -> &ClientConfig {
+        &self.config
     }
 
     /// Tells what happened at `now`. Inputs that mean nothing in the present state are ignored.

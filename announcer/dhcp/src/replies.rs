@@ -102,18 +102,17 @@ impl Client {
             .filter(|_| matches!(phase, Phase::Selecting { .. }) && self.is_for_this_exchange(&phase, reply));
         let Some((address, server, _)) = grant else { return self.ignore(phase) };
         self.count(MessageKind::Offer);
-        self.found_after = phase.exchange().map_or(0, |exchange| exchange.sent);
-        self.problem = Some(match why {
+        let problem = match why {
             Rejection::Refused => Problem::Unwanted { address, server },
             Rejection::Shared => Problem::Shared { address, server },
-        });
+        };
+        self.find(&phase, problem);
         phase
     }
 
     pub(crate) fn malformed(&mut self, phase: Phase, fault: &WireError) -> Phase {
-        if let Some(exchange) = phase.exchange() {
-            self.found_after = exchange.sent;
-            self.problem = Some(Problem::Malformed { fault: fault.clone() });
+        if phase.exchange().is_some() {
+            self.find(&phase, Problem::Malformed { fault: fault.clone() });
         }
         self.ignore(phase)
     }
@@ -209,9 +208,14 @@ impl Client {
             ReplyKind::Ack => MessageKind::Ack,
             ReplyKind::Nak => MessageKind::Nak,
         };
-        self.found_after = phase.exchange().map_or(0, |exchange| exchange.sent);
-        self.problem = Some(Problem::Unusable { kind, server: reply.server_id, fault });
+        self.find(&phase, Problem::Unusable { kind, server: reply.server_id, fault });
         self.ignore(phase)
+    }
+
+    /// Notes what is wrong with an answer, and which message of the exchange it followed.
+    fn find(&mut self, phase: &Phase, problem: Problem) {
+        self.found_after = phase.exchange().map_or(0, |exchange| exchange.sent);
+        self.problem = Some(problem);
     }
 
     fn ignore(&mut self, phase: Phase) -> Phase {

@@ -66,7 +66,7 @@ impl Engine {
             server: Some(lease.server_id),
             prefix_length: lease.subnet_mask.and_then(|mask| ipnet::ipv4_mask_to_prefix(mask).ok()),
         };
-        let node_mac = self.held.get(name).is_some_and(|held| held.config.mode == Mode::NodeMac);
+        let node_mac = self.held.get(name).is_some_and(|held| held.client.config().mode == Mode::NodeMac);
         let own = self.link.iter().flat_map(|link| &link.addresses).any(|(own, _)| *own == lease.address);
         if own && node_mac {
             let why = format!("{} is node {}'s own; {ONE_PER_HARDWARE_ADDRESS}", lease.address, self.node);

@@ -81,8 +81,7 @@ impl Engine {
             self.recipients.own(mac, name);
         }
         let rng = StdRng::seed_from_u64(self.rng.random());
-        let mut held =
-            Held::new(config.dhcp.identity, client_config.clone(), Client::new(client_config, rng));
+        let mut held = Held::new(config.dhcp.identity, Client::new(client_config, rng));
         held.releasing = ending;
         held.outdated = outdated;
         held.fault = fault;
@@ -159,23 +158,13 @@ impl Engine {
         let (Some(config), Some(link)) = (&self.config, &self.link) else { return };
         let (settings, _) = settings(config, link, &self.carriage, claim);
         let Some(held) = self.held.get_mut(name) else { return };
-        held.outdated = held.asked != config.dhcp.identity || held.config.identity != settings.identity;
+        held.outdated =
+            held.asked != config.dhcp.identity || held.client.config().identity != settings.identity;
         if held.outdated {
             self.renew_identity(now, name);
             return;
         }
-        let told = ClientConfig {
-            identity: held.config.identity.clone(),
-            mode: held.config.mode,
-            finds_mode: held.config.finds_mode,
-            requested_address: held.config.requested_address,
-            start_jitter: held.config.start_jitter,
-            ..settings
-        };
-        if told != held.config {
-            held.config = told.clone();
-            held.client.configure(told);
-        }
+        held.client.configure(settings);
     }
 
     /// Begins a claim anew whose identity is no longer the right one, once there is no lease on it.
@@ -196,13 +185,15 @@ impl Engine {
     }
 
     /// Another host was heard with the claim's hardware address: for a while nothing is sent with it.
-    pub(super) fn make_way(&mut self, now: Instant, name: &str, message: String) {
+    pub(super) fn make_way(&mut self, now: Instant, name: &str, host: Ipv4Addr, mac: [u8; 6]) {
         let until = now + FOREIGN_HOST;
         let known = self.held.get_mut(name).and_then(|held| held.fault.as_mut());
         if let Some(fault) = known.filter(|fault| now < fault.until) {
             fault.until = fault.until.max(until);
             return;
         }
+        let mac = hardware_address::format(mac);
+        let message = format!("the host {host} on this network has the claim's hardware address {mac}");
         warn!(claim = name, message, "hardware address in use");
         self.begin_anew(now, name);
         self.starts.finish(name);

@@ -3,7 +3,6 @@
 use std::net::Ipv4Addr;
 
 use foghorn_clock::Instant;
-use foghorn_crds::hardware_address;
 use foghorn_dhcp::{
     self as dhcp, Destination, MessageKind, Mode, Transmit,
     frame::{self, Addressing, UdpChecksum},
@@ -37,11 +36,11 @@ impl Engine {
                 debug!(%error, from = %datagram.addressing.from, "DHCP message dropped");
                 self.metrics.dropped("malformed");
                 // Whoever waits for it shall know why it is no answer.
-                let addressee = wire::addressee(datagram.payload);
-                let name = addressee.and_then(|(xid, mac)| self.recipients.find(mac, xid)).map(str::to_owned);
-                if let (Some(name), Some((xid, _))) = (name, addressee)
-                    && self.awaits(&name, xid)
-                {
+                let waiting = wire::addressee(datagram.payload).and_then(|(xid, mac)| {
+                    let name = self.recipients.find(mac, xid)?;
+                    self.awaits(name, xid).then(|| name.to_owned())
+                });
+                if let Some(name) = waiting {
                     self.tell(now, &name, dhcp::Input::Malformed(&error));
                 }
                 return;
@@ -78,15 +77,9 @@ impl Engine {
         let mac = arp.sender_mac;
         let Some(name) = self.recipients.owner(mac).map(str::to_owned) else { return };
         let given = self.claims.get(&name).is_some_and(|claim| claim.spec.dhcp.hardware_address.is_some());
-        if !given {
-            return;
+        if given {
+            self.make_way(now, &name, arp.sender_ip, mac);
         }
-        let message = format!(
-            "the host {} on this network has the claim's hardware address {}",
-            arp.sender_ip,
-            hardware_address::format(mac)
-        );
-        self.make_way(now, &name, message);
     }
 
     pub(super) fn transmit(&mut self, now: Instant, name: &str, transmit: Transmit) {
@@ -145,7 +138,7 @@ impl Engine {
     fn send(&mut self, name: &str, transmit: &Transmit, destination: [u8; 6], to: Ipv4Addr) {
         let Some(held) = self.held.get(name) else { return };
         let own = self.link.as_ref().and_then(|link| link.mac).filter(|_| transmit.mode != Mode::VirtualMac);
-        let source = own.unwrap_or(held.config.identity.hardware_address);
+        let source = own.unwrap_or(held.client.config().identity.hardware_address);
         let addressing = Addressing { source, destination, from: transmit.from, to };
         match frame::build(&addressing, &transmit.message) {
             Ok(frame) => {

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::Ipv4Addr};
 
 use foghorn_clock::Instant;
 use foghorn_crds::{ClaimDhcp, ClaimState, IdentityMode, conditions::reasons};
-use foghorn_dhcp::{Client, ClientConfig, Lease, LostReason, MessageKind, Mode, Problem, State, Transmit};
+use foghorn_dhcp::{Client, Lease, LostReason, MessageKind, Mode, Problem, State, Transmit};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 /// A claim, its DHCP client, and what of it is on the wire.
@@ -12,8 +12,6 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 pub(super) struct Held {
     /// What the plane said of identities when the client was made.
     pub(super) asked: IdentityMode,
-    /// As the client was told.
-    pub(super) config: ClientConfig,
     pub(super) client: Client,
     /// The address that ARP is answered for.
     pub(super) announced: Option<Ipv4Addr>,
@@ -95,10 +93,9 @@ pub(super) struct Facts {
 }
 
 impl Held {
-    pub(super) fn new(asked: IdentityMode, config: ClientConfig, client: Client) -> Self {
+    pub(super) fn new(asked: IdentityMode, client: Client) -> Self {
         Self {
             asked,
-            config,
             client,
             announced: None,
             granted: None,
@@ -143,7 +140,7 @@ impl Held {
             state,
             address: self.announced,
             lease,
-            mode: self.client.mode().or_else(|| lease_in_hand.then_some(self.config.mode)),
+            mode: self.client.mode().or_else(|| lease_in_hand.then_some(self.client.config().mode)),
             reason,
             is_heard_by_neither_way: self.is_heard_by_neither_way(now),
         }
@@ -208,7 +205,7 @@ impl Held {
     }
 
     fn is_heard_by_neither_way(&self, now: Instant) -> bool {
-        let finds_out = self.config.finds_mode && self.client.mode().is_none();
+        let finds_out = self.client.config().finds_mode && self.client.mode().is_none();
         finds_out && matches!(self.client.problem(now), Some(Problem::NoAnswer { sent: BOTH_WAYS.., .. }))
     }
 

@@ -30,7 +30,7 @@ impl Engine {
             self.timers.extend(timeout.map(|at| (at, name.to_owned())));
             held.armed = timeout;
         }
-        let awaits = held.client.awaits().filter(|_| held.config.mode == Mode::NodeMac);
+        let awaits = held.client.awaits().filter(|_| held.client.config().mode == Mode::NodeMac);
         if held.awaits != awaits {
             self.recipients.expect(name, held.awaits, awaits);
             held.awaits = awaits;
@@ -44,7 +44,7 @@ impl Engine {
         let before = std::mem::replace(&mut held.counted, counted.clone());
         self.count(name, &before, &counted);
         let Some(held) = self.held.get_mut(name) else { return };
-        if held.config.finds_mode
+        if held.client.config().finds_mode
             && let Some(mode) = held.client.mode()
         {
             self.carriage.heard(mode);
@@ -130,7 +130,8 @@ impl Engine {
             api_time,
             now: time,
         };
-        let status = reporter.status(&facts, &held.config.identity, held.exchanges(), held.error(now));
+        let status =
+            reporter.status(&facts, &held.client.config().identity, held.exchanges(), held.error(now));
         held.report.said = Some(facts);
         let report = Report { claim: name.to_owned(), uid: claim.metadata.uid.clone(), epoch, status };
         self.outputs.push_back(Output::Report(Box::new(report)));

@@ -92,11 +92,12 @@ impl Engine {
     fn listen(&mut self, name: &str) {
         let Some(held) = self.held.get_mut(name) else { return };
         // The interface receives what is sent to itself anyway.
-        let wanted =
-            held.client.exchange_in_flight() && held.config.mode != Mode::NodeMac && held.fault.is_none();
+        let wanted = held.client.exchange_in_flight()
+            && held.client.config().mode != Mode::NodeMac
+            && held.fault.is_none();
         if held.joined != wanted {
             held.joined = wanted;
-            let mac = held.config.identity.hardware_address;
+            let mac = held.client.config().identity.hardware_address;
             self.outputs.push_back(if wanted { Output::Join(mac) } else { Output::Leave(mac) });
         }
     }
