@@ -188,18 +188,23 @@ impl Client {
         Some(Problem::NoAnswer { server, silence: now - exchange.started, sent: exchange.sent, kind })
     }
 
-    /// A problem that says more than silence does, in the exchange that is silent; until a message stays without any answer.
+    /// A problem that says more than silence does, in the exchange that is silent. What was wrong with an answer does so
+    /// until a message stays without any answer.
     fn fault(&self) -> Option<&Problem> {
         let sent = self.phase.exchange().map_or(0, |exchange| exchange.sent);
-        self.problem.as_ref().filter(|_| sent <= self.found_after.saturating_add(1)).filter(|problem| {
-            matches!(
-                problem,
-                Problem::Unusable { .. }
-                    | Problem::Malformed { .. }
-                    | Problem::Unwanted { .. }
-                    | Problem::Shared { .. }
-                    | Problem::Encoding { .. }
-            )
+        let is_answered = sent <= self.found_after.saturating_add(1);
+        self.problem.as_ref().filter(|problem| match problem {
+            Problem::Encoding { .. } => true,
+            Problem::Unusable { .. }
+            | Problem::Malformed { .. }
+            | Problem::Unwanted { .. }
+            | Problem::Shared { .. } => is_answered,
+            Problem::NoAnswer { .. }
+            | Problem::Lost { .. }
+            | Problem::Nak { .. }
+            | Problem::Conflict { .. }
+            | Problem::Refused { .. }
+            | Problem::OfferWithdrawn { .. } => false,
         })
     }
 
