@@ -30,8 +30,8 @@ use std::{
 use foghorn_clock::Instant;
 use foghorn_crds::{AddressClaim, AddressClaimStatus, ClaimState, PlaneConfig, ProbeMode, hardware_address};
 use foghorn_dhcp::{self as dhcp, MessageKind, frame::UdpChecksum};
+use foghorn_election::Epoch;
 use foghorn_l2::{self as l2, L2};
-use foghorn_membership::Epoch;
 use foghorn_netio::Link;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use tracing::info;

@@ -4,7 +4,7 @@ use std::{future::pending, mem, time::Duration};
 
 use foghorn_clock::Instant;
 use foghorn_dhcp::frame::UdpChecksum;
-use foghorn_membership::Epoch;
+use foghorn_election::Epoch;
 use foghorn_netio::{Link, PacketSocket, SendError, SocketError, clock};
 use tracing::{debug, warn};
 

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
 
 use foghorn_clock::Instant;
 use foghorn_crds::{AddressClaim, AddressClaimStatus, conditions};
-use foghorn_membership::Epoch;
+use foghorn_election::Epoch;
 use foghorn_shell::{clock::Clock, elect::Standing};
 use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use kube::{Api, Client, api::PostParams};

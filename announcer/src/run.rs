@@ -11,7 +11,7 @@ use std::{
 use anyhow::Context;
 use foghorn_clock::Instant;
 use foghorn_crds::{AddressClaim, PlaneConfig, conditions::reasons};
-use foghorn_membership::{Election, Epoch, Identity, Timings};
+use foghorn_election::{Election, Epoch, Identity, Timings};
 use foghorn_netio::{Link, LinkMonitor, Netlink, NetlinkError, clock};
 use foghorn_shell::{
     api_clock::ApiClock,

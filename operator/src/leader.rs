@@ -3,7 +3,7 @@
 use std::{io, sync::Arc, time::Duration};
 
 use foghorn_clock::Instant;
-use foghorn_membership::{Election, Identity, Timings};
+use foghorn_election::{Election, Identity, Timings};
 use foghorn_shell::{
     api_clock::ApiClock,
     client::{self, ClientError},

@@ -3,7 +3,7 @@
 use std::{future::pending, pin::pin};
 
 use foghorn_clock::Instant;
-use foghorn_membership::{Answer, Election, Epoch, Input, Output, Precondition, Write};
+use foghorn_election::{Answer, Election, Epoch, Input, Output, Precondition, Write};
 use futures::{FutureExt, StreamExt, future::BoxFuture};
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;

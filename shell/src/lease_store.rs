@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use foghorn_membership::{Epoch, Precondition, Record, Write};
+use foghorn_election::{Epoch, Precondition, Record, Write};
 use futures::Stream;
 use jiff::Timestamp;
 use k8s_openapi::{

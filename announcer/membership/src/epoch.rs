@@ -1,39 +1,66 @@
-//! The order of tenures.
+//! The order of views, and of grants.
 
 use std::{fmt, str::FromStr};
 
-/// Which tenure of a Lease something belongs to: a later tenure has a greater epoch.
+/// Which view something belongs to: a later view has a greater epoch.
 ///
-/// As text `<created>.<transitions>`, for example `1767225600.7`. The creation time comes first, so that the epochs of
-/// a Lease that was deleted and made again are above those of the first one.
+/// As text `<created>.<view>.<quorum>`, for example `1767225600.7.0`. The creation time comes first, so that a Lease
+/// that was deleted and made again is above the first one. A view of the Lease beats every quorum view that was built
+/// on an older one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Epoch {
     /// `metadata.creationTimestamp` of the Lease: seconds since 1970 on the API server's clock.
     pub created: i64,
-    /// `spec.leaseTransitions` of the Lease.
-    pub transitions: u32,
+    /// `spec.leaseTransitions` of the Lease: one more with each view that is written there.
+    pub view: u32,
+    /// Zero in the Lease; else which quorum view on its base.
+    pub quorum: u32,
+}
+
+/// The right to hold one claim, as a coordinator gave it: the later has the greater number. As text
+/// `<epoch>.<number>`, for example `1767225600.7.0.42`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Grant {
+    /// Of the view in which it was given.
+    pub epoch: Epoch,
+    /// Counted by the coordinator of that view.
+    pub number: u64,
 }
 
 impl fmt::Display for Epoch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.created, self.transitions)
+        write!(f, "{}.{}.{}", self.created, self.view, self.quorum)
     }
 }
 
-/// A text that is no epoch.
+impl fmt::Display for Grant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.epoch, self.number)
+    }
+}
+
+/// A text that is no grant.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no epoch; one has the form <seconds since 1970>.<transitions>, as 1767225600.7")]
-pub struct EpochError(String);
+#[error(
+    "{0:?} is no grant; one has the form <seconds since 1970>.<view>.<quorum>.<number>, as 1767225600.7.0.42"
+)]
+pub struct GrantError(String);
 
-impl FromStr for Epoch {
-    type Err = EpochError;
+impl FromStr for Grant {
+    type Err = GrantError;
 
-    fn from_str(text: &str) -> Result<Self, EpochError> {
+    fn from_str(text: &str) -> Result<Self, GrantError> {
         let parse = || {
-            let (created, transitions) = text.split_once('.')?;
-            Some(Self { created: created.parse().ok()?, transitions: transitions.parse().ok()? })
+            let mut parts = text.split('.');
+            let epoch = Epoch {
+                created: parts.next()?.parse().ok()?,
+                view: parts.next()?.parse().ok()?,
+                quorum: parts.next()?.parse().ok()?,
+            };
+            let number = parts.next()?.parse().ok()?;
+            parts.next().is_none().then_some(Self { epoch, number })
         };
-        parse().ok_or_else(|| EpochError(text.to_owned()))
+        parse().ok_or_else(|| GrantError(text.to_owned()))
     }
 }
 
@@ -42,25 +69,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_epoch_survives_its_text() {
-        let epoch = Epoch { created: 1_767_225_600, transitions: 7 };
-        assert_eq!(epoch.to_string(), "1767225600.7");
-        assert_eq!("1767225600.7".parse(), Ok(epoch));
-    }
-
-    #[test]
-    fn a_lease_made_again_is_above_all_epochs_of_the_deleted_one() {
-        let old = Epoch { created: 10, transitions: 900 };
-        let new = Epoch { created: 11, transitions: 1 };
-        assert!(old < new);
-        assert!(new < Epoch { created: 11, transitions: 2 });
+    fn a_grant_survives_its_text() {
+        let grant = Grant { epoch: Epoch { created: 1_767_225_600, view: 7, quorum: 1 }, number: 42 };
+        assert_eq!(grant.to_string(), "1767225600.7.1.42");
+        assert_eq!("1767225600.7.1.42".parse(), Ok(grant));
     }
 
     #[test]
     fn other_texts_are_refused_with_the_text_in_the_message() {
-        for text in ["", "7", "a.7", "7.", "7.-1", "1.2.3", "1.4294967296"] {
-            let error = text.parse::<Epoch>().unwrap_err();
+        for text in ["", "7", "1.2.3", "1.2.3.", "1.2.3.4.5", "1.-2.3.4", "1.2.4294967296.4"] {
+            let error = text.parse::<Grant>().unwrap_err();
             assert!(error.to_string().contains(&format!("{text:?}")));
         }
+    }
+
+    #[test]
+    fn a_view_of_the_lease_beats_every_quorum_view_on_an_older_one() {
+        let epoch = |created, view, quorum| Epoch { created, view, quorum };
+        assert!(epoch(1, 3, 0) > epoch(1, 2, 9));
+        assert!(epoch(1, 2, 1) > epoch(1, 2, 0));
+        assert!(epoch(2, 0, 0) > epoch(1, 900, 9), "the Lease was made again");
     }
 }

@@ -1,26 +1,21 @@
-//! Who may announce a plane's addresses, without sockets, clock or API.
-//!
-//! Here ownership has its simple form: whoever holds the plane's Lease owns all claims of the plane. [`Election`]
-//! decides when to read and write that one `coordination.k8s.io/v1` Lease and until when its holder may act. The
-//! operator's leader election is the same machine with slower [`Timings`].
-//!
-//! The right to act is a deadline, [`Election::permit`], compared with a fresh clock before each act; it is never an
-//! event. It runs from the moment the last successful write was *sent*, so that neither a slow answer nor a process
-//! that was stopped can lengthen it. Others wait longer than it lasts, from when they *saw* the record change. Hence
-//! two members never hold at once as long as each one's clock runs at a rate within [`Timings::CLOCK_ERROR_PERCENT`]
-//! of the true one; how far the clocks are apart does not matter, and no time that is written in a record is compared
-//! with a clock.
+//! Which node announces which of a plane's addresses, and until when.
 
-mod election;
 mod epoch;
-mod identity;
-mod messages;
-mod record;
+mod io;
+mod member;
+mod message;
+mod names;
+mod time;
 mod timings;
+mod view;
 
-pub use election::Election;
-pub use epoch::{Epoch, EpochError};
-pub use identity::{Identity, IdentityError};
-pub use messages::{Answer, Input, LostReason, Output};
-pub use record::{Precondition, Record, Write};
+pub use epoch::{Epoch, Grant, GrantError};
+pub use io::{Answer, Claim, Event, Input, Nowhere, Output, Placement, Preference, Settings, To};
+pub use member::Member;
+pub use message::{
+    Acks, Body, Digest, Entry, Health, Holding, Inventory, Message, Path, Report, Round, Table,
+};
+pub use names::{ClaimId, MemberId, Seat};
+pub use time::Time;
 pub use timings::{Timings, TimingsError};
+pub use view::{Change, Content, Precondition, Record, View, Write};

@@ -1,106 +1,80 @@
-//! How long a tenure lasts without a renewal, and how often it is renewed.
+//! How fast a lost member is noticed.
 
 use std::time::Duration;
 
-/// The times of an election, known to agree with each other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The times of a plane's members, all derived from the interval between two rounds and the number of them that may be
+/// missed. docs/failover.md has the inequalities between them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Timings {
-    duration: Duration,
-    renew_deadline: Duration,
-    retry: Duration,
+    /// Between two rounds.
+    pub interval: Duration,
+    /// A member that its coordinator has not heard for so long is dead.
+    pub dead: Duration,
+    /// A member may announce for so long after it sent the report that its coordinator has acknowledged.
+    pub permit: Duration,
+    /// A coordinator that a member has not heard for so long is dead.
+    pub coordinator_dead: Duration,
+    /// A coordinator may announce for so long after it sent the round that every member has reported on.
+    pub coordinator_permit: Duration,
+    /// A turn that comes later than this after the one before says nothing of others.
+    pub late: Duration,
+    /// A further wait for each reason why somebody else should act first.
+    pub patience: Duration,
+    /// For so long the API server has to fail before its absence counts.
+    pub api_failing: Duration,
+    /// A node that is new is heard for so long before it is let in.
+    pub join: Duration,
+    /// Between two renewals of the Lease.
+    pub renewal: Duration,
+    /// A Lease that does not change for so long has no living members.
+    pub abandoned: Duration,
+    /// For so long two members of which one is dead may go on without API server and majority.
+    pub grace: Duration,
 }
 
-/// Times that do not agree with each other.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum TimingsError {
-    /// The Lease resource counts in seconds.
-    #[error("the lease duration is {0:?}; it must be whole seconds from 1 s to 60 s")]
-    Duration(Duration),
-    /// The holder would go on after another took over.
-    #[error(
-        "the renew deadline {renew_deadline:?} must be shorter than the lease duration {duration:?} by more than 2 %, \
-         the error of two clocks"
-    )]
-    Deadline {
-        /// The refused renew deadline.
-        renew_deadline: Duration,
-        /// The lease duration it was given with.
-        duration: Duration,
-    },
-    /// One lost write would end a tenure, or writes would follow each other without a pause.
-    #[error(
-        "the retry period {retry:?} must be from 100 ms to half of the renew deadline {renew_deadline:?}"
-    )]
-    Retry {
-        /// The refused retry period.
-        retry: Duration,
-        /// The renew deadline it was given with.
-        renew_deadline: Duration,
-    },
+/// Figures that no times can be derived from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "heartbeats each {interval:?}, of which {missed} may be missed: the interval must be from 50 ms to 10 s, and the number from 3 to 15"
+)]
+pub struct TimingsError {
+    /// The refused interval.
+    pub interval: Duration,
+    /// The refused number.
+    pub missed: u32,
 }
 
 impl Timings {
     /// By how much the rate of a member's clock may differ from the true one.
     pub const CLOCK_ERROR_PERCENT: u32 = 1;
-    /// The longest lease duration; a longer one in a record is taken for this.
-    pub const MAX_DURATION: Duration = Duration::from_secs(60);
-    /// Those of a plane's Lease: another takes over 5 s after the last renewal.
-    pub const PLANE: Self = Self {
-        duration: Duration::from_secs(5),
-        renew_deadline: Duration::from_secs(3),
-        retry: Duration::from_secs(1),
-    };
-    /// Those of the operator's Lease, as the components of Kubernetes have them.
-    pub const OPERATOR: Self = Self {
-        duration: Duration::from_secs(15),
-        renew_deadline: Duration::from_secs(10),
-        retry: Duration::from_secs(2),
-    };
 
-    /// The times of an election: how long others wait before they take over, how long the holder may act after it sent
-    /// a renewal, and how often it renews.
+    /// The times for rounds each `interval`, of which `missed` in a row mean that somebody is dead.
     ///
     /// # Errors
-    /// If with these two members could hold at once, or a single lost write would end a tenure.
-    pub fn new(duration: Duration, renew_deadline: Duration, retry: Duration) -> Result<Self, TimingsError> {
-        let whole = duration.subsec_nanos() == 0;
-        if !whole || duration.is_zero() || duration > Self::MAX_DURATION {
-            return Err(TimingsError::Duration(duration));
+    /// If the figures are out of range.
+    pub fn new(interval: Duration, missed: u32) -> Result<Self, TimingsError> {
+        let range = Duration::from_millis(50)..=Duration::from_secs(10);
+        if !range.contains(&interval) || !(3..=15).contains(&missed) {
+            return Err(TimingsError { interval, missed });
         }
-        if renew_deadline >= duration
-            || renew_deadline * (100 + Self::CLOCK_ERROR_PERCENT)
-                >= duration * (100 - Self::CLOCK_ERROR_PERCENT)
-        {
-            return Err(TimingsError::Deadline { renew_deadline, duration });
-        }
-        if retry < Duration::from_millis(100) || retry > renew_deadline / 2 {
-            return Err(TimingsError::Retry { retry, renew_deadline });
-        }
-        Ok(Self { duration, renew_deadline, retry })
-    }
-
-    /// How long others wait, from when they saw the last change, before they take over.
-    #[must_use]
-    pub const fn duration(self) -> Duration {
-        self.duration
-    }
-
-    /// How long the holder may act, from when it sent its last successful write.
-    #[must_use]
-    pub const fn renew_deadline(self) -> Duration {
-        self.renew_deadline
-    }
-
-    /// How often the holder renews, and how soon what failed is tried again.
-    #[must_use]
-    pub const fn retry(self) -> Duration {
-        self.retry
-    }
-
-    /// How long an answer is waited for: short enough for a second attempt within the renew deadline.
-    #[must_use]
-    pub fn call_timeout(self) -> Duration {
-        self.renew_deadline / 2
+        let tenths = |tenths: u32| interval * (missed * 10 + tenths) / 10;
+        let [dead, permit, coordinator_dead, coordinator_permit] = [5, 4, 10, 9].map(tenths);
+        // 2 % of `dead` are more than a tenth of the interval when many may be missed.
+        let shorter = |short: Duration, long: Duration| short.min(long * 97 / 100);
+        Ok(Self {
+            interval,
+            dead,
+            permit: shorter(permit, dead),
+            coordinator_dead,
+            coordinator_permit: shorter(coordinator_permit, coordinator_dead),
+            late: dead.saturating_sub(interval * 2),
+            patience: interval * 3,
+            api_failing: interval * 4,
+            join: (interval * 10).max(Duration::from_secs(1)),
+            renewal: Duration::from_secs(2),
+            abandoned: Duration::from_secs(10),
+            grace: interval * 60,
+        })
     }
 }
 
@@ -109,36 +83,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_given_times_agree_with_each_other() {
-        for timings in [Timings::PLANE, Timings::OPERATOR] {
-            assert_eq!(Timings::new(timings.duration, timings.renew_deadline, timings.retry), Ok(timings));
+    fn the_default_times_are_those_of_the_document() {
+        let ms = Duration::from_millis;
+        let timings = Timings::new(ms(100), 3).unwrap();
+        let of = [timings.dead, timings.permit, timings.coordinator_dead, timings.coordinator_permit];
+        assert_eq!(of, [ms(350), ms(339) + Duration::from_micros(500), ms(400), ms(388)]);
+        assert_eq!(timings.late, ms(150));
+    }
+
+    #[test]
+    fn whoever_is_taken_for_dead_is_silent_before_another_speaks() {
+        for (interval, missed) in [(50, 3), (100, 3), (200, 5), (100, 15), (10_000, 15)] {
+            let timings = Timings::new(Duration::from_millis(interval), missed).unwrap();
+            let slow = 100 + Timings::CLOCK_ERROR_PERCENT;
+            let fast = 100 - Timings::CLOCK_ERROR_PERCENT;
+            assert!(timings.permit * slow < timings.dead * fast, "{timings:?}");
+            assert!(timings.coordinator_permit * slow < timings.coordinator_dead * fast, "{timings:?}");
+            assert!(timings.permit >= timings.interval * missed, "{timings:?}");
+            assert!(timings.late <= timings.dead - timings.interval * 2, "{timings:?}");
         }
     }
 
     #[test]
-    fn a_holder_that_could_outlast_the_wait_of_others_is_refused() {
-        let ms = Duration::from_millis;
-        assert!(Timings::new(ms(5000), ms(4890), ms(1000)).is_ok());
-        for deadline in [ms(4902), ms(5000), Duration::MAX] {
-            let error = Timings::new(ms(5000), deadline, ms(1000)).unwrap_err();
-            assert!(matches!(error, TimingsError::Deadline { .. }), "{error}");
-        }
-    }
-
-    #[test]
-    fn durations_that_a_lease_cannot_express_are_refused() {
-        let ms = Duration::from_millis;
-        for duration in [ms(0), ms(4500), ms(61_000)] {
-            assert_eq!(Timings::new(duration, ms(300), ms(100)), Err(TimingsError::Duration(duration)));
-        }
-    }
-
-    #[test]
-    fn a_retry_period_leaves_room_for_a_second_attempt() {
-        let ms = Duration::from_millis;
-        assert!(Timings::new(ms(5000), ms(3000), ms(1500)).is_ok());
-        for retry in [ms(0), ms(99), ms(1501)] {
-            assert!(matches!(Timings::new(ms(5000), ms(3000), retry), Err(TimingsError::Retry { .. })));
+    fn figures_out_of_range_are_refused() {
+        for (interval, missed) in [(49, 3), (10_001, 3), (100, 2), (100, 16)] {
+            assert!(Timings::new(Duration::from_millis(interval), missed).is_err());
         }
     }
 }

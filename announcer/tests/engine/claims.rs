@@ -7,8 +7,8 @@ use crate::network::{
 };
 use foghorn_announcer::engine::Input;
 use foghorn_crds::{ClaimState, ProbeMode, conditions::reasons};
+use foghorn_election::Epoch;
 use foghorn_l2::ArpFrame;
-use foghorn_membership::Epoch;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
 #[test]

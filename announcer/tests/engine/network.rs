@@ -17,8 +17,8 @@ use foghorn_crds::{
     InterfaceSelector, LeaseSpec, PlaneConfig, RefusedNetwork, ServiceReference,
 };
 use foghorn_dhcp::frame::UdpChecksum;
+use foghorn_election::Epoch;
 use foghorn_l2::{ArpFrame, Mac, arp::Operation};
-use foghorn_membership::Epoch;
 use foghorn_netio::Link;
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 use prometheus_client::{encoding::text::encode, registry::Registry};

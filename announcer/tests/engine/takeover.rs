@@ -5,8 +5,8 @@ use std::{net::Ipv4Addr, time::Duration};
 use foghorn_announcer::engine::{ApiTime, Input};
 use foghorn_clock::Instant;
 use foghorn_crds::{AddressClaim, ClaimState, IdentityInUse, IdentityMode, TakeoverMode};
+use foghorn_election::Epoch;
 use foghorn_l2::ArpFrame;
-use foghorn_membership::Epoch;
 use foghorn_netio::Link;
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 

@@ -7,7 +7,7 @@ use foghorn_crds::{
     conditions::{self, ACCEPTED},
     hardware_address::{self, HardwareAddressFault},
 };
-use foghorn_membership::{Timings, TimingsError};
+use foghorn_election::{Timings, TimingsError};
 use ipnet::Ipv4Net;
 use k8s_openapi::jiff::Timestamp;
 use kube::{ResourceExt, core::Selector};

@@ -10,7 +10,7 @@ use foghorn_crds::{
     },
     contract,
 };
-use foghorn_membership::Identity;
+use foghorn_election::Identity;
 use k8s_openapi::{
     api::{
         apps::v1::{DaemonSet, DaemonSetStatus},

@@ -12,7 +12,7 @@ mod api;
 
 use std::time::{Duration, Instant as Stopwatch};
 
-use foghorn_membership::{Election, Identity, Timings};
+use foghorn_election::{Election, Identity, Timings};
 use foghorn_shell::{
     clock::boot_time,
     elect::{Candidacy, Standing},

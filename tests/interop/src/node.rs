@@ -11,8 +11,8 @@ use foghorn_announcer::{
 };
 use foghorn_clock::Instant;
 use foghorn_crds::PlaneConfig;
+use foghorn_election::Epoch;
 use foghorn_lab::Host;
-use foghorn_membership::Epoch;
 use foghorn_netio::{LinkMonitor, clock};
 use k8s_openapi::jiff::Timestamp;
 use rand::{SeedableRng, rngs::StdRng};

@@ -3,7 +3,7 @@
 use std::{cmp::Reverse, collections::BinaryHeap, time::Duration};
 
 use foghorn_clock::Instant;
-use foghorn_membership::{
+use foghorn_election::{
     Answer, Election, Epoch, Identity, Input, Output, Precondition, Record, Timings, Write,
 };
 use rand::{Rng, SeedableRng, rngs::StdRng};

@@ -11,7 +11,7 @@
 use std::time::Duration;
 
 use foghorn_clock::Instant;
-use foghorn_membership::{
+use foghorn_election::{
     Answer, Election, Epoch, Identity, Input, LostReason, Output, Precondition, Record, Timings, Write,
 };
 
