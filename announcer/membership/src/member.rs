@@ -1,40 +1,175 @@
 //! The state machine of one member.
+//!
+//! A member is an outsider until a view has it, a follower while another one assigns, or the coordinator, which assigns.
+//! The rules and the numbers that the comments give are those of docs/failover.md.
 
-use std::{collections::VecDeque, marker::PhantomData};
+mod coordinator;
+mod follower;
+mod hearing;
+mod holdings;
+mod judging;
+mod lease;
+mod outsider;
+mod placement;
+mod quorum;
+mod table;
 
-use crate::{ClaimId, Grant, Input, Output, Seat, Settings, Time, View};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::Duration,
+};
+
+use self::{
+    coordinator::Coordinator,
+    follower::Follower,
+    hearing::Hearing,
+    holdings::{Holdings, Step},
+    lease::{Ended, Lease, Purpose},
+    outsider::Outsider,
+    quorum::Ballot,
+};
+use crate::{
+    Acks, Answer, Body, Change, Claim, ClaimId, Content, Entry, Epoch, Event, Grant, Health, Holding, Input,
+    Inventory, MemberId, Message, Output, Path, Record, Report, Round, Seat, Settings, Time, To, View,
+};
+
+/// How long one that leaves waits for others to take what it has.
+const LEAVING: Duration = Duration::from_secs(5);
+/// Above so many members reports go to the coordinator and its deputies only.
+const REPORT_TO_ALL: usize = 64;
 
 /// One member's part in holding a plane's addresses.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Member<T: Time> {
     me: Seat,
     settings: Settings,
+    health: Health,
+    ready: bool,
+    /// When to give up giving up.
+    leaving: Option<T>,
+    left: bool,
+    last_turn: T,
+    due: T,
+    hearing: Hearing<T>,
+    lease: Lease<T>,
+    /// The newest view that is known.
+    view: Option<View>,
+    /// The newest view of the Lease that is known: what a majority is counted of.
+    base: Option<View>,
+    /// The greatest epoch that was heard of (rule 5).
+    highest: Epoch,
+    ballot: Ballot<T>,
+    claims: BTreeMap<ClaimId, Claim>,
+    holdings: Holdings<T>,
+    role: Role<T>,
     outputs: VecDeque<Output<T>>,
-    time: PhantomData<T>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Role<T> {
+    Outsider(Outsider<T>),
+    Follower(Follower<T>),
+    Coordinator(Box<Coordinator<T>>),
 }
 
 impl<T: Time> Member<T> {
     /// A member that takes no part yet: it has to be told that it is ready, and its health.
     #[must_use]
     pub fn new(now: T, me: Seat, settings: Settings) -> Self {
-        let _ = now;
-        Self { me, settings, outputs: VecDeque::new(), time: PhantomData }
+        Self {
+            me,
+            settings,
+            health: Health { carrier: false, gateway: None, subnets: Vec::new() },
+            ready: false,
+            leaving: None,
+            left: false,
+            last_turn: now,
+            due: now,
+            hearing: Hearing::new(now),
+            lease: Lease::new(now),
+            view: None,
+            base: None,
+            highest: Epoch::default(),
+            ballot: Ballot::default(),
+            claims: BTreeMap::new(),
+            holdings: Holdings::new(),
+            role: Role::Outsider(Outsider::new(now)),
+            outputs: VecDeque::new(),
+        }
     }
 
     /// Takes an input. The outputs are to be drained afterwards.
     pub fn handle_input(&mut self, now: T, input: Input<T>) {
-        let _ = (now, input, &self.settings);
+        if self.left {
+            return;
+        }
+        match input {
+            Input::Message { path, message } => self.hear(now, path, message),
+            Input::Answered { call, answer } => self.answered(now, call, answer),
+            Input::Observed(record) => {
+                self.lease.observe(now, record);
+                self.consider(now);
+            }
+            Input::Health(health) => self.set_health(now, health),
+            Input::Ready(ready) => self.ready = ready,
+            Input::Claim(id, claim) => {
+                if self.claims.insert(id, claim.clone()).as_ref() != Some(&claim) {
+                    self.claims_changed();
+                }
+            }
+            Input::ClaimGone(id) => {
+                self.claims.remove(&id);
+                if self.holdings.forget(id) {
+                    self.outputs.push_back(Output::Revoked { claim: id });
+                }
+                if let Role::Coordinator(coordinator) = &mut self.role {
+                    coordinator.table.forget(id);
+                }
+            }
+            Input::Settings(settings) => {
+                self.settings = *settings;
+                self.claims_changed();
+            }
+            Input::Leave => {
+                self.leaving.get_or_insert(now + LEAVING);
+                self.due = now;
+                self.speak(now);
+            }
+        }
+        self.act(now);
     }
 
     /// Does what is due at `now`. Whoever calls it has taken in all that has arrived before.
     pub fn handle_timeout(&mut self, now: T) {
-        let _ = now;
+        if self.left {
+            return;
+        }
+        // Rule 16: this process itself was away; what it did not hear meanwhile says nothing.
+        if now.since(self.last_turn) > self.settings.timings.late {
+            self.hearing.restart(now);
+            if let Role::Coordinator(coordinator) = &mut self.role {
+                coordinator.away(now);
+            }
+        }
+        self.last_turn = now;
+        self.lease.expire(now);
+        if let Some(taken) = Some(self.holdings.repeated(now)).filter(|taken| !taken.is_empty()) {
+            self.broadcast(now, Body::Taken(taken));
+        }
+        match &self.role {
+            Role::Outsider(_) => self.turn_outsider(now),
+            Role::Follower(_) => self.turn_follower(now),
+            Role::Coordinator(_) => self.turn_coordinator(now),
+        }
+        self.assign(now);
+        self.leave(now);
+        self.set_due(now);
     }
 
     /// When [`Member::handle_timeout`] is next to be called, and what for.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<(T, &'static str)> {
-        None
+        (!self.left).then_some((self.due, "the next turn"))
     }
 
     /// The next thing to do; to be called until there is none after each input and timeout.
@@ -43,23 +178,42 @@ impl<T: Time> Member<T> {
     }
 
     /// Until when this member may announce what it holds; past if it may not. To be compared with a fresh clock before
-    /// each frame: no event has to arrive for it to pass.
+    /// each frame: no event has to arrive for it to pass (rule 10).
     #[must_use]
     pub fn permit(&self) -> T {
-        T::ZERO
+        let Some(view) = self.view.as_ref().filter(|view| view.has(self.me.id)) else { return T::ZERO };
+        if !self.health.carrier || self.left || self.highest > view.epoch {
+            return T::ZERO;
+        }
+        let timings = &self.settings.timings;
+        match &self.role {
+            Role::Outsider(_) => T::ZERO,
+            Role::Follower(follower) => follower.permit(timings),
+            Role::Coordinator(coordinator) => coordinator.permit(self.last_turn, timings),
+        }
     }
 
     /// By which right this member holds the claim, if it does.
     #[must_use]
     pub fn grant(&self, claim: ClaimId) -> Option<Grant> {
-        let _ = claim;
-        None
+        self.holdings.grant(claim)
+    }
+
+    /// All that this member holds.
+    pub fn holdings(&self) -> impl Iterator<Item = Holding> {
+        self.holdings.all()
     }
 
     /// The newest view that this member knows; it need not be in it.
     #[must_use]
     pub fn view(&self) -> Option<&View> {
-        None
+        self.view.as_ref()
+    }
+
+    /// Whether this member assigns.
+    #[must_use]
+    pub const fn is_coordinator(&self) -> bool {
+        matches!(self.role, Role::Coordinator(_))
     }
 
     /// Who this is.
@@ -67,4 +221,280 @@ impl<T: Time> Member<T> {
     pub const fn seat(&self) -> &Seat {
         &self.me
     }
+
+    fn set_due(&mut self, now: T) {
+        let soon = now + self.settings.timings.interval / 2;
+        let silence = match &self.role {
+            Role::Outsider(_) => None,
+            Role::Follower(follower) => Some(follower.alive() + self.settings.timings.coordinator_dead),
+            Role::Coordinator(coordinator) => Some(coordinator.next_round.min(self.first_silence())),
+        };
+        let next = silence.into_iter().chain(self.holdings.next_repeat()).filter(|at| *at > now);
+        self.due = next.min().map_or(soon, |next| next.min(soon));
+    }
+
+    /// What follows from the present state, but for the judgement of others.
+    fn act(&mut self, now: T) {
+        if let Role::Coordinator(coordinator) = &self.role
+            && (coordinator.stirred || coordinator.dirty || coordinator.table.moving().next().is_some())
+        {
+            self.assign(now);
+        }
+    }
+
+    fn hear(&mut self, now: T, path: Path, message: Message<T>) {
+        if message.from == self.me.id {
+            return;
+        }
+        let is_news = self.hearing.note(now, path, &message, self.settings.timings.dead);
+        self.highest = self.highest.max(message.highest).max(message.epoch);
+        let Message { from, at, epoch, body, .. } = message;
+        match body {
+            Body::Round(round) => {
+                if let Some(view) = &round.view {
+                    self.adopt(now, view.clone(), T::ZERO);
+                }
+                if is_news {
+                    self.hear_round(now, from, at, epoch, round);
+                }
+            }
+            Body::Report(report) if is_news => self.hear_report(now, from, at, epoch, report),
+            Body::Report(_) => {}
+            Body::Inventory(inventory) => self.hear_inventory(from, epoch, inventory),
+            Body::Table(table) => {
+                if self.is_my_coordinator(from, epoch) {
+                    self.carry_out(now, &table.entries);
+                    if let Role::Follower(follower) = &mut self.role {
+                        follower.applied(&table);
+                    }
+                }
+            }
+            Body::Taken(holdings) => self.hear_taken(now, &holdings),
+            Body::Candidate(acks) if is_news => self.hear_candidate(now, from, epoch, &acks),
+            Body::Candidate(_) => {}
+            Body::VoteRequest(view) => self.hear_vote_request(now, from, &view),
+            Body::Vote(voted) => self.hear_vote(now, from, voted),
+        }
+    }
+
+    /// Rule 15: whoever holds a claim by a higher right has it.
+    fn hear_taken(&mut self, now: T, holdings: &[Holding]) {
+        let mut mine = Vec::new();
+        for holding in holdings {
+            match self.holdings.told(holding) {
+                Some(Step::Drop(claim)) => self.drop_claim(claim),
+                Some(Step::Take(_) | Step::Nothing) => {}
+                None => mine.extend(
+                    self.holdings.grant(holding.claim).map(|grant| Holding { claim: holding.claim, grant }),
+                ),
+            }
+        }
+        if !mine.is_empty() {
+            self.broadcast(now, Body::Taken(mine));
+        }
+    }
+
+    fn is_my_coordinator(&self, id: MemberId, epoch: Epoch) -> bool {
+        self.view.as_ref().is_some_and(|view| view.coordinator == id && view.epoch == epoch)
+    }
+
+    /// Carries out what the coordinator has assigned, as far as it concerns this member.
+    fn carry_out(&mut self, now: T, entries: &[Entry]) {
+        let able = self.health.carrier && self.view.as_ref().is_some_and(|view| view.has(self.me.id));
+        let mut taken = Vec::new();
+        for entry in entries {
+            match self.holdings.ask(self.me.id, entry, able) {
+                Step::Take(holding) => taken.push(holding),
+                Step::Drop(claim) => self.drop_claim(claim),
+                Step::Nothing => {}
+            }
+        }
+        if taken.is_empty() {
+            return;
+        }
+        for holding in &taken {
+            self.holdings.take(*holding);
+        }
+        // Rule 8: the others know it before the first frame on the network says so.
+        self.holdings.repeat(now, taken.iter().map(|holding| holding.claim).collect());
+        self.broadcast(now, Body::Taken(taken.clone()));
+        let granted = |Holding { claim, grant }| Output::Granted { claim, grant };
+        self.outputs.extend(taken.into_iter().map(granted));
+    }
+
+    fn drop_claim(&mut self, claim: ClaimId) {
+        if self.holdings.drop(claim) {
+            self.outputs.push_back(Output::Revoked { claim });
+        }
+    }
+
+    fn drop_all(&mut self) {
+        let claims: Vec<_> = self.holdings.all().map(|holding| holding.claim).collect();
+        for claim in claims {
+            self.drop_claim(claim);
+        }
+    }
+
+    fn set_health(&mut self, now: T, health: Health) {
+        if self.health == health {
+            return;
+        }
+        // Rule 21.
+        if !health.carrier {
+            self.drop_all();
+        }
+        self.health = health;
+        self.speak(now);
+    }
+
+    /// Tells the others at once what is new of this member.
+    fn speak(&mut self, now: T) {
+        match &self.role {
+            Role::Outsider(_) => {}
+            Role::Follower(_) => self.report(now),
+            Role::Coordinator(_) => self.send_round(now),
+        }
+    }
+
+    fn claims_changed(&mut self) {
+        if let Role::Coordinator(coordinator) = &mut self.role {
+            coordinator.dirty = true;
+        }
+    }
+
+    fn answered(&mut self, now: T, call: u64, answer: Answer) {
+        match self.lease.answer(now, call, answer) {
+            Ended::Foreign | Ended::Undone => {}
+            Ended::Found(record, sent) => {
+                let base = self.base.as_ref();
+                let is_base =
+                    |record: &Record| matches!(&record.content, Content::View(view) if Some(view) == base);
+                let is_base = record.as_ref().is_some_and(is_base);
+                if let Role::Coordinator(coordinator) = &mut self.role {
+                    coordinator.found(sent, is_base);
+                }
+            }
+            Ended::Written(Record { content: Content::View(view), .. }, Purpose::Change(_), sent) => {
+                self.adopt(now, view, sent);
+            }
+            Ended::Written(_, Purpose::Change(Change::Release), _) => self.left(),
+            Ended::Written(..) => {}
+        }
+        self.consider(now);
+    }
+
+    /// Takes note of what the Lease says, and goes over to its view if that is a newer one.
+    fn consider(&mut self, now: T) {
+        self.due = now;
+        let Some(Record { content: Content::View(view), .. }) = self.lease.record() else { return };
+        let view = view.clone();
+        self.adopt(now, view, T::ZERO);
+    }
+
+    /// Goes over to a newer view. `sent` is when this member sent the write that brought it, if it was its own.
+    fn adopt(&mut self, now: T, view: View, sent: T) {
+        if self.view.as_ref().is_some_and(|known| known.epoch >= view.epoch) {
+            return;
+        }
+        self.highest = self.highest.max(view.epoch);
+        if view.epoch.quorum == 0 {
+            self.base = Some(view.clone());
+        }
+        let before = self.view.replace(view.clone());
+        self.ballot.close();
+        let led = self.is_coordinator();
+        let role = std::mem::replace(&mut self.role, Role::Outsider(Outsider::new(now)));
+        if view.coordinator == self.me.id && view.has(self.me.id) {
+            self.role = Role::Coordinator(self.lead(now, role, &view, sent));
+            if let Some(before) = before.filter(|_| led) {
+                self.inherit(&before);
+            }
+            self.send_round(now);
+        } else if view.has(self.me.id) {
+            self.role = Role::Follower(self.follow(now, role, &view, before.as_ref()));
+            self.report(now);
+        } else {
+            self.drop_all();
+            if led {
+                // The last word of one that leaves: who assigns from now on.
+                let round = Round {
+                    view: Some(view.clone()),
+                    table: 0,
+                    acks: Acks::Exact(Vec::new()),
+                    missing: Vec::new(),
+                    invite: false,
+                };
+                self.broadcast(now, Body::Round(round));
+            }
+        }
+        self.due = now;
+        self.outputs.push_back(Output::Event(Event::View(view)));
+    }
+
+    /// Ends this member's part once all is handed over, or that takes too long.
+    fn leave(&mut self, now: T) {
+        let Some(deadline) = self.leaving else { return };
+        let is_member = self.view.as_ref().is_some_and(|view| view.has(self.me.id));
+        if !is_member || now >= deadline {
+            self.left();
+        }
+    }
+
+    fn left(&mut self) {
+        self.drop_all();
+        self.left = true;
+        self.outputs.push_back(Output::Left);
+    }
+
+    /// Members that are heard, this one included, of the Lease's view.
+    fn hears_majority(&self, now: T) -> bool {
+        let Some(base) = &self.base else { return false };
+        let dead = self.settings.timings.dead;
+        let heard = |seat: &&Seat| seat.id == self.me.id || self.hearing.is_alive(now, seat.id, dead);
+        base.seats.iter().filter(heard).count() * 2 > base.seats.len()
+    }
+
+    fn api_usable(&self, now: T) -> bool {
+        self.lease.usable(now, self.settings.timings.api_failing)
+    }
+
+    fn message(&self, now: T, body: Body<T>) -> Message<T> {
+        let epoch = self.view.as_ref().filter(|view| view.has(self.me.id)).map(|view| view.epoch);
+        Message { from: self.me.id, at: now, highest: self.highest, epoch: epoch.unwrap_or_default(), body }
+    }
+
+    fn broadcast(&mut self, now: T, body: Body<T>) {
+        let message = self.message(now, body);
+        self.outputs.push_back(Output::Send { to: To::All, message });
+    }
+
+    /// What this member says of itself.
+    fn own_report(&self, now: T, round: Option<(MemberId, T)>, table: u64) -> Report<T> {
+        Report {
+            seat: self.me.clone(),
+            round,
+            table,
+            holdings: self.holdings.digest(),
+            health: self.health.clone(),
+            hears: self.hearing.on_the_wire(now, self.settings.timings.dead),
+            api: self.api_usable(now),
+            leaving: self.leaving.is_some(),
+        }
+    }
+
+    /// The latest reports that have arrived of the members.
+    fn acks(&self, view: &View) -> Acks<T> {
+        let stamp = |seat: &Seat| {
+            let (at, _) = self.hearing.peer(seat.id)?.report.as_ref()?;
+            Some((seat.id, *at))
+        };
+        Acks::Exact(view.others(self.me.id).filter_map(stamp).collect())
+    }
+
+    fn inventory(&self, now: T, table: u64) -> Inventory<T> {
+        Inventory { taken: now, part: 0, parts: 1, table, holdings: self.holdings.all().collect() }
+    }
 }
+
+/// Nobody is in it twice.
+type Members = BTreeSet<MemberId>;

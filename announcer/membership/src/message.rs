@@ -130,6 +130,8 @@ pub struct Inventory<T> {
     pub part: u16,
     /// How many parts there are, at least one.
     pub parts: u16,
+    /// The version of the coordinator's table that was carried out by then.
+    pub table: u64,
     /// The holdings.
     pub holdings: Vec<Holding>,
 }

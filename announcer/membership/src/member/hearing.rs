@@ -1,0 +1,123 @@
+//! Who was heard, when and by which way, and what it said last.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use crate::{Epoch, MemberId, Message, Path, Report, Time};
+
+/// Others that were not heard for so long are forgotten.
+const FORGET: Duration = Duration::from_secs(600);
+
+/// What is known of another member, or of one that wants to become a member.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Peer<T> {
+    /// When it was last heard on the plane's own network.
+    wire: Option<T>,
+    /// When it was last heard between node addresses.
+    udp: Option<T>,
+    /// The latest of its stamps, by its own clock; by either way.
+    newest_wire: T,
+    newest_udp: T,
+    /// Since when it has been heard without a pause.
+    pub(super) since: T,
+    /// The epoch of its view, as it last said.
+    pub(super) epoch: Epoch,
+    /// Its latest report, and when it sent that by its own clock.
+    pub(super) report: Option<(T, Report<T>)>,
+}
+
+/// All that were heard.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Hearing<T> {
+    peers: BTreeMap<MemberId, Peer<T>>,
+    /// Silence from before this moment counts for nothing: this process itself was not there.
+    judge_from: T,
+}
+
+impl<T: Time> Hearing<T> {
+    pub(super) fn new(now: T) -> Self {
+        Self { peers: BTreeMap::new(), judge_from: now }
+    }
+
+    /// Notes that a message has come. False if a later one came that way before it: then it says nothing new.
+    pub(super) fn note(&mut self, now: T, path: Path, message: &Message<T>, pause: Duration) -> bool {
+        let peer = self.peers.entry(message.from).or_insert(Peer {
+            wire: None,
+            udp: None,
+            newest_wire: T::ZERO,
+            newest_udp: T::ZERO,
+            since: now,
+            epoch: Epoch::default(),
+            report: None,
+        });
+        let latest = peer.heard();
+        let latest_stamp = peer.newest_wire.max(peer.newest_udp);
+        let (heard, newest) = match path {
+            Path::Wire => (&mut peer.wire, &mut peer.newest_wire),
+            Path::Udp => (&mut peer.udp, &mut peer.newest_udp),
+        };
+        if message.at < *newest {
+            return false;
+        }
+        *newest = message.at;
+        *heard = Some(now);
+        if now.since(latest) > pause {
+            peer.since = now;
+        }
+        let is_news = message.at >= latest_stamp;
+        if is_news {
+            peer.epoch = message.epoch;
+        }
+        is_news
+    }
+
+    pub(super) fn peer(&self, id: MemberId) -> Option<&Peer<T>> {
+        self.peers.get(&id)
+    }
+
+    pub(super) fn peers(&self) -> impl Iterator<Item = (MemberId, &Peer<T>)> {
+        self.peers.iter().map(|(id, peer)| (*id, peer))
+    }
+
+    pub(super) fn set_report(&mut self, id: MemberId, at: T, report: Report<T>) {
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.report = Some((at, report));
+        }
+    }
+
+    pub(super) fn report(&self, id: MemberId) -> Option<&Report<T>> {
+        self.peers.get(&id)?.report.as_ref().map(|(_, report)| report)
+    }
+
+    /// When it was last heard by either way, as far as that says something: not before this process was there itself.
+    pub(super) fn heard(&self, id: MemberId) -> T {
+        self.peers.get(&id).map_or(T::ZERO, Peer::heard).max(self.judge_from)
+    }
+
+    /// Whether it was heard within `limit`.
+    pub(super) fn is_alive(&self, now: T, id: MemberId, limit: Duration) -> bool {
+        self.peers.get(&id).is_some_and(|peer| now.since(peer.heard().max(self.judge_from)) <= limit)
+    }
+
+    /// Those that are heard on the plane's own network.
+    pub(super) fn on_the_wire(&self, now: T, limit: Duration) -> Vec<MemberId> {
+        let heard =
+            |peer: &Peer<T>| peer.wire.is_some_and(|wire| now.since(wire.max(self.judge_from)) <= limit);
+        self.peers.iter().filter(|(_, peer)| heard(peer)).map(|(id, _)| *id).collect()
+    }
+
+    /// Restarts all silence timers: what was not heard while this process stood still says nothing.
+    pub(super) fn restart(&mut self, now: T) {
+        self.judge_from = now;
+    }
+
+    pub(super) fn forget_old(&mut self, now: T) {
+        self.peers.retain(|_, peer| now.since(peer.heard()) < FORGET);
+    }
+}
+
+impl<T: Time> Peer<T> {
+    /// When it was last heard by either way.
+    pub(super) fn heard(&self) -> T {
+        self.wire.into_iter().chain(self.udp).max().unwrap_or(T::ZERO)
+    }
+}

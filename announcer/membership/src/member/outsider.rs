@@ -1,0 +1,70 @@
+//! One that is in no view: it asks to be let in, or begins where there is nobody.
+
+use super::{Member, Role, lease::is_free};
+use crate::{Change, Content, MemberId, Record, Time, View};
+
+/// One that is in no view.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Outsider<T> {
+    since: T,
+    reported: T,
+}
+
+impl<T: Time> Outsider<T> {
+    pub(super) fn new(now: T) -> Self {
+        Self { since: now, reported: T::ZERO }
+    }
+}
+
+impl<T: Time> Member<T> {
+    pub(super) fn turn_outsider(&mut self, now: T) {
+        let interval = self.settings.timings.interval;
+        let Role::Outsider(outsider) = &mut self.role else { return };
+        let since = outsider.since;
+        if !self.ready || self.leaving.is_some() {
+            return;
+        }
+        if now.since(outsider.reported) >= interval {
+            outsider.reported = now;
+            self.report(now);
+        }
+        self.begin(now, since);
+        self.keep_reading(now);
+    }
+
+    /// Rule 26.
+    fn begin(&mut self, now: T, since: T) {
+        if !self.health.carrier || !self.lease.idle(now) || !self.lease.is_known() {
+            return;
+        }
+        let timings = &self.settings.timings;
+        let record = self.lease.record();
+        let view = match record {
+            Some(Record { content: Content::View(view), .. }) => Some(view),
+            Some(_) | None => None,
+        };
+        let listened = now.since(since) >= timings.join;
+        let fresh = self.lease.answered().is_some_and(|answered| now.since(answered) <= timings.renewal * 2);
+        let free = (is_free(record) && (record.is_some() || self.lease.is_absent()))
+            || (view.is_none() && self.lease.unchanged(now) >= timings.abandoned)
+            || view.is_some_and(|view| self.is_abandoned(now, view));
+        if free && listened && fresh && !self.hears_member(now) {
+            let change = Change::View { coordinator: self.me.id, seats: vec![self.me.clone()] };
+            let output = self.lease.change(now, change, self.highest);
+            self.outputs.push_back(output);
+        }
+    }
+
+    /// Nobody of that view lives: the Lease has not changed for long, or all of them were earlier lives of this node.
+    fn is_abandoned(&self, now: T, view: &View) -> bool {
+        let mine = view.seats.iter().all(|seat| seat.node == self.me.node);
+        mine || self.lease.unchanged(now) >= self.settings.timings.abandoned
+    }
+
+    /// Whether somebody is heard that is a member of some view.
+    fn hears_member(&self, now: T) -> bool {
+        let join = self.settings.timings.join;
+        let is_member = |id: MemberId| self.hearing.peer(id).is_some_and(|peer| peer.epoch.view > 0);
+        self.hearing.peers().any(|(id, _)| is_member(id) && self.hearing.is_alive(now, id, join))
+    }
+}

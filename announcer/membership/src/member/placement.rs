@@ -1,0 +1,123 @@
+//! Which member gets a claim.
+
+use std::{collections::BTreeMap, net::Ipv4Addr};
+
+use super::holdings::mix;
+use crate::{Claim, ClaimId, MemberId, Nowhere, Placement};
+
+/// A member that can have claims.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Able {
+    pub(super) id: MemberId,
+    pub(super) node: String,
+    pub(super) weight: i32,
+    pub(super) avoid: bool,
+    pub(super) subnets: Vec<(Ipv4Addr, u8)>,
+}
+
+/// How many claims each member has.
+pub(super) type Loads = BTreeMap<MemberId, usize>;
+
+/// The members that may have the claim, those to be avoided only if there is no other.
+pub(super) fn eligible<'a>(claim: &Claim, crew: &'a [Able]) -> Result<Vec<&'a Able>, Nowhere> {
+    if crew.is_empty() {
+        return Err(Nowhere::NoMember);
+    }
+    let serves = |able: &&Able| claim.nodes.as_ref().is_none_or(|nodes| nodes.contains(&able.node));
+    let serving: Vec<_> = crew.iter().filter(serves).collect();
+    if serving.is_empty() {
+        return Err(Nowhere::NoServingNode);
+    }
+    let near = |able: &&Able| match claim.address {
+        Some(address) => able.subnets.is_empty() || able.subnets.iter().any(|net| contains(*net, address)),
+        None => true,
+    };
+    let near: Vec<_> = serving.into_iter().filter(near).collect();
+    if near.is_empty() {
+        return Err(Nowhere::NoSubnet);
+    }
+    let welcome: Vec<_> = near.iter().copied().filter(|able| !able.avoid).collect();
+    Ok(if welcome.is_empty() { near } else { welcome })
+}
+
+/// The one that gets the claim: of the greatest weight, and of those the one with the fewest claims, or in a `Single`
+/// plane the one with the most. Between equals a hash decides, so that the order of claims favours nobody.
+pub(super) fn choose(
+    claim: ClaimId,
+    eligible: &[&Able],
+    loads: &Loads,
+    placement: Placement,
+) -> Option<MemberId> {
+    let greatest = eligible.iter().map(|able| able.weight).max()?;
+    let best = eligible.iter().filter(|able| able.weight == greatest);
+    let load = |able: &Able| loads.get(&able.id).copied().unwrap_or_default();
+    match placement {
+        Placement::Spread => best.min_by_key(|able| (load(able), mix(claim.0 ^ mix(able.id.0)))),
+        // `max_by_key` gives the last of equals: the order is turned round, so that seniority decides.
+        Placement::Single => best.rev().max_by_key(|able| load(able)),
+    }
+    .map(|able| able.id)
+}
+
+fn contains((network, bits): (Ipv4Addr, u8), address: Ipv4Addr) -> bool {
+    let mask = u32::MAX.checked_shl(32u32.saturating_sub(bits.into())).unwrap_or(0);
+    u32::from(network) & mask == u32::from(address) & mask
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn claims_are_spread_so_that_no_member_has_two_more_than_another() {
+        let crew = [able(1), able(2), able(3)];
+        let mut loads = Loads::new();
+        for claim in 0..100 {
+            let eligible = eligible(&Claim::default(), &crew).unwrap();
+            let owner = choose(ClaimId(claim), &eligible, &loads, Placement::Spread).unwrap();
+            *loads.entry(owner).or_default() += 1;
+        }
+        assert!(loads.values().max().unwrap() - loads.values().min().unwrap() <= 1, "{loads:?}");
+    }
+
+    #[test]
+    fn in_a_single_plane_all_claims_stay_with_the_one_that_has_them() {
+        let crew = [able(1), able(2)];
+        let eligible: Vec<_> = crew.iter().collect();
+        let choose = |loads: &Loads| choose(ClaimId(7), &eligible, loads, Placement::Single);
+        assert_eq!(choose(&Loads::new()), Some(MemberId(1)), "seniority");
+        assert_eq!(choose(&Loads::from([(MemberId(2), 3)])), Some(MemberId(2)));
+    }
+
+    #[test]
+    fn a_node_to_be_avoided_gets_a_claim_only_if_no_other_can() {
+        let avoided = Able { avoid: true, ..able(1) };
+        let crew = [avoided.clone(), able(2)];
+        assert_eq!(ids(&eligible(&Claim::default(), &crew)), [MemberId(2)]);
+        assert_eq!(ids(&eligible(&Claim::default(), &[avoided])), [MemberId(1)]);
+    }
+
+    #[test]
+    fn only_nodes_that_serve_and_are_in_the_network_get_a_claim() {
+        let crew = [able(1), Able { subnets: vec![(Ipv4Addr::new(192, 0, 2, 9), 24)], ..able(2) }];
+        let on = |nodes: &[&str]| Claim {
+            nodes: Some(nodes.iter().map(|node| (*node).to_owned()).collect()),
+            ..Claim::default()
+        };
+        assert_eq!(ids(&eligible(&on(&["n1"]), &crew)), [MemberId(1)]);
+        assert_eq!(eligible(&on(&[]), &crew), Err(Nowhere::NoServingNode));
+        let elsewhere = Claim { address: Some(Ipv4Addr::new(203, 0, 113, 5)), ..on(&["n2"]) };
+        assert_eq!(eligible(&elsewhere, &crew), Err(Nowhere::NoSubnet));
+        let near = Claim { address: Some(Ipv4Addr::new(192, 0, 2, 77)), ..Claim::default() };
+        assert_eq!(ids(&eligible(&near, &crew)), [MemberId(1), MemberId(2)]);
+        assert_eq!(eligible(&near, &[]), Err(Nowhere::NoMember));
+    }
+
+    fn ids(eligible: &Result<Vec<&Able>, Nowhere>) -> Vec<MemberId> {
+        eligible.iter().flatten().map(|able| able.id).collect()
+    }
+
+    fn able(id: u64) -> Able {
+        Able { id: MemberId(id), node: format!("n{id}"), weight: 0, avoid: false, subnets: Vec::new() }
+    }
+}
