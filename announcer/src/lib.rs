@@ -8,6 +8,7 @@ pub mod engine;
 pub mod interface;
 pub mod metrics;
 pub mod node;
+pub mod plane_lease;
 pub mod port;
 pub mod report;
 pub mod run;

@@ -46,6 +46,9 @@ pub const REQUESTED_ADDRESS_ANNOTATION: &str = "foghorn.dev/requested-address";
 /// What users of kube-vip write instead of [`REQUESTED_ADDRESS_ANNOTATION`].
 pub const KUBE_VIP_REQUESTED_ADDRESS_ANNOTATION: &str = "kube-vip.io/requestedIP";
 
+/// Annotation on a plane's Lease: who takes part, and who assigns the addresses.
+pub const VIEW_ANNOTATION: &str = "foghorn.dev/view";
+
 /// Condition on a Service: whether it has its address, and if not, why.
 pub const SERVICE_CONDITION: &str = "foghorn.dev/AddressReady";
 /// Condition on an announcer's Pod: whether its node has the plane's interface in working order.

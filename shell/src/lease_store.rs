@@ -97,21 +97,41 @@ impl LeaseStore {
         write: &Write,
         now: Timestamp,
     ) -> Result<Lease, LeaseError> {
-        let params = PostParams::default();
         match (&write.precondition, base) {
-            (Precondition::Absent, _) => {
-                let lease = applied(named(&self.name), write, now);
-                self.api.create(&params, &lease).await.map_err(|error| self.error("create", error))
-            }
-            (Precondition::Version(_), Some(base)) => {
-                let lease = applied(base, write, now);
-                self.api
-                    .replace(&self.name, &params, &lease)
-                    .await
-                    .map_err(|error| self.error("update", error))
-            }
-            (Precondition::Version(_), None) => Err(LeaseError::Conflict { lease: self.to_string() }),
+            (Precondition::Absent, _) => self.create(applied(self.empty(), write, now)).await,
+            (Precondition::Version(_), Some(base)) => self.replace(applied(base, write, now)).await,
+            (Precondition::Version(_), None) => Err(self.conflict()),
         }
+    }
+
+    /// A Lease of that name that says nothing yet.
+    #[must_use]
+    pub fn empty(&self) -> Lease {
+        named(&self.name)
+    }
+
+    /// That the state which a write is built on is not the present one.
+    #[must_use]
+    pub fn conflict(&self) -> LeaseError {
+        LeaseError::Conflict { lease: self.to_string() }
+    }
+
+    /// Makes the Lease, if there is none.
+    ///
+    /// # Errors
+    /// [`LeaseError::Conflict`] if there is one; else if the API server cannot be asked or refuses.
+    pub async fn create(&self, lease: Lease) -> Result<Lease, LeaseError> {
+        let created = self.api.create(&PostParams::default(), &lease).await;
+        created.map_err(|error| self.error("create", error))
+    }
+
+    /// Writes the Lease, if it is in the version that it names.
+    ///
+    /// # Errors
+    /// [`LeaseError::Conflict`] if it is in another; else if the API server cannot be asked or refuses.
+    pub async fn replace(&self, lease: Lease) -> Result<Lease, LeaseError> {
+        let replaced = self.api.replace(&self.name, &PostParams::default(), &lease).await;
+        replaced.map_err(|error| self.error("update", error))
     }
 
     /// Each state of the Lease as it becomes known, `None` if there is no such Lease; without an end. An error is
