@@ -1,6 +1,7 @@
 //! Packet sockets, netlink and the clock: the only crate with unsafe code, all of it in one file.
 
 pub mod clock;
+pub mod fenced;
 pub mod filter;
 pub mod links;
 pub mod monitor;

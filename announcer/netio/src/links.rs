@@ -15,6 +15,8 @@ use rtnetlink::{
 };
 use tokio::task::JoinHandle;
 
+use crate::fenced;
+
 /// The kernel answers at once; an answer that was lost never comes.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -36,7 +38,8 @@ pub struct Link {
     /// What kind of virtual interface it is (`veth`, `bridge`, `vlan`...), or `wlan` if it is Wi-Fi; an ordinary
     /// physical one has none.
     pub kind: Option<String>,
-    /// Its IPv4 addresses with the lengths of their prefixes, in the kernel's order: the primary one first.
+    /// Its IPv4 addresses with the lengths of their prefixes, in the kernel's order: the primary one first. Those of
+    /// [`Netlink::keep_address`] are not among them.
     pub addresses: Vec<(Ipv4Addr, u8)>,
 }
 
@@ -80,6 +83,10 @@ impl Netlink {
     pub fn open() -> Result<Self, NetlinkError> {
         let (connection, handle, _messages) = rtnetlink::new_connection().map_err(NetlinkError::Open)?;
         Ok(Self { handle, _connection: Task::spawn(connection) })
+    }
+
+    pub(crate) fn handle(&self) -> &Handle {
+        &self.handle
     }
 
     /// All interfaces, by index.
@@ -136,7 +143,7 @@ impl Link {
             kind: None,
             addresses: addresses
                 .iter()
-                .filter(|a| a.header.index == header.index)
+                .filter(|a| a.header.index == header.index && !fenced::is_ours(a))
                 .filter_map(address)
                 .collect(),
         };
@@ -174,10 +181,14 @@ fn kind(info: LinkInfo) -> Option<String> {
     }
 }
 
-/// The local address; `Address` is the other end's on a point-to-point interface.
 fn address(message: &AddressMessage) -> Option<(Ipv4Addr, u8)> {
+    Some((local(message)?, message.header.prefix_len))
+}
+
+/// The local address; `Address` is the other end's on a point-to-point interface.
+pub(crate) fn local(message: &AddressMessage) -> Option<Ipv4Addr> {
     message.attributes.iter().find_map(|attribute| match attribute {
-        AddressAttribute::Local(std::net::IpAddr::V4(address)) => Some((*address, message.header.prefix_len)),
+        AddressAttribute::Local(std::net::IpAddr::V4(address)) => Some(*address),
         _ => None,
     })
 }
@@ -186,12 +197,19 @@ fn is_no_route(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENETUNREACH | libc::EHOSTUNREACH))
 }
 
-async fn collect<T>(
+pub(crate) async fn collect<T>(
     what: &'static str,
     answers: impl Stream<Item = Result<T, rtnetlink::Error>>,
 ) -> Result<Vec<T>, NetlinkError> {
-    match tokio::time::timeout(TIMEOUT, answers.try_collect()).await {
-        Ok(Ok(answers)) => Ok(answers),
+    once(what, answers.try_collect()).await
+}
+
+pub(crate) async fn once<T>(
+    what: &'static str,
+    answer: impl Future<Output = Result<T, rtnetlink::Error>>,
+) -> Result<T, NetlinkError> {
+    match tokio::time::timeout(TIMEOUT, answer).await {
+        Ok(Ok(answer)) => Ok(answer),
         Ok(Err(rtnetlink::Error::RequestFailed)) => Err(NetlinkError::Closed),
         Ok(Err(source)) => Err(NetlinkError::Request { what, source }),
         Err(_) => Err(NetlinkError::Timeout { what }),
