@@ -4,8 +4,8 @@
 //! engine wants (frames to send, hardware addresses to receive, statuses to write). Everything is level-triggered:
 //! an input changes the present state, and [`Engine::plan`] brings a claim from where it is to where it should be.
 //!
-//! Every frame speaks for an address or an identity of the plane. So each is sent only while the permit of this
-//! tenure holds; the shell compares it with a fresh clock right before.
+//! Every frame speaks in the name of one claim. So each is sent only while this node has the right to announce that
+//! claim; the shell compares it with a fresh clock right before.
 
 mod addresses;
 mod api_time;
@@ -13,6 +13,8 @@ mod carriage;
 mod clients;
 mod frames;
 mod held;
+mod peers;
+mod plan;
 mod recipients;
 mod reports;
 mod settle;
@@ -28,19 +30,19 @@ use std::{
 };
 
 use foghorn_clock::Instant;
-use foghorn_crds::{AddressClaim, AddressClaimStatus, ClaimState, PlaneConfig, ProbeMode, hardware_address};
+use foghorn_crds::{AddressClaim, AddressClaimStatus, PlaneConfig, ProbeMode};
 use foghorn_dhcp::{self as dhcp, MessageKind, frame::UdpChecksum};
-use foghorn_election::Epoch;
 use foghorn_l2::{self as l2, L2};
+use foghorn_membership::Grant;
 use foghorn_netio::Link;
-use rand::{Rng, SeedableRng, rngs::StdRng};
-use tracing::info;
+use rand::rngs::StdRng;
 
 pub use self::api_time::ApiTime;
 use self::{
     carriage::Carriage,
     clients::Kept,
     held::Held,
+    peers::Peers,
     recipients::Recipients,
     starts::{Pace, Starts},
 };
@@ -56,10 +58,24 @@ pub enum Input<'a> {
     Config(Box<PlaneConfig>),
     /// The plane's interface on this node; `None` while there is none in working order.
     Link(Option<Box<Link>>),
-    /// What the API server's clock reads. Told before the first tenure, and again when it is known better.
+    /// What the API server's clock reads. Told before the first grant, and again when it is known better.
     ApiTime(ApiTime),
-    /// The tenure of the plane that this node has, if it has it.
-    Tenure(Option<Epoch>),
+    /// This node holds the claim of that name from now on, whether it knows the claim already or not. For one that it
+    /// holds, this is a later right to the same: nothing begins anew.
+    Granted {
+        /// The claim, by name.
+        claim: &'a str,
+        /// The right.
+        grant: Grant,
+    },
+    /// This node holds the claim no longer: all that is in hand of it is forgotten without a word on the wire, for
+    /// another node goes on with it.
+    Revoked {
+        /// The claim, by name.
+        claim: &'a str,
+    },
+    /// The hardware addresses of the plane's other announcers, besides those that claims' statuses tell.
+    Peers(BTreeSet<[u8; 6]>),
     /// The present state of a claim.
     Claim(Arc<AddressClaim>),
     /// A claim is no more.
@@ -76,10 +92,12 @@ pub enum Input<'a> {
 /// What the engine wants done.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Output {
-    /// Send an Ethernet frame, if the permit holds at that moment.
+    /// Send an Ethernet frame, if this node may announce the claim at that moment.
     Send {
         /// What it is, for metrics.
         kind: FrameKind,
+        /// The claim in whose name it speaks.
+        claim: Arc<str>,
         /// The frame.
         frame: Vec<u8>,
     },
@@ -87,7 +105,7 @@ pub enum Output {
     Join([u8; 6]),
     /// Receive them no longer.
     Leave([u8; 6]),
-    /// Write the status of a claim, unless a later epoch has written it.
+    /// Write the status of a claim, unless it was written by a later grant.
     Report(Box<Report>),
 }
 
@@ -107,8 +125,8 @@ pub struct Report {
     pub claim: String,
     /// The claim's UID: another claim of the same name is not meant.
     pub uid: Option<String>,
-    /// The tenure in which this was found out.
-    pub epoch: Epoch,
+    /// By which this node holds the claim.
+    pub grant: Grant,
     /// The status. Conditions that it does not have stay as they are.
     pub status: AddressClaimStatus,
 }
@@ -122,17 +140,17 @@ pub struct Engine {
     config: Option<PlaneConfig>,
     link: Option<Link>,
     api_time: Option<ApiTime>,
-    epoch: Option<Epoch>,
+    grants: BTreeMap<String, Grant>,
     claims: BTreeMap<String, Arc<AddressClaim>>,
     held: BTreeMap<String, Held>,
-    /// Leases in hand when the interface went away; within one tenure they are known better here than in any status.
+    /// Leases in hand when the interface went away; while no other node holds the claim they are known better here than
+    /// in any status.
     kept: BTreeMap<String, Kept>,
     carriage: Carriage,
     recipients: Recipients,
-    by_address: BTreeMap<Ipv4Addr, String>,
-    by_next_hop: BTreeMap<Ipv4Addr, BTreeSet<String>>,
-    /// Hardware addresses of other nodes that held claims: two of us with one address are no conflict.
-    peers: BTreeSet<[u8; 6]>,
+    by_address: BTreeMap<Ipv4Addr, Arc<str>>,
+    by_next_hop: BTreeMap<Ipv4Addr, BTreeSet<Arc<str>>>,
+    peers: Peers,
     l2: Option<L2>,
     starts: Starts,
     timers: BTreeSet<(Instant, String)>,
@@ -145,7 +163,7 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// An engine for the node of that name, which does nothing before it has configuration, interface and tenure.
+    /// An engine for the node of that name, which does nothing before it has configuration, interface and grants.
     #[must_use]
     pub fn new(node: impl Into<String>, rng: StdRng, metrics: Metrics) -> Self {
         Self {
@@ -155,7 +173,7 @@ impl Engine {
             config: None,
             link: None,
             api_time: None,
-            epoch: None,
+            grants: BTreeMap::new(),
             claims: BTreeMap::new(),
             held: BTreeMap::new(),
             kept: BTreeMap::new(),
@@ -163,7 +181,7 @@ impl Engine {
             recipients: Recipients::default(),
             by_address: BTreeMap::new(),
             by_next_hop: BTreeMap::new(),
-            peers: BTreeSet::new(),
+            peers: Peers::default(),
             l2: None,
             starts: Starts::default(),
             timers: BTreeSet::new(),
@@ -185,7 +203,9 @@ impl Engine {
                     self.touched.extend(self.held.keys().cloned());
                 }
             }
-            Input::Tenure(epoch) => self.set_tenure(now, epoch),
+            Input::Granted { claim, grant } => self.grant(now, claim, grant),
+            Input::Revoked { claim } => self.revoke(now, claim),
+            Input::Peers(announcers) => self.meet_announcers(now, announcers),
             Input::Claim(claim) => {
                 if let Some(name) = claim.metadata.name.clone() {
                     self.meet_holder(now, &claim);
@@ -259,10 +279,10 @@ impl Engine {
         self.outputs.pop_front()
     }
 
-    /// The tenure in which this node does what it does.
+    /// How many claims this node works on: they are known, and granted to it.
     #[must_use]
-    pub fn epoch(&self) -> Option<Epoch> {
-        self.epoch
+    pub fn held(&self) -> usize {
+        self.held.len()
     }
 
     /// How many claims have an address that this node announces.
@@ -308,138 +328,6 @@ impl Engine {
             self.plan_all(now);
         } else {
             self.check_again(now);
-        }
-    }
-
-    fn set_tenure(&mut self, now: Instant, epoch: Option<Epoch>) {
-        if self.epoch == epoch {
-            return;
-        }
-        match epoch {
-            Some(epoch) => info!(%epoch, claims = self.claims.len(), "this node owns the plane's addresses"),
-            None => info!(announced = self.announced(), "this node no longer owns the plane's addresses"),
-        }
-        self.drop_all();
-        self.kept.clear();
-        self.epoch = epoch;
-        self.plan_all(now);
-    }
-
-    /// Forgets all that is in hand, without a word to anybody: another node goes on with it.
-    fn drop_all(&mut self) {
-        for (name, held) in std::mem::take(&mut self.held) {
-            if held.joined {
-                self.outputs.push_back(Output::Leave(held.client.config().identity.hardware_address));
-            }
-            self.uncount(&name, &held);
-        }
-        self.outputs.retain(|output| !matches!(output, Output::Send { .. } | Output::Report(_)));
-        self.recipients.clear();
-        self.by_address.clear();
-        self.by_next_hop.clear();
-        self.starts = Starts::default();
-        self.timers.clear();
-        self.reports.clear();
-        self.touched.clear();
-        self.l2 = None;
-    }
-
-    fn plan_all(&mut self, now: Instant) {
-        let names: Vec<String> = self.claims.keys().cloned().collect();
-        for name in names {
-            self.plan(now, &name);
-        }
-    }
-
-    /// Brings a claim from where it is to where it should be.
-    fn plan(&mut self, now: Instant, name: &str) {
-        let (Some(config), Some(link), Some(_)) = (&self.config, &self.link, self.epoch) else { return };
-        let Some(mac) = link.mac else { return };
-        if self.l2.is_none() {
-            let rng = StdRng::seed_from_u64(self.rng.random());
-            let mut l2 = L2::new(l2_config(config), mac, rng);
-            l2.handle_input(now, l2::Input::SetPeers(self.peers.clone()));
-            self.l2 = Some(l2);
-        }
-        let claim = self.claims.get(name).filter(|claim| claim.spec.plane == config.plane).cloned();
-        let wanted = claim.as_ref().is_some_and(|claim| claim.metadata.deletion_timestamp.is_none());
-        match (claim, self.held.contains_key(name)) {
-            (None, false) => {}
-            // The finalizer was taken off by other hands: the lease goes back all the same.
-            (None, true) => self.release(now, name),
-            (Some(claim), false) => {
-                let released =
-                    claim.status.as_ref().and_then(|status| status.state) == Some(ClaimState::Released);
-                if wanted {
-                    self.begin(now, name, &claim);
-                } else if !released {
-                    self.begin(now, name, &claim);
-                    self.release(now, name);
-                }
-            }
-            (Some(claim), true) if wanted => {
-                // A claim of the same name, made after the one before was released.
-                if self.held.get(name).is_some_and(|held| held.released) {
-                    self.forget(name);
-                    self.begin(now, name, &claim);
-                }
-                self.configure(now, name, &claim);
-                self.touched.insert(name.to_owned());
-            }
-            (Some(claim), true) => {
-                // Not confirmed yet, and not taken up: the lease of the last holder is given back all the same.
-                if self.held.get(name).is_some_and(Held::is_unconfirmed) {
-                    self.forget(name);
-                    self.begin(now, name, &claim);
-                }
-                self.release(now, name);
-            }
-        }
-    }
-
-    /// Learns the hardware address of another node that holds the claim, or held it.
-    fn meet_holder(&mut self, now: Instant, claim: &AddressClaim) {
-        let Some(status) = &claim.status else { return };
-        let another = status.holder.as_ref().is_some_and(|holder| *holder != self.node);
-        let mac = status.holder_hardware_address.as_ref().filter(|_| another);
-        if let Some(mac) = mac.and_then(|text| hardware_address::parse(text).ok())
-            && self.peers.insert(mac)
-        {
-            self.tell_l2(now, l2::Input::SetPeers(self.peers.clone()));
-        }
-    }
-
-    /// Withdraws a claim's address and gives its lease back.
-    fn release(&mut self, now: Instant, name: &str) {
-        let Some(held) = self.held.get_mut(name) else { return };
-        held.releasing = true;
-        self.starts.finish(name);
-        self.withdraw(now, name);
-        self.tell(now, name, dhcp::Input::Release);
-    }
-
-    fn forget(&mut self, name: &str) {
-        let Some(held) = self.held.remove(name) else { return };
-        let mac = held.client.config().identity.hardware_address;
-        let had_it = self.recipients.owner(mac) == Some(name);
-        self.recipients.disown(mac, name);
-        self.recipients.expect(name, held.awaits, None);
-        self.uncount(name, &held);
-        if held.joined {
-            self.outputs.push_back(Output::Leave(mac));
-        }
-        let waiting = |held: &Held| {
-            had_it && held.fault.is_some() && held.client.config().identity.hardware_address == mac
-        };
-        for (other, held) in self.held.iter_mut().filter(|(_, held)| waiting(held)) {
-            held.outdated = true;
-            self.touched.insert(other.clone());
-        }
-        if let Some(armed) = held.armed {
-            self.timers.remove(&(armed, name.to_owned()));
-        }
-        if let Some(due) = held.report.due {
-            self.reports.remove(&(due, name.to_owned()));
         }
     }
 }

@@ -4,6 +4,7 @@
 //! [`port`] carries the frames, [`run`] is the loop around all.
 
 pub mod args;
+pub mod claim_id;
 pub mod engine;
 pub mod interface;
 pub mod metrics;

@@ -16,6 +16,7 @@ pub struct Metrics {
     claims: Family<ReasonLabel, Gauge>,
     earliest_expiry: Gauge,
     announced: Gauge,
+    granted: Gauge,
     leading: Gauge,
     dhcp: Family<MessageLabels, Counter>,
     arp: Family<KindLabel, Counter>,
@@ -69,6 +70,7 @@ impl Metrics {
             m.earliest_expiry,
         );
         registry.register("foghorn_claims_held", "Claims whose address this node announces", m.announced);
+        registry.register("foghorn_claims_granted", "Claims that this node has the right to hold", m.granted);
         registry.register("foghorn_leading", "1 while this node owns the plane's addresses", m.leading);
         registry.register("foghorn_dhcp_messages", "DHCP messages by type and direction", m.dhcp);
         registry.register(
@@ -126,10 +128,12 @@ impl Metrics {
         self.earliest_expiry.set(at.unwrap_or_default());
     }
 
-    /// How many addresses this node announces, and whether it owns the plane's.
-    pub fn tenure(&self, leading: bool, announced: usize) {
+    /// Whether this node owns the plane's addresses, how many claims it holds, and how many addresses it announces.
+    pub fn ownership(&self, leading: bool, held: usize, announced: usize) {
+        let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
         self.leading.set(leading.into());
-        self.announced.set(i64::try_from(announced).unwrap_or(i64::MAX));
+        self.granted.set(count(held));
+        self.announced.set(count(announced));
     }
 
     /// A DHCP reply for one of this node's clients.
@@ -181,7 +185,7 @@ impl Metrics {
         self.conflicts.inc();
     }
 
-    /// A status was written, dropped as an older epoch's, or failed.
+    /// A status was written, put off, dropped as an older grant's, or failed.
     pub fn reported(&self, result: &'static str) {
         self.reports.get_or_create(&ResultLabel { result }).inc();
     }

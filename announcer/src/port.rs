@@ -4,7 +4,6 @@ use std::{future::pending, mem, time::Duration};
 
 use foghorn_clock::Instant;
 use foghorn_dhcp::frame::UdpChecksum;
-use foghorn_election::Epoch;
 use foghorn_netio::{Link, PacketSocket, SendError, SocketError, clock};
 use tracing::{debug, warn};
 
@@ -22,7 +21,7 @@ const FRAME_LENGTH: usize = 2048;
 
 /// An engine, and the packet socket on its interface while there is one.
 ///
-/// `permit` says until when frames may be sent in the name of an epoch; it is asked right before each of them.
+/// `permit` says until when this node may announce the claim of that name; it is asked right before each frame.
 #[derive(Debug)]
 pub struct Port {
     engine: Engine,
@@ -52,8 +51,11 @@ impl Port {
         self.link.as_ref()
     }
 
-    /// Tells the engine.
+    /// Tells the engine. What it reported of a claim that is revoked is forgotten with it.
     pub fn tell(&mut self, input: Input<'_>) {
+        if let Input::Revoked { claim } = input {
+            self.reports.retain(|report| report.claim != claim);
+        }
         self.engine.handle_input(clock::now(), input);
     }
 
@@ -95,10 +97,10 @@ impl Port {
     }
 
     /// Does all that the engine wants, but for reports, which are kept.
-    pub fn act(&mut self, permit: impl Fn(Epoch) -> Instant) {
+    pub fn act(&mut self, permit: impl Fn(&str) -> Instant) {
         while let Some(output) = self.engine.poll_output() {
             match output {
-                Output::Send { kind, frame } => self.send(kind, &frame, &permit),
+                Output::Send { kind, claim, frame } => self.send(kind, &frame, permit(&claim)),
                 Output::Join(mac) => self.membership(mac, PacketSocket::join_unicast),
                 Output::Leave(mac) => self.membership(mac, PacketSocket::leave_unicast),
                 Output::Report(report) => self.reports.push(*report),
@@ -124,7 +126,7 @@ impl Port {
     }
 
     /// Takes the frames that are there, and does what follows from each.
-    pub fn receive(&mut self, permit: impl Fn(Epoch) -> Instant) {
+    pub fn receive(&mut self, permit: impl Fn(&str) -> Instant) {
         for _ in 0..FRAMES {
             let received = match self.socket.as_ref().map(|socket| socket.recv(&mut self.buffer)) {
                 Some(Ok(Some(received))) => received,
@@ -146,8 +148,7 @@ impl Port {
         }
     }
 
-    fn send(&self, kind: FrameKind, frame: &[u8], permit: impl Fn(Epoch) -> Instant) {
-        let permit = self.engine.epoch().map_or(Instant::ZERO, permit);
+    fn send(&self, kind: FrameKind, frame: &[u8], permit: Instant) {
         let Some(socket) = &self.socket else { return };
         match socket.send_before(frame, permit) {
             Ok(()) => self.metrics.sent(kind),

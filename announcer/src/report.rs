@@ -1,20 +1,22 @@
 //! Writes the status of claims.
 //!
-//! A status is written with the resourceVersion of what it is built on, and never over one of a later epoch: what a
-//! former owner still wants to say comes too late.
+//! A status is written with the resourceVersion of what it is built on, and never over one that was written by a later
+//! grant: what a former holder still wants to say comes too late. While the holder may not announce the claim it says
+//! nothing of it either; what there is to say waits until it may again, or until the claim is revoked.
 
 use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
 
 use foghorn_clock::Instant;
 use foghorn_crds::{AddressClaim, AddressClaimStatus, conditions};
-use foghorn_election::Epoch;
-use foghorn_shell::{clock::Clock, elect::Standing};
-use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
-use kube::{Api, Client, api::PostParams};
-use tokio::{
-    sync::watch,
-    time::{sleep, timeout},
+use foghorn_membership::Grant;
+use foghorn_shell::clock::Clock;
+use futures::{
+    StreamExt,
+    future::{AbortHandle, BoxFuture, abortable},
+    stream::FuturesUnordered,
 };
+use kube::{Api, Client, api::PostParams};
+use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
 use crate::{engine::Report, metrics::Metrics};
@@ -26,11 +28,16 @@ const ATTEMPTS: usize = 5;
 const ANSWER: Duration = Duration::from_secs(5);
 const RETRY: Duration = Duration::from_secs(1);
 
-/// How a report ended.
+/// Until when this node may announce the claim of that name; past if it may not.
+pub type Permit = Arc<dyn Fn(&str) -> Instant + Send + Sync>;
+
+/// How the try to write a report ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Outcome {
     Written,
-    /// The claim is of a later epoch, another claim, or no more; or this node may no longer speak.
+    /// This node may not announce the claim at this moment.
+    PutOff,
+    /// The claim has a later grant, was revoked, is another claim, or no more.
     Dropped,
     Failed,
 }
@@ -38,27 +45,21 @@ enum Outcome {
 /// Reports that wait and reports that are being written, at most one of each for a claim.
 pub struct Reporter {
     api: Api<AddressClaim>,
-    standing: watch::Receiver<Standing>,
+    permit: Permit,
     clock: Clock,
     metrics: Metrics,
     waiting: BTreeMap<String, Report>,
-    writing: BTreeMap<String, Report>,
+    writing: BTreeMap<String, (Report, AbortHandle)>,
     writes: FuturesUnordered<BoxFuture<'static, (String, Outcome)>>,
 }
 
 impl Reporter {
-    /// A reporter that writes only while `standing` allows it.
+    /// A reporter that writes of a claim only while `permit` allows this node to announce it.
     #[must_use]
-    pub fn new(
-        client: Client,
-        namespace: &str,
-        standing: watch::Receiver<Standing>,
-        clock: Clock,
-        metrics: Metrics,
-    ) -> Self {
+    pub fn new(client: Client, namespace: &str, permit: Permit, clock: Clock, metrics: Metrics) -> Self {
         Self {
             api: Api::namespaced(client, namespace),
-            standing,
+            permit,
             clock,
             metrics,
             waiting: BTreeMap::new(),
@@ -72,18 +73,31 @@ impl Reporter {
         self.waiting.insert(report.claim.clone(), report);
     }
 
+    /// Forgets what is to be said of a claim that this node holds no longer. To be called as soon as it is revoked: what
+    /// was found out before it was granted again is no longer true.
+    pub fn revoke(&mut self, claim: &str) {
+        self.waiting.remove(claim);
+        if let Some((_, write)) = self.writing.get(claim) {
+            write.abort();
+        }
+    }
+
     /// Starts what may start. `claims` are the claims as far as this node knows.
     pub fn start(&mut self, claims: &BTreeMap<String, Arc<AddressClaim>>) {
         while self.writes.len() < CONCURRENCY {
-            let next = self.waiting.keys().find(|claim| !self.writing.contains_key(*claim)).cloned();
+            let now = (self.clock)();
+            let may_start =
+                |claim: &&String| !self.writing.contains_key(*claim) && now < (self.permit)(claim.as_str());
+            let next = self.waiting.keys().find(may_start).cloned();
             let Some((claim, report)) = next.and_then(|claim| self.waiting.remove_entry(&claim)) else {
                 return;
             };
-            let permit = Permit { standing: self.standing.clone(), clock: self.clock, epoch: report.epoch };
+            let (permit, clock, of) = (self.permit.clone(), self.clock, claim.clone());
+            let may_write = move || clock() < permit(&of);
             let base = claims.get(&claim).map(|claim| AddressClaim::clone(claim));
-            let write = write(self.api.clone(), permit, base, report.clone());
-            self.writing.insert(claim.clone(), report);
-            self.writes.push(Box::pin(async move { (claim, write.await) }));
+            let (write, handle) = abortable(write(self.api.clone(), may_write, base, report.clone()));
+            self.writing.insert(claim.clone(), (report, handle));
+            self.writes.push(Box::pin(async move { (claim, write.await.unwrap_or(Outcome::Dropped)) }));
         }
     }
 
@@ -96,34 +110,20 @@ impl Reporter {
         let report = self.writing.remove(&claim);
         let result = match outcome {
             Outcome::Written => "written",
+            Outcome::PutOff => "put off",
             Outcome::Dropped => "dropped",
             Outcome::Failed => "failed",
         };
         self.metrics.reported(result);
-        if let (Outcome::Failed, Some(report)) = (outcome, report) {
+        if let (Outcome::Failed | Outcome::PutOff, Some((report, _))) = (outcome, report) {
             self.waiting.entry(claim).or_insert(report);
         }
     }
 }
 
-/// The right to write in the name of one epoch.
-struct Permit {
-    standing: watch::Receiver<Standing>,
-    clock: Clock,
-    epoch: Epoch,
-}
-
-impl Permit {
-    fn holds(&self) -> bool {
-        let standing = *self.standing.borrow();
-        let now: Instant = (self.clock)();
-        now < standing.permit_in(self.epoch)
-    }
-}
-
 async fn write(
     api: Api<AddressClaim>,
-    permit: Permit,
+    may_write: impl Fn() -> bool,
     mut base: Option<AddressClaim>,
     report: Report,
 ) -> Outcome {
@@ -137,9 +137,9 @@ async fn write(
             },
         };
         let Some(claim) = merged(claim, &report) else { return Outcome::Dropped };
-        if !permit.holds() {
-            debug!(claim = report.claim, epoch = %report.epoch, "status not written: the tenure is over");
-            return Outcome::Dropped;
+        if !may_write() {
+            debug!(claim = report.claim, grant = %report.grant, "status not written yet: the right to announce has run out");
+            return Outcome::PutOff;
         }
         match answered(api.replace_status(&report.claim, &PostParams::default(), &claim)).await {
             Ok(_) => return Outcome::Written,
@@ -151,15 +151,16 @@ async fn write(
     failed(&report, &WriteError::Contended).await
 }
 
-/// The claim with the status that is reported; `None` if the report comes too late for it.
+/// The claim with the status that is reported; `None` if the report comes too late for it. What is written there as its
+/// grant and is none is older than any.
 #[must_use]
 pub fn merged(mut claim: AddressClaim, report: &Report) -> Option<AddressClaim> {
     if claim.metadata.uid != report.uid {
         return None;
     }
     let before = claim.status.take().unwrap_or_default();
-    let written: Option<Epoch> = before.epoch.as_deref().and_then(|epoch| epoch.parse().ok());
-    if written.is_some_and(|written| written > report.epoch) {
+    let written: Option<Grant> = before.epoch.as_deref().and_then(|grant| grant.parse().ok());
+    if written.is_some_and(|written| written > report.grant) {
         return None;
     }
     let mut all = before.conditions;
@@ -195,36 +196,171 @@ async fn failed(report: &Report, error: &WriteError) -> Outcome {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    };
+
     use foghorn_crds::{
         AddressClaimSpec, AddressFamily, AddressSource, ClaimState, DhcpRequest, ServiceReference,
     };
+    use http::{Method, Request, Response};
     use k8s_openapi::jiff::Timestamp;
+    use kube::client::Body;
+    use serde_json::json;
+    use tower_test::mock::{Handle, pair};
+
+    use super::*;
 
     #[test]
     fn a_report_replaces_an_older_one_and_keeps_foreign_conditions() {
         let foreign = conditions::condition("Foreign", true, "Kept", "", None, Timestamp::UNIX_EPOCH);
-        let before = AddressClaimStatus { conditions: vec![foreign], ..status(ClaimState::Acquiring, "5.1") };
-        let after = merged(claim(Some(before)), &report("5.2")).and_then(|claim| claim.status).unwrap();
+        let before =
+            AddressClaimStatus { conditions: vec![foreign], ..status(ClaimState::Acquiring, "5.1.0.9") };
+        let after = merged(claim(Some(before)), &report("5.2.0.1")).and_then(|claim| claim.status).unwrap();
         assert_eq!(after.state, Some(ClaimState::Bound));
-        assert_eq!(after.epoch.as_deref(), Some("5.2"));
+        assert_eq!(after.epoch.as_deref(), Some("5.2.0.1"));
         assert_eq!(after.conditions.len(), 2);
     }
 
     #[test]
-    fn a_report_of_a_former_owner_is_dropped() {
-        assert_eq!(merged(claim(Some(status(ClaimState::Bound, "5.3"))), &report("5.2")), None);
-        assert_eq!(merged(claim(Some(status(ClaimState::Bound, "6.0"))), &report("5.2")), None);
+    fn a_report_of_a_former_holder_is_dropped() {
+        for later in ["5.2.0.8", "5.2.1.0", "5.3.0.0", "6.0.0.0"] {
+            let claim = claim(Some(status(ClaimState::Bound, later)));
+            assert_eq!(merged(claim, &report("5.2.0.7")), None, "{later}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_grant_is_older_than_any() {
+        for epoch in ["9.9", "", "later"] {
+            let claim = claim(Some(status(ClaimState::Bound, epoch)));
+            assert!(merged(claim, &report("5.2.0.7")).is_some(), "{epoch}");
+        }
     }
 
     #[test]
     fn a_report_of_another_claim_of_the_same_name_is_dropped() {
-        let other = Report { uid: Some("another".into()), ..report("5.2") };
+        let other = Report { uid: Some("another".into()), ..report("5.2.0.1") };
         assert_eq!(merged(claim(None), &other), None);
     }
 
-    fn report(epoch: &str) -> Report {
-        let mut status = status(ClaimState::Bound, epoch);
+    #[tokio::test]
+    async fn a_status_whose_right_has_run_out_waits_until_the_right_is_back() {
+        let mut holder = Holder::new();
+        holder.reporter.push(report("5.2.0.1"));
+        holder.may_announce(false);
+        holder.turn().await;
+        assert_eq!(holder.written(), [""; 0]);
+        holder.may_announce(true);
+        holder.turn().await;
+        assert_eq!(holder.written(), ["5.2.0.1"]);
+    }
+
+    #[tokio::test]
+    async fn a_status_whose_right_runs_out_between_two_attempts_is_written_later() {
+        let mut holder = Holder::new();
+        holder.shared.interrupts.store(true, SeqCst);
+        holder.reporter.push(report("5.2.0.1"));
+        holder.turn().await;
+        assert!(!holder.shared.interrupts.load(SeqCst), "the first attempt was made");
+        assert_eq!(holder.written(), [""; 0]);
+        holder.may_announce(true);
+        holder.turn().await;
+        assert_eq!(holder.written(), ["5.2.0.1"]);
+    }
+
+    #[tokio::test]
+    async fn what_waits_or_is_being_written_of_a_revoked_claim_is_forgotten() {
+        let mut holder = Holder::new();
+        holder.reporter.push(report("5.2.0.1"));
+        holder.reporter.start(&holder.claims);
+        holder.reporter.push(report("5.2.0.1"));
+        holder.reporter.revoke(CLAIM);
+        holder.turn().await;
+        assert_eq!(holder.written(), [""; 0]);
+        holder.reporter.push(report("5.4.0.1"));
+        holder.turn().await;
+        assert_eq!(holder.written(), ["5.4.0.1"]);
+    }
+
+    /// A node that holds the claim, and its API server.
+    struct Holder {
+        reporter: Reporter,
+        claims: BTreeMap<String, Arc<AddressClaim>>,
+        shared: Arc<Shared>,
+    }
+
+    #[derive(Default)]
+    struct Shared {
+        may_announce: AtomicBool,
+        /// The next write meets a newer version of the claim, and the right runs out with it.
+        interrupts: AtomicBool,
+        written: Mutex<Vec<String>>,
+    }
+
+    impl Holder {
+        fn new() -> Self {
+            let shared = Arc::new(Shared::default());
+            let (service, requests) = pair();
+            tokio::spawn(serve(requests, shared.clone()));
+            let of_permit = shared.clone();
+            let permit = move |claim: &str| {
+                let may = claim == CLAIM && of_permit.may_announce.load(SeqCst);
+                if may { Instant::NEVER } else { Instant::ZERO }
+            };
+            let clock = || Instant::from_boot(Duration::from_secs(1));
+            let client = Client::new(service, "default");
+            let reporter = Reporter::new(client, "public", Arc::new(permit), clock, Metrics::default());
+            let claims = BTreeMap::from([(CLAIM.to_owned(), Arc::new(claim(None)))]);
+            let holder = Self { reporter, claims, shared };
+            holder.may_announce(true);
+            holder
+        }
+
+        fn may_announce(&self, may: bool) {
+            self.shared.may_announce.store(may, SeqCst);
+        }
+
+        async fn turn(&mut self) {
+            self.reporter.start(&self.claims);
+            while !self.reporter.writes.is_empty() {
+                self.reporter.finished().await;
+            }
+        }
+
+        /// The grants of the statuses that were written.
+        fn written(&self) -> Vec<String> {
+            self.shared.written.lock().unwrap().clone()
+        }
+    }
+
+    async fn serve(mut requests: Handle<Request<Body>, Response<Body>>, shared: Arc<Shared>) {
+        while let Some((request, respond)) = requests.next_request().await {
+            let writes = request.method() == Method::PUT;
+            let body = request.into_body().collect_bytes().await.unwrap();
+            let (code, answer) = if writes && shared.interrupts.swap(false, SeqCst) {
+                shared.may_announce.store(false, SeqCst);
+                let conflict = json!({
+                    "apiVersion": "v1", "kind": "Status", "status": "Failure", "metadata": {},
+                    "code": 409, "reason": "Conflict", "message": "a newer one is there",
+                });
+                (409, serde_json::to_vec(&conflict).unwrap())
+            } else if writes {
+                let claim: AddressClaim = serde_json::from_slice(&body).unwrap();
+                shared.written.lock().unwrap().extend(claim.status.and_then(|status| status.epoch));
+                (200, body.to_vec())
+            } else {
+                (200, serde_json::to_vec(&claim(None)).unwrap())
+            };
+            respond.send_response(Response::builder().status(code).body(Body::from(answer)).unwrap());
+        }
+    }
+
+    const CLAIM: &str = "default.web.ipv4";
+
+    fn report(grant: &str) -> Report {
+        let mut status = status(ClaimState::Bound, grant);
         status.conditions = vec![conditions::condition(
             conditions::READY,
             true,
@@ -233,16 +369,11 @@ mod tests {
             None,
             Timestamp::UNIX_EPOCH,
         )];
-        Report {
-            claim: "default.web.ipv4".into(),
-            uid: Some("uid".into()),
-            epoch: epoch.parse().unwrap(),
-            status,
-        }
+        Report { claim: CLAIM.into(), uid: Some("uid".into()), grant: grant.parse().unwrap(), status }
     }
 
-    fn status(state: ClaimState, epoch: &str) -> AddressClaimStatus {
-        AddressClaimStatus { state: Some(state), epoch: Some(epoch.into()), ..AddressClaimStatus::default() }
+    fn status(state: ClaimState, grant: &str) -> AddressClaimStatus {
+        AddressClaimStatus { state: Some(state), epoch: Some(grant.into()), ..AddressClaimStatus::default() }
     }
 
     fn claim(status: Option<AddressClaimStatus>) -> AddressClaim {
@@ -256,7 +387,7 @@ mod tests {
             dhcp: DhcpRequest::default(),
             ports: Vec::new(),
         };
-        let mut claim = AddressClaim::new("default.web.ipv4", spec);
+        let mut claim = AddressClaim::new(CLAIM, spec);
         claim.metadata.uid = Some("uid".into());
         claim.status = status;
         claim

@@ -1,8 +1,9 @@
 //! The loop that carries news to the engine and does what it wants.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     future::{Future, pending},
+    mem,
     pin::pin,
     sync::Arc,
     time::Duration,
@@ -12,6 +13,7 @@ use anyhow::Context;
 use foghorn_clock::Instant;
 use foghorn_crds::{AddressClaim, PlaneConfig, conditions::reasons};
 use foghorn_election::{Election, Epoch, Identity, Timings};
+use foghorn_membership::{self as membership, Grant};
 use foghorn_netio::{Link, LinkMonitor, Netlink, NetlinkError, clock};
 use foghorn_shell::{
     api_clock::ApiClock,
@@ -93,6 +95,9 @@ struct Elected {
     standing: watch::Receiver<Standing>,
     reporter: Reporter,
     eligible: bool,
+    /// As the engine knows it: while it lasts, all claims are granted to this node.
+    tenure: Option<Epoch>,
+    granted: BTreeSet<String>,
 }
 
 impl Announcer {
@@ -173,7 +178,7 @@ impl Announcer {
 
     /// Falls silent, then lets another node take over at once.
     async fn leave(mut self) -> anyhow::Result<()> {
-        self.port.tell(Input::Tenure(None));
+        self.set_tenure(None);
         self.act();
         if let Some(elected) = self.election.take() {
             elected.candidacy.leave().await.context("the Lease was not given up in order")?;
@@ -195,17 +200,18 @@ impl Announcer {
         if let Some(elected) = &mut self.election {
             elected.reporter.start(&self.claims);
             let holds = elected.standing.borrow().holds(clock::now());
-            self.metrics.tenure(holds, self.port.engine().announced());
+            self.metrics.ownership(holds, elected.granted.len(), self.port.engine().announced());
         }
     }
 
     fn take_claim(&mut self, news: ClaimNews) {
         match news {
             ClaimNews::Present(claim) => {
+                self.port.tell(Input::Claim(claim.clone()));
                 if let Some(name) = claim.metadata.name.clone() {
-                    self.claims.insert(name, claim.clone());
+                    self.grant(&name);
+                    self.claims.insert(name, claim);
                 }
-                self.port.tell(Input::Claim(claim));
             }
             ClaimNews::Gone(name) => {
                 self.claims.remove(&name);
@@ -244,9 +250,9 @@ impl Announcer {
         let lease = &config.lease;
         let timings = Timings::new(lease.duration(), lease.renew_deadline(), lease.retry_period())
             .with_context(|| format!("the lease timings of plane {} cannot be used", config.plane))?;
+        self.set_tenure(None);
+        self.act();
         if let Some(before) = self.election.take() {
-            self.port.tell(Input::Tenure(None));
-            self.act();
             tokio::spawn(before.candidacy.leave());
         }
         let identity = Identity::new(&self.args.node, self.rng.random());
@@ -255,14 +261,20 @@ impl Announcer {
         let election = Election::new(&identity, timings, self.rng.random());
         let candidacy = Candidacy::start(store, election, clock::now);
         let standing = candidacy.standing();
+        let of_all = standing.clone();
+        let permit = move |_: &str| {
+            let standing = *of_all.borrow();
+            standing.permit_in(standing.epoch)
+        };
         let reporter = Reporter::new(
             self.client.clone(),
             &self.args.namespace,
-            standing.clone(),
+            Arc::new(permit),
             clock::now,
             self.metrics.clone(),
         );
-        self.election = Some(Elected { candidacy, standing, reporter, eligible: false });
+        let (tenure, granted) = (None, BTreeSet::new());
+        self.election = Some(Elected { candidacy, standing, reporter, eligible: false, tenure, granted });
         self.set_eligible();
         Ok(())
     }
@@ -274,7 +286,33 @@ impl Announcer {
         if let (Some(time), Some(measured)) = (self.api_clock.timestamp(now), self.api_clock.measured()) {
             self.port.tell(Input::ApiTime(ApiTime { at: now, time, measured }));
         }
-        self.port.tell(Input::Tenure(standing.holding.then_some(standing.epoch)));
+        self.set_tenure(standing.holding.then_some(standing.epoch));
+    }
+
+    /// Grants all claims to this node for as long as it holds the Lease.
+    fn set_tenure(&mut self, tenure: Option<Epoch>) {
+        let Some(elected) = self.election.as_mut().filter(|elected| elected.tenure != tenure) else { return };
+        match tenure {
+            Some(epoch) => info!(%epoch, claims = self.claims.len(), "this node owns the plane's addresses"),
+            None => info!("this node no longer owns the plane's addresses"),
+        }
+        elected.tenure = tenure;
+        for claim in mem::take(&mut elected.granted) {
+            self.port.tell(Input::Revoked { claim: &claim });
+            elected.reporter.revoke(&claim);
+        }
+        for claim in self.claims.keys().cloned().collect::<Vec<_>>() {
+            self.grant(&claim);
+        }
+    }
+
+    fn grant(&mut self, claim: &str) {
+        let Some(elected) = &mut self.election else { return };
+        let Some(Epoch { created, transitions: view }) = elected.tenure else { return };
+        if elected.granted.insert(claim.to_owned()) {
+            let epoch = membership::Epoch { created, view, quorum: 0 };
+            self.port.tell(Input::Granted { claim, grant: Grant { epoch, number: 0 } });
+        }
     }
 
     /// Only a node that could do the work takes part: with the claims known and the interface in working order.
@@ -374,7 +412,10 @@ async fn election_news(election: &mut Option<Elected>) -> ElectionNews {
     }
 }
 
-/// Until when frames may be sent in the name of an epoch.
-fn permit(elected: Option<&Elected>) -> impl Fn(Epoch) -> Instant {
-    move |epoch| elected.map_or(Instant::ZERO, |elected| elected.standing.borrow().permit_in(epoch))
+/// Until when claims may be announced: all the same, in the tenure that the engine knows of.
+fn permit(elected: Option<&Elected>) -> impl Fn(&str) -> Instant {
+    move |_| {
+        let tenure = elected.and_then(|elected| Some((elected, elected.tenure?)));
+        tenure.map_or(Instant::ZERO, |(elected, epoch)| elected.standing.borrow().permit_in(epoch))
+    }
 }

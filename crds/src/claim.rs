@@ -124,7 +124,8 @@ pub struct AddressClaimStatus {
     /// The hardware address by which that node answers. The next holder knows it for a peer's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holder_hardware_address: Option<String>,
-    /// The epoch of the plane's ownership in which the holder wrote this; a write of an older epoch is dropped.
+    /// The grant by which the holder has the claim, as `<created>.<view>.<quorum>.<number>`; a write by an older grant is
+    /// dropped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epoch: Option<String>,
     /// The interface by which the holder announces the address.

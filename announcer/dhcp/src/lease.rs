@@ -40,6 +40,22 @@ const SOONEST: Duration = Duration::from_secs(10);
 const SECOND: Duration = Duration::from_secs(1);
 
 impl Lease {
+    /// A lease of which no more is known than the address and its server, and that does not end.
+    #[must_use]
+    pub fn without_end(address: Ipv4Addr, server_id: Ipv4Addr) -> Self {
+        Self {
+            address,
+            server_id,
+            subnet_mask: None,
+            routers: Vec::new(),
+            routes: Vec::new(),
+            bound_at: Instant::ZERO,
+            renew_at: Instant::NEVER,
+            rebind_at: Instant::NEVER,
+            expires_at: Instant::NEVER,
+        }
+    }
+
     /// The lease that an ACK grants at `now` to a REQUEST first sent at `bound_at`, or what it lacks.
     pub(crate) fn from_ack(
         ack: &Reply,

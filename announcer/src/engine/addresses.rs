@@ -30,7 +30,7 @@ const GIVEN_TWICE: &str = "give two DHCP servers of one network separate ranges;
 impl Engine {
     pub(super) fn checked(&mut self, now: Instant, address: Ipv4Addr, mut verdict: Verdict) {
         let Some(name) = self.by_address.get(&address).cloned() else { return };
-        let Some(held) = self.held.get_mut(&name) else { return };
+        let Some(held) = self.held.get_mut(&*name) else { return };
         // The configuration may have changed since the probes began.
         if verdict == Verdict::Clear
             && let Some(lease) = held.client.lease().cloned()
@@ -39,7 +39,7 @@ impl Engine {
             verdict = self.refuse(&name, &lease, refused);
         }
         if verdict != Verdict::Clear {
-            if let Some(held) = self.held.get_mut(&name) {
+            if let Some(held) = self.held.get_mut(&*name) {
                 held.checking = None;
             }
             self.by_address.remove(&address);
@@ -49,7 +49,7 @@ impl Engine {
 
     pub(super) fn remark(&mut self, address: Ipv4Addr, remark: String) {
         let name = self.by_address.get(&address);
-        if let Some(held) = name.and_then(|name| self.held.get_mut(name)) {
+        if let Some(held) = name.and_then(|name| self.held.get_mut(&**name)) {
             held.remark = Some(remark);
         }
     }
@@ -76,7 +76,7 @@ impl Engine {
             let why = format!("{} is an address of node {}; {OUT_OF_RANGE}", lease.address, self.node);
             return Err(Refused { verdict: Verdict::Conflict, why });
         }
-        if let Some(other) = self.by_address.get(&lease.address).filter(|other| *other != name) {
+        if let Some(other) = self.by_address.get(&lease.address).filter(|other| ***other != *name) {
             let cause = if node_mac { ONE_PER_HARDWARE_ADDRESS } else { GIVEN_TWICE };
             let why = format!("{} is the address of claim {other}; {cause}", lease.address);
             return Err(Refused { verdict: Verdict::Shared, why });
@@ -95,15 +95,10 @@ impl Engine {
     /// Whether an offer is one to ask for; if not, what the claim's client is told of it.
     pub(super) fn rejection(&mut self, name: &str, offer: &Reply) -> Option<Rejection> {
         let lease = Lease {
-            address: offer.address,
-            server_id: offer.server_id?,
             subnet_mask: offer.subnet_mask,
             routers: offer.routers.clone(),
             routes: offer.routes.clone(),
-            bound_at: Instant::ZERO,
-            renew_at: Instant::NEVER,
-            rebind_at: Instant::NEVER,
-            expires_at: Instant::NEVER,
+            ..Lease::without_end(offer.address, offer.server_id?)
         };
         let refused = self.usable(name, &lease).err()?;
         let rejection = match refused.verdict {
@@ -124,8 +119,8 @@ impl Engine {
         }
         match self.usable(name, lease) {
             Ok(()) => {
-                self.by_address.insert(lease.address, name.to_owned());
                 if let Some(held) = self.held.get_mut(name) {
+                    self.by_address.insert(lease.address, held.name.clone());
                     held.checking = Some(lease.address);
                     held.refused = false;
                 }
@@ -173,7 +168,7 @@ impl Engine {
         held.remark = None;
         held.refused = false;
         self.starts.finish(name);
-        self.by_address.insert(lease.address, name.to_owned());
+        self.by_address.insert(lease.address, held.name.clone());
         self.tell_l2(now, l2::Input::Announce(lease.address));
     }
 
@@ -184,7 +179,7 @@ impl Engine {
         for address in addresses.into_iter().flatten() {
             self.tell_l2(now, l2::Input::Withdraw(address));
             self.tell_l2(now, l2::Input::CancelProbe(address));
-            if self.by_address.get(&address).is_some_and(|owner| owner == name) {
+            if self.by_address.get(&address).is_some_and(|owner| **owner == *name) {
                 self.by_address.remove(&address);
             }
         }

@@ -81,10 +81,11 @@ impl Engine {
             self.recipients.own(mac, name);
         }
         let rng = StdRng::seed_from_u64(self.rng.random());
-        let mut held = Held::new(config.dhcp.identity, Client::new(client_config, rng));
+        let mut held = Held::new(name, config.dhcp.identity, Client::new(client_config, rng));
         held.releasing = ending;
         held.outdated = outdated;
         held.fault = fault;
+        let claim = held.name.clone();
         self.held.insert(name.to_owned(), held);
         self.touched.insert(name.to_owned());
         match recalled {
@@ -94,7 +95,7 @@ impl Engine {
             }
             Recalled::Lease(lease, _) if ending || self.may_go_on(now, name, &lease) => {
                 if !ending {
-                    self.by_address.insert(lease.address, name.to_owned());
+                    self.by_address.insert(lease.address, claim);
                 }
                 self.due(name, now + TAKEOVER_REPORT_DELAY);
                 self.tell(now, name, dhcp::Input::Resume(lease));
@@ -144,7 +145,7 @@ impl Engine {
             message: format!("{who} has the hardware address {} already", hardware_address::format(mac)),
             until: Instant::NEVER,
         };
-        if self.peers.contains(&mac) {
+        if self.peers.contains(mac) {
             return Some(taken("another node".to_owned()));
         }
         if link.mac == Some(mac) {
@@ -201,22 +202,14 @@ impl Engine {
             held.queued = false;
             held.fault = Some(Fault { reason: reasons::HARDWARE_ADDRESS_TAKEN, message, until });
         }
-        self.timers.insert((until, name.to_owned()));
         self.touched.insert(name.to_owned());
     }
 
     /// Tries again what another host was in the way of, once that was not heard for long enough.
     pub(super) fn try_again(&mut self, now: Instant, name: &str) {
         let Some(held) = self.held.get_mut(name) else { return };
-        match &held.fault {
-            Some(fault) if fault.until <= now => {
-                held.fault = None;
-                self.begin_anew(now, name);
-            }
-            Some(fault) if fault.until < Instant::NEVER => {
-                self.timers.insert((fault.until, name.to_owned()));
-            }
-            Some(_) | None => {}
+        if held.fault.take_if(|fault| fault.until <= now).is_some() {
+            self.begin_anew(now, name);
         }
     }
 }

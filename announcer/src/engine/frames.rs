@@ -1,6 +1,6 @@
 //! Frames: DHCP replies to the claim that they are for, messages of the claims' clients onto the wire.
 
-use std::net::Ipv4Addr;
+use std::{collections::btree_map::Entry, net::Ipv4Addr, sync::Arc};
 
 use foghorn_clock::Instant;
 use foghorn_dhcp::{
@@ -106,33 +106,66 @@ impl Engine {
         // An address that is withdrawn is not put into anybody's ARP table again: the node asks in its own name.
         let withdrawn = held.announced != Some(transmit.from);
         let sender = own.map(|(own, _)| own).next().filter(|_| withdrawn).unwrap_or(transmit.from);
-        held.waiting = Some((next_hop, transmit));
-        self.by_next_hop.entry(next_hop).or_default().insert(name.to_owned());
+        self.wait(name, next_hop, transmit);
         self.tell_l2(now, l2::Input::Resolve { sender, target: next_hop });
+    }
+
+    fn wait(&mut self, name: &str, next_hop: Ipv4Addr, transmit: Transmit) {
+        self.stop_waiting(name);
+        let Some(held) = self.held.get_mut(name) else { return };
+        held.waiting = Some((next_hop, transmit));
+        self.by_next_hop.entry(next_hop).or_default().insert(held.name.clone());
+    }
+
+    /// Gives up what waits for the hardware address of its next hop.
+    pub(super) fn stop_waiting(&mut self, name: &str) {
+        let waiting = self.held.get_mut(name).and_then(|held| held.waiting.take());
+        if let Some((next_hop, _)) = waiting
+            && let Entry::Occupied(mut names) = self.by_next_hop.entry(next_hop)
+        {
+            names.get_mut().remove(name);
+            if names.get().is_empty() {
+                names.remove();
+            }
+        }
     }
 
     /// Sends what waited for the hardware address of `next_hop`. Without one the message is lost, as on any network;
     /// the client asks again in its time.
     pub(super) fn resolved(&mut self, next_hop: Ipv4Addr, mac: Option<[u8; 6]>) {
         for name in self.by_next_hop.remove(&next_hop).unwrap_or_default() {
-            let Some(held) = self.held.get_mut(&name) else { continue };
-            let Some((_, transmit)) = held.waiting.take_if(|(waiting_for, _)| *waiting_for == next_hop)
-            else {
-                continue;
-            };
+            let Some(held) = self.held.get_mut(&*name) else { continue };
+            let Some((_, transmit)) = held.waiting.take() else { continue };
             if held.client.state() == dhcp::State::Released {
                 held.released = true;
             }
-            self.touched.insert(name.clone());
+            self.touched.insert((*name).to_owned());
             match (mac, transmit.to) {
                 (Some(mac), Destination::Server(server)) => self.send(&name, &transmit, mac, server),
                 (None, _) => {
-                    warn!(claim = name, %next_hop, kind = %transmit.kind, "no ARP answer from the DHCP server's next hop");
+                    warn!(claim = &*name, %next_hop, kind = %transmit.kind, "no ARP answer from the DHCP server's next hop");
                     self.metrics.dropped("unresolved");
                 }
                 (Some(_), Destination::Broadcast) => {}
             }
         }
+    }
+
+    /// Passes an ARP frame on in the name of the claim that it speaks for; one that speaks for none is not sent.
+    pub(super) fn send_arp(&mut self, kind: l2::Kind, address: Ipv4Addr, frame: Vec<u8>) {
+        let of_address = self.by_address.get(&address);
+        let claim = of_address.or_else(|| self.asks(&frame).filter(|_| kind == l2::Kind::Request));
+        match claim.cloned() {
+            Some(claim) => self.outputs.push_back(Output::Send { kind: FrameKind::Arp(kind), claim, frame }),
+            None => debug!(%address, ?kind, "ARP frame not sent: it speaks for no claim"),
+        }
+    }
+
+    /// A claim with a message that waits for the answer to this request. Once its address is withdrawn, the request has
+    /// another one for its sender.
+    fn asks(&self, frame: &[u8]) -> Option<&Arc<str>> {
+        let target = l2::ArpFrame::parse(frame).ok()?.target_ip;
+        self.by_next_hop.get(&target)?.first()
     }
 
     fn send(&mut self, name: &str, transmit: &Transmit, destination: [u8; 6], to: Ipv4Addr) {
@@ -142,7 +175,8 @@ impl Engine {
         let addressing = Addressing { source, destination, from: transmit.from, to };
         match frame::build(&addressing, &transmit.message) {
             Ok(frame) => {
-                self.outputs.push_back(Output::Send { kind: FrameKind::Dhcp(transmit.kind), frame });
+                let (kind, claim) = (FrameKind::Dhcp(transmit.kind), held.name.clone());
+                self.outputs.push_back(Output::Send { kind, claim, frame });
             }
             Err(error) => warn!(claim = name, %error, "DHCP message not sent"),
         }

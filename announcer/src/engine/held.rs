@@ -1,6 +1,6 @@
 //! One claim that this node works on.
 
-use std::{collections::BTreeMap, net::Ipv4Addr};
+use std::{collections::BTreeMap, net::Ipv4Addr, sync::Arc};
 
 use foghorn_clock::Instant;
 use foghorn_crds::{ClaimDhcp, ClaimState, IdentityMode, conditions::reasons};
@@ -10,6 +10,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 /// A claim, its DHCP client, and what of it is on the wire.
 #[derive(Debug)]
 pub(super) struct Held {
+    /// The claim's name, for the frames that speak for it.
+    pub(super) name: Arc<str>,
     /// What the plane said of identities when the client was made.
     pub(super) asked: IdentityMode,
     pub(super) client: Client,
@@ -40,7 +42,7 @@ pub(super) struct Held {
     pub(super) counted: Counted,
     /// Whether the interface receives what is sent to the claim's hardware address.
     pub(super) joined: bool,
-    /// When the timer of the client is set.
+    /// When its timer is set.
     pub(super) armed: Option<Instant>,
     pub(super) report: Reporting,
 }
@@ -93,8 +95,9 @@ pub(super) struct Facts {
 }
 
 impl Held {
-    pub(super) fn new(asked: IdentityMode, client: Client) -> Self {
+    pub(super) fn new(name: &str, asked: IdentityMode, client: Client) -> Self {
         Self {
+            name: name.into(),
             asked,
             client,
             announced: None,
@@ -131,8 +134,11 @@ impl Held {
             State::InitReboot | State::Rebooting => ClaimState::Acquiring,
             State::Released => ClaimState::Acquiring,
         };
-        // A lease that is still being checked is told too: if this node dies now, the next one knows of it.
-        let lease = self.client.lease().filter(|_| !self.released).cloned();
+        // A lease that is still being checked is told too, and one whose release still waits for the way to the server: if
+        // this node dies now, the next one knows of it.
+        let released = self.client.state() == State::Released;
+        let lease = if released { self.granted.as_ref() } else { self.client.lease() };
+        let lease = lease.filter(|_| !self.released).cloned();
         let lease_in_hand = lease.is_some();
         Facts {
             uid: claim.uid.clone(),

@@ -17,12 +17,13 @@ use super::{
 const REPORT_DELAY: Duration = Duration::from_secs(1);
 
 impl Engine {
-    /// After the client has spoken: its timer, and what there is to report.
+    /// After the client has spoken: the claim's timer, and what there is to report.
     pub(super) fn after(&mut self, now: Instant, name: &str) {
         let claim = self.claims.get(name).cloned();
         let ending = claim.as_ref().is_some_and(|claim| claim.metadata.deletion_timestamp.is_some());
         let Some(held) = self.held.get_mut(name) else { return };
-        let timeout = held.client.poll_timeout().map(|(at, _)| at);
+        let retry = held.fault.as_ref().map(|fault| fault.until).filter(|until| *until < Instant::NEVER);
+        let timeout = held.client.poll_timeout().map(|(at, _)| at).into_iter().chain(retry).min();
         if held.armed != timeout {
             if let Some(armed) = held.armed.take() {
                 self.timers.remove(&(armed, name.to_owned()));
@@ -116,9 +117,8 @@ impl Engine {
     pub(super) fn report(&mut self, now: Instant, name: &str) {
         let Some(held) = self.held.get_mut(name) else { return };
         held.report.due = None;
-        let (Some(epoch), Some(api_time), Some(link)) = (self.epoch, self.api_time, &self.link) else {
-            return;
-        };
+        let grant = self.grants.get(name).copied();
+        let (Some(grant), Some(api_time), Some(link)) = (grant, self.api_time, &self.link) else { return };
         let Some(claim) = self.claims.get(name) else { return };
         let facts = held.facts(now, &claim.metadata);
         let Some(time) = api_time.timestamp(now) else { return };
@@ -126,14 +126,14 @@ impl Engine {
             node: &self.node,
             interface: &link.name,
             hardware_address: link.mac,
-            epoch: epoch.to_string(),
+            grant,
             api_time,
             now: time,
         };
         let status =
             reporter.status(&facts, &held.client.config().identity, held.exchanges(), held.error(now));
         held.report.said = Some(facts);
-        let report = Report { claim: name.to_owned(), uid: claim.metadata.uid.clone(), epoch, status };
+        let report = Report { claim: name.to_owned(), uid: claim.metadata.uid.clone(), grant, status };
         self.outputs.push_back(Output::Report(Box::new(report)));
     }
 }

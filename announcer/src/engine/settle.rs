@@ -6,7 +6,7 @@ use foghorn_dhcp::{self as dhcp, Mode, Verdict};
 use foghorn_l2::{self as l2, L2};
 use tracing::{debug, warn};
 
-use super::{Engine, FrameKind, Output};
+use super::{Engine, Output};
 
 /// What to do about an address that another host has.
 const AWAY: &str = "take it off that host, or out of the range that the DHCP server gives out";
@@ -44,9 +44,7 @@ impl Engine {
 
     fn take_l2(&mut self, now: Instant, output: l2::Output) {
         match output {
-            l2::Output::Send { kind, frame, .. } => {
-                self.outputs.push_back(Output::Send { kind: FrameKind::Arp(kind), frame });
-            }
+            l2::Output::Send { kind, address, frame } => self.send_arp(kind, address, frame),
             l2::Output::ProbeClear(address) => self.checked(now, address, Verdict::Clear),
             l2::Output::ProbeConflict { address, mac } => {
                 self.remark(address, format!("{} answers for it; {AWAY}", hardware_address::format(mac)));

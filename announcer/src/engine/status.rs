@@ -5,6 +5,7 @@ use foghorn_crds::{
     AddressClaimStatus, ClaimDhcp, ClaimIdentity, ClaimLease, ClaimRoute, conditions, hardware_address,
 };
 use foghorn_dhcp::{Identity, Lease, Mode, Route};
+use foghorn_membership::Grant;
 use ipnet::Ipv4Net;
 use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::MicroTime,
@@ -18,7 +19,7 @@ pub(super) struct Reporter<'a> {
     pub(super) node: &'a str,
     pub(super) interface: &'a str,
     pub(super) hardware_address: Option<[u8; 6]>,
-    pub(super) epoch: String,
+    pub(super) grant: Grant,
     pub(super) api_time: ApiTime,
     pub(super) now: Timestamp,
 }
@@ -55,7 +56,7 @@ impl Reporter<'_> {
             address: facts.address,
             holder: Some(self.node.to_owned()),
             holder_hardware_address: self.hardware_address.map(hardware_address::format),
-            epoch: Some(self.epoch.clone()),
+            epoch: Some(self.grant.to_string()),
             interface: Some(self.interface.to_owned()),
             identity: Some(claim_identity(identity, facts.mode)),
             lease: facts.lease.as_ref().and_then(|lease| self.lease(lease)),
@@ -100,18 +101,13 @@ pub(super) fn remembered(lease: &ClaimLease, api_time: ApiTime) -> Lease {
 /// The lease that a former holder wrote, as if it never ended.
 pub(super) fn without_times(lease: &ClaimLease) -> Lease {
     Lease {
-        address: lease.address,
-        server_id: lease.server,
         subnet_mask: lease
             .prefix_length
             .and_then(|bits| ipnet::Ipv4Net::new(lease.address, bits).ok())
             .map(|net| net.netmask()),
         routers: lease.routers.clone(),
         routes: lease.routes.iter().map(route).collect(),
-        bound_at: Instant::ZERO,
-        renew_at: Instant::NEVER,
-        rebind_at: Instant::NEVER,
-        expires_at: Instant::NEVER,
+        ..Lease::without_end(lease.address, lease.server)
     }
 }
 

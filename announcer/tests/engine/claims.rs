@@ -7,7 +7,6 @@ use crate::network::{
 };
 use foghorn_announcer::engine::Input;
 use foghorn_crds::{ClaimState, ProbeMode, conditions::reasons};
-use foghorn_election::Epoch;
 use foghorn_l2::ArpFrame;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
@@ -379,7 +378,7 @@ fn an_address_that_the_node_itself_takes_is_given_up() {
 #[test]
 fn what_could_not_be_dated_is_reported_once_the_api_servers_time_is_known() {
     let mut network = Network::standby();
-    network.input(Input::Tenure(Some(Epoch { created: 1, transitions: 1 })));
+    network.own_without_time(1);
     network.claim("web");
     network.run(5 * SECOND);
     assert!(network.reports.is_empty());

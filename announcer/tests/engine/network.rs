@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    mem,
     net::Ipv4Addr,
     sync::Arc,
     time::Duration,
@@ -17,8 +18,8 @@ use foghorn_crds::{
     InterfaceSelector, LeaseSpec, PlaneConfig, RefusedNetwork, ServiceReference,
 };
 use foghorn_dhcp::frame::UdpChecksum;
-use foghorn_election::Epoch;
 use foghorn_l2::{ArpFrame, Mac, arp::Operation};
+use foghorn_membership::{Epoch, Grant};
 use foghorn_netio::Link;
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 use prometheus_client::{encoding::text::encode, registry::Registry};
@@ -43,12 +44,18 @@ pub(crate) struct Network {
     pub(crate) hosts: BTreeMap<Ipv4Addr, Mac>,
     /// Every frame that the announcer sent, with its time.
     pub(crate) sent: Vec<(Instant, Vec<u8>)>,
+    /// In whose name each of them was sent.
+    pub(crate) speakers: Vec<Arc<str>>,
     pub(crate) reports: Vec<Report>,
     pub(crate) joined: BTreeSet<Mac>,
     registry: Registry,
     /// What the switch at the announcer's port makes of frames with a source that is not the interface's.
     pub(crate) port: Port,
     claims: BTreeMap<String, AddressClaim>,
+    /// By which all claims are granted to it, if they are.
+    grant: Option<Grant>,
+    /// Claims that are granted to it.
+    granted: BTreeSet<String>,
 }
 
 /// A port of the switch.
@@ -91,14 +98,14 @@ const ACK: u8 = 5;
 const NAK: u8 = 6;
 
 impl Network {
-    /// An announcer that owns its plane.
+    /// An announcer to which all claims are granted.
     pub(crate) fn new() -> Self {
         let mut network = Self::standby();
         network.own(1);
         network
     }
 
-    /// An announcer that has all but ownership.
+    /// An announcer that has all but grants.
     pub(crate) fn standby() -> Self {
         let mut registry = Registry::default();
         let metrics = Metrics::register(&mut registry);
@@ -109,10 +116,13 @@ impl Network {
             server: Server::new(),
             hosts: BTreeMap::from([(SERVER, SERVER_MAC), (ROUTER, [2, 0, 0, 0, 0, 1])]),
             sent: Vec::new(),
+            speakers: Vec::new(),
             reports: Vec::new(),
             joined: BTreeSet::new(),
             port: Port::Open,
             claims: BTreeMap::new(),
+            grant: None,
+            granted: BTreeSet::new(),
         };
         network.input(Input::Config(Box::new(config())));
         network.input(Input::Link(Some(Box::new(link()))));
@@ -126,15 +136,46 @@ impl Network {
         self.input(Input::Config(Box::new(config)));
     }
 
-    pub(crate) fn own(&mut self, transitions: u32) {
+    /// Grants all claims, those that are there and those that come, by the view of that number.
+    pub(crate) fn own(&mut self, view: u32) {
+        self.know_the_time();
+        self.own_without_time(view);
+    }
+
+    /// The same, but that the API server's clock is not known.
+    pub(crate) fn own_without_time(&mut self, view: u32) {
+        self.grant = Some(grant(view));
+        for claim in self.claims.keys().cloned().collect::<Vec<_>>() {
+            self.give(claim, grant(view));
+        }
+    }
+
+    pub(crate) fn know_the_time(&mut self) {
         let time = Timestamp::from_second(1_800_000_000).unwrap();
         let at = Instant::from_boot(1_000 * SECOND);
         self.input(Input::ApiTime(ApiTime { at, time, measured: self.now }));
-        self.input(Input::Tenure(Some(Epoch { created: 1, transitions })));
     }
 
+    /// Revokes all claims.
     pub(crate) fn lose(&mut self) {
-        self.input(Input::Tenure(None));
+        self.grant = None;
+        for claim in mem::take(&mut self.granted) {
+            self.input(Input::Revoked { claim: &claim });
+        }
+    }
+
+    pub(crate) fn grant(&mut self, name: &str, view: u32) {
+        self.give(full(name), grant(view));
+    }
+
+    pub(crate) fn revoke(&mut self, name: &str) {
+        self.granted.remove(&full(name));
+        self.input(Input::Revoked { claim: &full(name) });
+    }
+
+    fn give(&mut self, claim: String, grant: Grant) {
+        self.granted.insert(claim.clone());
+        self.input(Input::Granted { claim: &claim, grant });
     }
 
     pub(crate) fn claim(&mut self, name: &str) {
@@ -143,19 +184,23 @@ impl Network {
     }
 
     pub(crate) fn put(&mut self, claim: AddressClaim) {
-        self.claims.insert(claim.metadata.name.clone().unwrap(), claim.clone());
+        let name = claim.metadata.name.clone().unwrap();
+        self.claims.insert(name.clone(), claim.clone());
         self.input(Input::Claim(Arc::new(claim)));
+        if let Some(grant) = self.grant {
+            self.give(name, grant);
+        }
     }
 
     /// The claim as the API server has it, with the last status that was reported.
     pub(crate) fn stored(&self, name: &str) -> AddressClaim {
-        let mut claim = self.claims[&format!("default.{name}.ipv4")].clone();
+        let mut claim = self.claims[&full(name)].clone();
         claim.status = self.last_report(name).map(|report| report.status.clone());
         claim
     }
 
     pub(crate) fn gone(&mut self, name: &str) {
-        let claim = format!("default.{name}.ipv4");
+        let claim = full(name);
         self.claims.remove(&claim);
         self.input(Input::ClaimGone(&claim));
     }
@@ -167,7 +212,7 @@ impl Network {
     }
 
     pub(crate) fn last_report(&self, name: &str) -> Option<&Report> {
-        let claim = format!("default.{name}.ipv4");
+        let claim = full(name);
         self.reports.iter().rev().find(|report| report.claim == claim)
     }
 
@@ -182,10 +227,16 @@ impl Network {
 
     /// A metric by its name and labels as they are shown; 0 if it is not.
     pub(crate) fn metric(&self, name: &str) -> f64 {
+        let metrics = self.metrics();
+        let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.map_or(0.0, |value| value.parse().unwrap())
+    }
+
+    /// All metrics as they are shown.
+    pub(crate) fn metrics(&self) -> String {
         let mut text = String::new();
         encode(&mut text, &self.registry).unwrap();
-        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        line.map_or(0.0, |value| value.parse().unwrap())
+        text
     }
 
     /// Lets time pass, with all that is due in it.
@@ -229,7 +280,9 @@ impl Network {
     fn settle(&mut self) {
         while let Some(output) = self.engine.poll_output() {
             match output {
-                Output::Send { frame, .. } => {
+                Output::Send { claim, frame, .. } => {
+                    assert!(self.granted.contains(&*claim), "{claim} is not granted");
+                    self.speakers.push(claim);
                     self.sent.push((self.now, frame.clone()));
                     self.deliver(&frame);
                 }
@@ -300,7 +353,7 @@ impl Server {
         self.received.iter().filter(|(received, _)| *received == kind).count()
     }
 
-    fn answer(&mut self, frame: &[u8]) -> Option<Vec<u8>> {
+    pub(crate) fn answer(&mut self, frame: &[u8]) -> Option<Vec<u8>> {
         if !self.alive {
             return None;
         }
@@ -443,6 +496,15 @@ pub(crate) fn link() -> Link {
     }
 }
 
+pub(crate) fn grant(view: u32) -> Grant {
+    Grant { epoch: Epoch { created: 1, view, quorum: 0 }, number: 7 }
+}
+
+/// The name of the claim for a Service.
+pub(crate) fn full(name: &str) -> String {
+    format!("default.{name}.ipv4")
+}
+
 pub(crate) fn claim(name: &str) -> AddressClaim {
     let service_ref = ServiceReference { namespace: "default".into(), name: name.into(), uid: "uid".into() };
     let spec = AddressClaimSpec {
@@ -453,7 +515,7 @@ pub(crate) fn claim(name: &str) -> AddressClaim {
         dhcp: DhcpRequest { hostname: Some(format!("{name}-default")), ..DhcpRequest::default() },
         ports: Vec::new(),
     };
-    let mut claim = AddressClaim::new(&format!("default.{name}.ipv4"), spec);
+    let mut claim = AddressClaim::new(&full(name), spec);
     claim.metadata.uid = Some(format!("uid-{name}"));
     claim.metadata.generation = Some(1);
     claim

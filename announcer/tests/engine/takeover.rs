@@ -5,7 +5,6 @@ use std::{net::Ipv4Addr, time::Duration};
 use foghorn_announcer::engine::{ApiTime, Input};
 use foghorn_clock::Instant;
 use foghorn_crds::{AddressClaim, ClaimState, IdentityInUse, IdentityMode, TakeoverMode};
-use foghorn_election::Epoch;
 use foghorn_l2::ArpFrame;
 use foghorn_netio::Link;
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
@@ -22,7 +21,7 @@ fn the_next_owner_announces_at_once_and_confirms_with_the_same_identity() {
     assert_eq!(next.address("web"), Some(address));
     assert_eq!(next.server.received, [(REQUEST, true)], "one REQUEST by INIT-REBOOT");
     assert_eq!(next.server.leases.len(), 1);
-    assert_eq!(next.last_report("web").unwrap().status.epoch.as_deref(), Some("1.2"));
+    assert_eq!(next.last_report("web").unwrap().status.epoch.as_deref(), Some("1.2.0.7"));
 }
 
 #[test]
@@ -144,7 +143,7 @@ fn b43_a_node_whose_clock_is_an_hour_off_takes_over_and_withdraws_by_the_api_ser
         let time = Timestamp::from_second(1_800_000_001).unwrap();
         next.put(stored);
         next.input(Input::ApiTime(ApiTime { at: next.now, time, measured: next.now }));
-        next.input(Input::Tenure(Some(Epoch { created: 1, transitions: 2 })));
+        next.own_without_time(2);
         assert_eq!(next.who_has(address), Some(NIC), "{off}");
         let left = shift(end) - next.now;
         next.run(left - 2 * SECOND);
@@ -165,7 +164,7 @@ fn b43_without_a_fresh_offset_to_the_api_servers_clock_a_lease_is_confirmed_befo
     let time = Timestamp::from_second(1_800_000_006).unwrap();
     let measured = next.now.saturating_sub(601 * SECOND);
     next.input(Input::ApiTime(ApiTime { at: next.now, time, measured }));
-    next.input(Input::Tenure(Some(Epoch { created: 1, transitions: 2 })));
+    next.own_without_time(2);
     assert_eq!(next.who_has(address), None);
     next.run(2 * SECOND);
     assert_eq!(next.server.received, [(REQUEST, true)], "INIT-REBOOT");
@@ -179,7 +178,7 @@ fn b43_what_cannot_be_confirmed_without_an_offset_is_not_announced() {
     let mut next = Network::standby();
     next.server.alive = false;
     next.put(first.stored_claim);
-    next.input(Input::Tenure(Some(Epoch { created: 1, transitions: 2 })));
+    next.own_without_time(2);
     next.run(100 * SECOND);
     assert_eq!(next.who_has(address), None);
     next.server = first.server;
@@ -195,7 +194,7 @@ fn b39_a_claim_that_is_deleted_is_given_back_also_without_an_offset() {
     let mut claim = first.stored_claim;
     claim.metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH));
     next.put(claim);
-    next.input(Input::Tenure(Some(Epoch { created: 1, transitions: 2 })));
+    next.own_without_time(2);
     next.run(SECOND);
     assert_eq!(next.server.count(RELEASE), 1);
     assert_eq!(next.who_has(address), None);
@@ -315,7 +314,7 @@ fn b39_a_claim_that_is_deleted_while_a_take_over_is_confirmed_is_given_back() {
     next.server = first.server;
     next.server.alive = false;
     next.put(first.stored_claim.clone());
-    next.input(Input::Tenure(Some(Epoch { created: 1, transitions: 2 })));
+    next.own_without_time(2);
     next.run(SECOND);
     next.server.alive = true;
     let mut claim = first.stored_claim;
@@ -347,14 +346,14 @@ fn what_was_found_about_the_network_outlives_a_silent_take_over() {
     first.claim("web");
     first.run(20 * SECOND);
     let mut before = first;
-    for tenure in [2, 3] {
+    for view in [2, 3] {
         let mut next = Network::standby();
         next.configure(|config| config.dhcp.takeover = TakeoverMode::Silent);
         next.port = Port::OneAddress;
         next.now = before.now;
         next.put(before.stored("web"));
         next.server = before.server;
-        next.own(tenure);
+        next.own(view);
         next.run(10 * SECOND);
         let mode = next.last_report("web").and_then(|report| report.status.identity.as_ref()?.mode);
         assert_eq!(mode, Some(IdentityInUse::VirtualChaddr));

@@ -11,8 +11,8 @@ use foghorn_announcer::{
 };
 use foghorn_clock::Instant;
 use foghorn_crds::PlaneConfig;
-use foghorn_election::Epoch;
 use foghorn_lab::Host;
+use foghorn_membership::{Epoch, Grant};
 use foghorn_netio::{LinkMonitor, clock};
 use k8s_openapi::jiff::Timestamp;
 use rand::{SeedableRng, rngs::StdRng};
@@ -27,20 +27,20 @@ use crate::{
 /// The loop turns at least so often.
 const TURN: Duration = Duration::from_secs(1);
 
-/// A node that owns the plane. It falls silent when it is dropped, as one that crashes does: nothing is released.
+/// A node to which all claims are granted. It falls silent when it is dropped, as one that crashes does: nothing is released.
 #[derive(Debug)]
 pub struct Node(#[expect(dead_code, reason = "it is kept for its end")] Task);
 
 impl Node {
-    /// Starts a node on a host. A later `tenure` is that of a node which takes the plane over.
+    /// Starts a node on a host. A later `view` is that in which a node takes all claims over.
     #[must_use]
-    pub fn start(host: &Host, config: PlaneConfig, store: &Store, tenure: u32) -> Self {
+    pub fn start(host: &Host, config: PlaneConfig, store: &Store, view: u32) -> Self {
         let (name, store) = (host.name().to_owned(), store.clone());
         let log = File::create(host.dir().join("node.log")).unwrap();
         Self(Task::start(host, move |stop| async move {
             let log = tracing_subscriber::fmt().with_writer(Mutex::new(log)).with_ansi(false);
             let _log = tracing::subscriber::set_default(log.with_max_level(Level::DEBUG).finish());
-            run(&name, config, store, tenure, stop).await;
+            run(&name, config, store, view, stop).await;
         }))
     }
 
@@ -48,15 +48,15 @@ impl Node {
     pub fn stop(self) {}
 }
 
-async fn run(name: &str, config: PlaneConfig, store: Store, tenure: u32, mut stop: Stop) {
+async fn run(name: &str, config: PlaneConfig, store: Store, view: u32, mut stop: Stop) {
     let metrics = Metrics::default();
     let mut port = Port::new(Engine::new(name, StdRng::from_os_rng(), metrics.clone()), metrics);
     let selector = Selector::new(&config.interface).unwrap();
     port.tell(Input::Config(Box::new(config)));
     let now = clock::now();
     port.tell(Input::ApiTime(ApiTime { at: now, time: Timestamp::now(), measured: now }));
-    port.tell(Input::Tenure(Some(Epoch { created: 1, transitions: tenure })));
-    let permit = |_| Instant::NEVER;
+    let grant = Grant { epoch: Epoch { created: 1, view, quorum: 0 }, number: 0 };
+    let permit = |_: &str| Instant::NEVER;
     let mut links = follow_links(LinkMonitor::open().unwrap());
     let (mut stored, mut told) = (store.follow(), Claims::new());
     stored.mark_changed();
@@ -66,7 +66,7 @@ async fn run(name: &str, config: PlaneConfig, store: Store, tenure: u32, mut sto
         let idle = port.idle().map_or(TURN, |idle| idle.min(TURN));
         tokio::select! {
             _ = &mut stop => {
-                port.tell(Input::Tenure(None));
+                told.keys().for_each(|claim| port.tell(Input::Revoked { claim }));
                 port.act(|_| Instant::ZERO);
                 return;
             }
@@ -88,7 +88,7 @@ async fn run(name: &str, config: PlaneConfig, store: Store, tenure: u32, mut sto
             news = stored.changed() => {
                 news.unwrap();
                 let claims = stored.borrow_and_update().claims.clone();
-                tell_changes(&mut port, &told, &claims);
+                tell_changes(&mut port, grant, &told, &claims);
                 told = claims;
             }
             () = sleep(idle) => {}
@@ -97,11 +97,12 @@ async fn run(name: &str, config: PlaneConfig, store: Store, tenure: u32, mut sto
     }
 }
 
-fn tell_changes(port: &mut Port, before: &Claims, now: &Claims) {
+fn tell_changes(port: &mut Port, grant: Grant, before: &Claims, now: &Claims) {
     for gone in before.keys().filter(|name| !now.contains_key(*name)) {
         port.tell(Input::ClaimGone(gone));
     }
-    for (_, claim) in now.iter().filter(|(name, claim)| before.get(*name) != Some(claim)) {
+    for (name, claim) in now.iter().filter(|(name, claim)| before.get(*name) != Some(claim)) {
         port.tell(Input::Claim(claim.clone()));
+        port.tell(Input::Granted { claim: name, grant });
     }
 }

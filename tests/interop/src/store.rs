@@ -57,12 +57,12 @@ impl Store {
     #[must_use]
     pub fn told(&self) -> String {
         let mut text = String::new();
-        for (time, Report { claim, epoch, status, .. }) in &self.0.borrow().reports {
+        for (time, Report { claim, grant, status, .. }) in &self.0.borrow().reports {
             let AddressClaimStatus { state, address, lease, identity, conditions, .. } = status;
             let why: Vec<_> = conditions.iter().map(|c| format!("{}: {}", c.reason, c.message)).collect();
             let server = lease.as_ref().map(|lease| (lease.server, lease.expires_at.as_ref().map(|t| t.0)));
             let identity = identity.as_ref().map(|identity| (&identity.hardware_address, identity.mode));
-            writeln!(text, "{time} {epoch} {claim}: {state:?} {address:?} {server:?} {identity:?} {why:?}")
+            writeln!(text, "{time} {grant} {claim}: {state:?} {address:?} {server:?} {identity:?} {why:?}")
                 .unwrap();
         }
         text

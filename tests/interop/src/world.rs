@@ -48,7 +48,7 @@ pub struct World {
     pub wire: Wire,
     /// The claims.
     pub store: Store,
-    tenures: AtomicU32,
+    views: AtomicU32,
 }
 
 impl World {
@@ -65,7 +65,7 @@ impl World {
         drop(turn);
         let client = host_on(&switch, &name, "client", 200);
         let wire = Wire::start(&switch, "br0", "arp or port 67 or port 68").unwrap();
-        Self { name, switch, client, wire, store: Store::default(), tenures: AtomicU32::new(1) }
+        Self { name, switch, client, wire, store: Store::default(), views: AtomicU32::new(1) }
     }
 
     /// A segment with a server, the node `w1` and the claim `web`, which has its address.
@@ -175,7 +175,7 @@ impl World {
     /// A node on a host that is there. It takes the plane over from the one before.
     #[must_use]
     pub fn node_on(&self, host: &Host, config: PlaneConfig) -> Node {
-        Node::start(host, config, &self.store, self.tenures.fetch_add(1, Ordering::Relaxed))
+        Node::start(host, config, &self.store, self.views.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Waits until the status of a claim is such, and gives what `look` found in it.
