@@ -279,10 +279,10 @@ impl Engine {
         self.outputs.pop_front()
     }
 
-    /// How many claims this node works on: they are known, and granted to it.
+    /// How many claims are granted to this node.
     #[must_use]
-    pub fn held(&self) -> usize {
-        self.held.len()
+    pub fn granted(&self) -> usize {
+        self.grants.len()
     }
 
     /// How many claims have an address that this node announces.

@@ -128,11 +128,11 @@ impl Metrics {
         self.earliest_expiry.set(at.unwrap_or_default());
     }
 
-    /// Whether this node owns the plane's addresses, how many claims it holds, and how many addresses it announces.
-    pub fn ownership(&self, leading: bool, held: usize, announced: usize) {
+    /// Whether this node owns the plane's addresses, how many claims are granted to it, and how many addresses it announces.
+    pub fn ownership(&self, leading: bool, granted: usize, announced: usize) {
         let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
         self.leading.set(leading.into());
-        self.granted.set(count(held));
+        self.granted.set(count(granted));
         self.announced.set(count(announced));
     }
 

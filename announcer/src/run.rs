@@ -200,7 +200,8 @@ impl Announcer {
         if let Some(elected) = &mut self.election {
             elected.reporter.start(&self.claims);
             let holds = elected.standing.borrow().holds(clock::now());
-            self.metrics.ownership(holds, elected.granted.len(), self.port.engine().announced());
+            let engine = self.port.engine();
+            self.metrics.ownership(holds, engine.granted(), engine.announced());
         }
     }
 

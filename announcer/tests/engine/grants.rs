@@ -24,7 +24,7 @@ fn a_node_works_on_what_is_granted_to_it_and_on_nothing_else() {
     network.run(SECOND);
     let address = network.address("web").unwrap();
     assert_eq!(network.who_has(address), Some(NIC));
-    assert_eq!((network.engine.held(), network.server.count(DISCOVER)), (1, 1));
+    assert_eq!((network.engine.granted(), network.server.count(DISCOVER)), (1, 1));
     assert!(network.last_report("other").is_none());
     assert_eq!(network.last_report("web").unwrap().status.epoch.as_deref(), Some("1.1.0.7"));
 }
@@ -80,7 +80,7 @@ fn a_claim_that_is_revoked_leaves_nothing_behind_whatever_state_it_is_in() {
 
         network.revoke("web");
         assert!(network.joined.is_empty(), "{state}");
-        assert_eq!(network.engine.held(), 0, "{state}");
+        assert_eq!((network.engine.granted(), network.engine.announced()), (0, 0), "{state}");
         for address in &leased {
             assert_eq!(network.who_has(*address), None, "{state}");
         }
