@@ -2,8 +2,9 @@
 
 use std::net::Ipv4Addr;
 
-use crate::network::{
-    self, DISCOVER, MS, NIC, NODE, Network, RELEASE, REQUEST, ROUTER, SECOND, SERVER, link,
+use crate::{
+    network::{self, MS, NIC, NODE, Network, ROUTER, SECOND, link},
+    server::{DISCOVER, RELEASE, REQUEST, SERVER},
 };
 use foghorn_announcer::engine::Input;
 use foghorn_crds::{ClaimState, ProbeMode, conditions::reasons};

@@ -8,8 +8,9 @@ use foghorn_dhcp::frame::UdpChecksum;
 use foghorn_l2::{ArpFrame, Mac, arp::Operation};
 use foghorn_netio::Link;
 
-use crate::network::{
-    CLIENT, CLIENT_MAC, DISCOVER, MS, NIC, NODE, Network, RELEASE, SECOND, SERVER, claim, full, link,
+use crate::{
+    network::{CLIENT, CLIENT_MAC, MS, NIC, NODE, Network, SECOND, claim, full, link},
+    server::{DISCOVER, RELEASE, SERVER},
 };
 
 const OTHER_NIC: Mac = [2, 0, 0, 0, 0, 0x12];

@@ -1,8 +1,8 @@
 //! Who claims are to the DHCP server, on networks of all kinds.
 
-use crate::network::{
-    CLIENT, DECLINE, DISCOVER, NIC, NODE, Network, Port, RELEASE, REQUEST, ROUTER, SECOND, claim, config,
-    link,
+use crate::{
+    network::{CLIENT, NIC, NODE, Network, Port, ROUTER, SECOND, claim, config, link},
+    server::{DECLINE, DISCOVER, RELEASE, REQUEST},
 };
 use foghorn_announcer::engine::Input;
 use foghorn_crds::{
@@ -238,7 +238,7 @@ fn an_unreadable_answer_is_named_in_the_claim() {
     let mut octets = discover[42..].to_vec();
     octets[0] = 2;
     let payload = [&octets[..240], &[53, 1, 2, 51, 2, 0, 60, 255]].concat();
-    network.frame(&crate::network::from_server(&payload, [0xff; 6]));
+    network.frame(&crate::server::from_server(&payload, [0xff; 6]));
     network.run(10 * SECOND);
     let (reason, message) = network.reason("web");
     assert_eq!(reason, reasons::UNUSABLE_DHCP_ANSWER);

@@ -7,5 +7,6 @@ mod grants;
 mod identity;
 mod moments;
 mod network;
+mod server;
 mod takeover;
 mod wire;

@@ -4,8 +4,9 @@ use foghorn_announcer::engine::Input;
 use foghorn_crds::{AddressClaim, ClaimState, DhcpRequest, IdentityMode};
 use foghorn_l2::{ArpFrame, Mac};
 
-use crate::network::{
-    DECLINE, MS, NIC, NODE, Network, RELEASE, ROUTER, SECOND, SERVER, SERVER_MAC, claim, from_server, link,
+use crate::{
+    network::{MS, NIC, NODE, Network, ROUTER, SECOND, claim, link},
+    server::{DECLINE, RELEASE, SERVER, SERVER_MAC, from_server},
 };
 
 const MAC: Mac = [2, 0, 0x5e, 0, 0, 7];

@@ -9,7 +9,10 @@ use foghorn_l2::ArpFrame;
 use foghorn_netio::Link;
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 
-use crate::network::{DECLINE, DISCOVER, MS, NIC, Network, Port, RELEASE, REQUEST, SECOND, Server, link};
+use crate::{
+    network::{MS, NIC, Network, Port, SECOND, link},
+    server::{DECLINE, DISCOVER, RELEASE, REQUEST, Server},
+};
 
 #[test]
 fn the_next_owner_announces_at_once_and_confirms_with_the_same_identity() {

@@ -5,7 +5,10 @@ use std::net::Ipv4Addr;
 use foghorn_crds::conditions::reasons;
 use foghorn_l2::{ArpFrame, Mac, arp::Operation};
 
-use crate::network::{NIC, Network, REQUEST, ROUTER, SECOND, from_server};
+use crate::{
+    network::{NIC, Network, ROUTER, SECOND},
+    server::{REQUEST, from_server},
+};
 
 const RELAYED: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
 const ROUTER_MAC: Mac = [2, 0, 0, 0, 0, 1];
