@@ -1,7 +1,8 @@
 //! The frames that a packet socket lets through, as a classic BPF program that the kernel runs.
 //!
-//! It passes ARP, and IPv4 UDP to port 68 that is no fragment; nothing with a VLAN tag, which is another network's.
-//! The kernel may hold the tag of a frame apart from its bytes, so the program asks for that first.
+//! One passes ARP, and IPv4 UDP to port 68 that is no fragment, another one EtherType; neither passes anything with a
+//! VLAN tag, which is another network's. The kernel may hold the tag of a frame apart from its bytes, so a program asks
+//! for that first.
 
 use socket2::SockFilter;
 
@@ -41,7 +42,7 @@ const WHOLE_FRAME: u32 = u32::MAX;
 /// The flag "more fragments" and the fragment offset.
 const FRAGMENT: u32 = 0x3fff;
 
-/// The program. Comments name the instruction, and the one that a jump leads to.
+/// The program for ARP and DHCP. Comments name the instruction, and the one that a jump leads to.
 pub const PROGRAM: [Instruction; 14] = [
     load(LOAD_WORD, VLAN_TAG_PRESENT),     // 0
     jump(JUMP_IF_EQUAL, 0, 0, 11),         // 1: tagged -> 13
@@ -58,6 +59,19 @@ pub const PROGRAM: [Instruction; 14] = [
     load(RETURN, WHOLE_FRAME),             // 12
     load(RETURN, 0),                       // 13
 ];
+
+/// The program that passes frames of one EtherType.
+#[must_use]
+pub fn ethertype(number: u16) -> [Instruction; 6] {
+    [
+        load(LOAD_WORD, VLAN_TAG_PRESENT),        // 0
+        jump(JUMP_IF_EQUAL, 0, 0, 3),             // 1: tagged -> 5
+        load(LOAD_HALF, 12),                      // 2: EtherType
+        jump(JUMP_IF_EQUAL, number.into(), 0, 1), // 3: another -> 5
+        load(RETURN, WHOLE_FRAME),                // 4
+        load(RETURN, 0),                          // 5
+    ]
+}
 
 /// The program, of this instruction alone, that passes everything.
 pub const ALL: Instruction = load(RETURN, WHOLE_FRAME);
@@ -117,8 +131,25 @@ mod tests {
         }
     }
 
-    /// What the kernel would do with the frame: how many bytes of it pass.
+    #[test]
+    fn one_ethertype_passes_whole_and_its_frames_are_none_for_the_others() {
+        let heartbeat = ethernet(0x88b5, &[0; 46]);
+        let only = |frame: &[u8], tagged| run_program(&ethertype(0x88b5), frame, tagged);
+        assert_eq!(only(&heartbeat, false), WHOLE_FRAME);
+        assert_eq!(run(&heartbeat, false), 0, "the filter for ARP and DHCP");
+        assert_eq!(only(&heartbeat, true), 0, "tagged");
+        assert_eq!(only(&heartbeat[..13], false), 0, "cut short");
+        for other in [0x0806, 0x0800, 0x86dd, 0x8100, 0x88b6, 0xb588] {
+            assert_eq!(only(&ethernet(other, &[0x88, 0xb5, 0x88, 0xb5]), false), 0, "{other:#x}");
+        }
+    }
+
     fn run(frame: &[u8], tagged: bool) -> u32 {
+        run_program(&PROGRAM, frame, tagged)
+    }
+
+    /// What the kernel would do with the frame: how many bytes of it pass.
+    fn run_program(program: &[Instruction], frame: &[u8], tagged: bool) -> u32 {
         let read = |at: u32, length: usize| {
             let at = usize::try_from(at).unwrap();
             let bytes = frame.get(at..at + length)?;
@@ -126,7 +157,7 @@ mod tests {
         };
         let (mut next, mut accumulator, mut index) = (0, 0, 0);
         loop {
-            let Instruction { code, jump_true, jump_false, operand } = PROGRAM[next];
+            let Instruction { code, jump_true, jump_false, operand } = program[next];
             next += 1;
             let value = match code {
                 LOAD_WORD if operand == VLAN_TAG_PRESENT => Some(u32::from(tagged)),

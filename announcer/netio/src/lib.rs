@@ -1,13 +1,16 @@
-//! Packet sockets, netlink and the clock: the only crate with unsafe code, all of it in one file.
+//! Packet sockets, a UDP socket, netlink and the clock: the only crate with unsafe code, all of it in one file.
 
 pub mod clock;
+pub mod datagram;
 pub mod fenced;
 pub mod filter;
 pub mod links;
 pub mod monitor;
 pub mod packet;
+mod readiness;
 mod sys;
 
+pub use datagram::{DatagramError, DatagramSocket};
 pub use links::{Link, Netlink, NetlinkError};
 pub use monitor::LinkMonitor;
 pub use packet::{PacketSocket, PacketType, Received, SendError, SocketError};

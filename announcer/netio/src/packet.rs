@@ -1,21 +1,13 @@
-//! A packet socket on one interface: whole Ethernet frames, ARP and DHCP only.
+//! A packet socket on one interface: whole Ethernet frames, ARP and DHCP only or those of one EtherType.
 
 use std::{io, time::Duration};
 
 use foghorn_clock::Instant;
-use rustix::{
-    event::{PollFd, PollFlags, poll},
-    io::retry_on_intr,
-    time::Timespec,
-};
 use socket2::{Domain, SockFilter, Socket, Type};
-use tokio::{
-    io::{Interest, unix::AsyncFd},
-    task::coop::consume_budget,
-};
+use tokio::io::unix::AsyncFd;
 
 use crate::{
-    clock, filter,
+    clock, filter, readiness,
     sys::{self, Membership},
 };
 
@@ -102,7 +94,7 @@ pub enum SendError {
 
 /// A packet socket on one interface.
 ///
-/// It gives ARP and UDP to port 68 (see [`filter`]), or all if it was opened so: frames as they were on the wire before
+/// It gives ARP and UDP to port 68 (see [`filter`]), or what it was opened for: frames as they were on the wire before
 /// any other part of the kernel saw them, those to others included; never what this computer has sent itself.
 #[derive(Debug)]
 pub struct PacketSocket {
@@ -118,6 +110,16 @@ impl PacketSocket {
     /// interface is down is what the first [`PacketSocket::recv`] says.
     pub fn open(interface: u32) -> Result<Self, SocketError> {
         Self::open_with(interface, &filter::PROGRAM.map(SockFilter::from))
+    }
+
+    /// Opens a socket that gives frames of one EtherType, also those to `group`.
+    ///
+    /// # Errors
+    /// As [`PacketSocket::open`].
+    pub fn open_to_group(interface: u32, ethertype: u16, group: [u8; 6]) -> Result<Self, SocketError> {
+        let socket = Self::open_with(interface, &filter::ethertype(ethertype).map(SockFilter::from))?;
+        socket.membership(Membership::Add, group)?;
+        Ok(socket)
     }
 
     /// Opens a socket that gives every frame, for what stands in the wire and hands on.
@@ -157,21 +159,8 @@ impl PacketSocket {
     /// # Errors
     /// If the runtime is shutting down.
     pub async fn readable(&self) -> Result<(), SocketError> {
-        // In a storm there is always something to receive: the other tasks want their turn too.
-        consume_budget().await;
-        let wait = async {
-            while !self.is_readable()? {
-                self.socket.ready(Interest::READABLE | Interest::ERROR).await?.clear_ready();
-            }
-            Ok(())
-        };
-        wait.await.map_err(|source| SocketError::of(self.interface, source))
-    }
-
-    /// Asks the kernel: the runtime's memory of it says nothing of a caller that stopped receiving half-way.
-    fn is_readable(&self) -> io::Result<bool> {
-        let mut socket = [PollFd::new(self.socket.get_ref(), PollFlags::IN)];
-        Ok(retry_on_intr(|| poll(&mut socket, Some(&Timespec::default())))? > 0)
+        let ready = readiness::readable(&self.socket).await;
+        ready.map_err(|source| SocketError::of(self.interface, source))
     }
 
     /// Takes the next frame, if there is one; a frame longer than the buffer is passed over.
@@ -239,7 +228,7 @@ impl PacketSocket {
     }
 
     fn membership(&self, membership: Membership, mac: [u8; 6]) -> Result<(), SocketError> {
-        sys::unicast_membership(self.socket.get_ref(), membership, self.interface, mac)
+        sys::membership(self.socket.get_ref(), membership, self.interface, mac)
             .map_err(|source| SocketError::of(self.interface, source))
     }
 }

@@ -24,7 +24,7 @@ pub(crate) struct Message {
     pub(crate) stamp: Option<Duration>,
 }
 
-/// A membership in the addresses that an interface receives.
+/// A change of the addresses that an interface receives.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Membership {
     Add,
@@ -45,8 +45,9 @@ pub(crate) fn switch_on(socket: &Socket, level: c_int, name: c_int) -> io::Resul
     set_option(socket, level, name, &on)
 }
 
-/// Receives frames to a further unicast address, or no longer, without all the others (`PACKET_MR_UNICAST`).
-pub(crate) fn unicast_membership(
+/// Receives frames to a further address, or no longer, without all the others (`PACKET_MR_UNICAST`, and for a group
+/// `PACKET_MR_MULTICAST`).
+pub(crate) fn membership(
     socket: &Socket,
     membership: Membership,
     interface: u32,
@@ -55,7 +56,7 @@ pub(crate) fn unicast_membership(
     let [a, b, c, d, e, f] = mac;
     let request = libc::packet_mreq {
         mr_ifindex: interface_number(interface)?,
-        mr_type: UNICAST,
+        mr_type: if a & 1 == 0 { UNICAST } else { MULTICAST },
         mr_alen: 6,
         mr_address: [a, b, c, d, e, f, 0, 0],
     };
@@ -143,6 +144,8 @@ const PACKET_FAMILY: libc::sa_family_t = libc::AF_PACKET as libc::sa_family_t;
 const ALL_PROTOCOLS: u16 = libc::ETH_P_ALL as u16;
 #[expect(clippy::cast_possible_truncation, reason = "a small constant")]
 const UNICAST: u16 = libc::PACKET_MR_UNICAST as u16;
+#[expect(clippy::cast_possible_truncation, reason = "a small constant")]
+const MULTICAST: u16 = libc::PACKET_MR_MULTICAST as u16;
 
 const fn length_of<T>() -> socklen_t {
     const { assert!(size_of::<T>() <= CONTROL_SIZE) };

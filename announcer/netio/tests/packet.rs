@@ -99,6 +99,35 @@ fn a_joined_hardware_address_is_received_and_a_left_one_is_not() {
 }
 
 #[test]
+fn a_socket_for_a_group_gives_its_frames_and_the_one_for_arp_does_not() {
+    in_namespace(|| async {
+        // Other than a cable, a bridge looks whom a frame is for.
+        ip("link add switch type bridge mcast_snooping 0");
+        ip("link set left master switch");
+        ip("link set switch up");
+        let interface = link("switch").await.index;
+        let group = PacketSocket::open_to_group(interface, 0x88b5, GROUP).unwrap();
+        let arp_and_dhcp = PacketSocket::open(interface).unwrap();
+        let right = PacketSocket::open(link("right").await.index).unwrap();
+        within_seconds("the bridge forwards", 5, async {
+            while group.recv(&mut [0; 2_048]).unwrap().is_none() {
+                right.send(&heartbeat(GROUP)).unwrap();
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        })
+        .await;
+        while group.recv(&mut [0; 2_048]).unwrap().is_some() {}
+        right.send(&arp(BROADCAST)).unwrap();
+        right.send(&heartbeat(GROUP)).unwrap();
+        let (received, frame) = next(&group).await;
+        assert_eq!((received.packet_type, frame), (PacketType::Multicast, heartbeat(GROUP)));
+        assert_nothing_comes(&group).await;
+        assert_eq!(next(&arp_and_dhcp).await.1, arp(BROADCAST));
+        assert_nothing_comes(&arp_and_dhcp).await;
+    });
+}
+
+#[test]
 fn nothing_is_sent_after_the_permit_has_run_out() {
     in_namespace(|| async {
         let (left, right) = cable().await;
@@ -202,4 +231,9 @@ fn udp(port: u16) -> Vec<u8> {
     [&BROADCAST, &RIGHT, &[0x08, 0x00][..], &header, &[0, 67], &port.to_be_bytes(), &[0, 8, 0, 0]].concat()
 }
 
+fn heartbeat(destination: [u8; 6]) -> Vec<u8> {
+    [&destination, &RIGHT, &[0x88, 0xb5][..], &[0x42; 46]].concat()
+}
+
 const BROADCAST: [u8; 6] = [0xff; 6];
+const GROUP: [u8; 6] = [3, 0, 0, 0, 0, 9];
