@@ -112,7 +112,7 @@ impl Octets for ClaimId {
 
 fields!(Round<Instant> { view, table, acks, missing, invite });
 fields!(Report<Instant> { seat, round, table, holdings, health, hears, api, leaving });
-fields!(Inventory<Instant> { taken, part, parts, holdings });
+fields!(Inventory<Instant> { taken, part, parts, table, holdings });
 fields!(Table { after, version, entries });
 fields!(Entry { claim, grant, owner, previous });
 fields!(Holding { claim, grant });

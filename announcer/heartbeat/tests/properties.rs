@@ -96,8 +96,14 @@ fn body() -> impl Strategy<Value = Body<Instant>> {
     prop_oneof![
         round().prop_map(Body::Round),
         report().prop_map(Body::Report),
-        (instant(), any::<u16>(), any::<u16>(), vec(holding(), 0..200)).prop_map(
-            |(taken, part, parts, holdings)| Body::Inventory(Inventory { taken, part, parts, holdings })
+        (instant(), any::<u16>(), any::<u16>(), any::<u64>(), vec(holding(), 0..200)).prop_map(
+            |(taken, part, parts, table, holdings)| Body::Inventory(Inventory {
+                taken,
+                part,
+                parts,
+                table,
+                holdings
+            })
         ),
         (any::<u64>(), any::<u64>(), vec(entry(), 0..200))
             .prop_map(|(after, version, entries)| Body::Table(Table { after, version, entries })),
