@@ -6,6 +6,7 @@
 pub mod args;
 pub mod claim_id;
 pub mod engine;
+pub mod heartbeat;
 pub mod interface;
 pub mod metrics;
 pub mod node;
