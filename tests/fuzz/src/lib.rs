@@ -9,6 +9,7 @@ mod frames;
 #[path = "../../../crds/src/hardware_address.rs"]
 #[allow(unreachable_pub)]
 mod hardware_address;
+mod heartbeats;
 mod identities;
 mod messages;
 mod script;
@@ -17,14 +18,16 @@ mod script;
 pub type Body = fn(&[u8]);
 
 /// The targets by name, each the name of its folder in `corpus/` and of its file in `fuzz/fuzz_targets/`.
-pub const TARGETS: [(&str, Body); 4] = [
+pub const TARGETS: [(&str, Body); 5] = [
     ("frames", frames::fuzz),
     ("messages", messages::fuzz),
     ("client", client::fuzz),
     ("identities", identities::fuzz),
+    ("heartbeats", heartbeats::fuzz),
 ];
 
 pub use client::fuzz as client;
 pub use frames::fuzz as frames;
+pub use heartbeats::fuzz as heartbeats;
 pub use identities::fuzz as identities;
 pub use messages::fuzz as messages;
