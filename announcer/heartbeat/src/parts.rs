@@ -92,3 +92,39 @@ impl Unfinished {
         self.octets
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::octets::Octets as _;
+
+    #[test]
+    fn unfinished_messages_of_many_senders_are_bounded_in_memory_and_the_latest_ones_stay() {
+        let mut parts = Parts::default();
+        let most = u16::try_from(LONGEST_MESSAGE.div_ceil(LONGEST_BODY)).unwrap();
+        for sender in 1..=20 {
+            let now = Instant::from_boot(Duration::from_secs(100) + Duration::from_millis(sender));
+            assert_eq!(parts.add(now, Path::Wire, &header(sender, 0, most), &[7; LONGEST_BODY]), None);
+        }
+        let octets: usize = parts.messages.values().map(|message| message.octets.len()).sum();
+        assert!(octets <= MOST_OCTETS);
+        let senders: Vec<_> = parts.messages.keys().map(|(sender, _)| sender.0).collect();
+        assert_eq!(senders, [14, 15, 16, 17, 18, 19, 20]);
+    }
+
+    #[test]
+    fn a_part_that_no_message_can_have_does_not_fit() {
+        assert!(Parts::fits(&header(1, 0, 2)));
+        for (part, parts) in [(0, 0), (1, 1), (2, 2), (0, u16::MAX), (u16::MAX, u16::MAX)] {
+            assert!(!Parts::fits(&header(1, part, parts)), "part {part} of {parts}");
+        }
+        assert!(!Parts::fits(&Header { length: 7, ..header(1, 0, 2) }), "a short part that is not the last");
+        assert!(Parts::fits(&Header { length: 7, ..header(1, 1, 2) }));
+    }
+
+    fn header(sender: u64, part: u16, parts: u16) -> Header {
+        let zeros = Header::take(&mut &[0; 44][..]).unwrap();
+        let length = u16::try_from(LONGEST_BODY).unwrap();
+        Header { sender: MemberId(sender), part, parts, length, ..zeros }
+    }
+}
