@@ -231,8 +231,8 @@ impl Announcer {
             error!(found = config.plane, wanted = self.args.plane, "the ConfigMap is another plane's");
             return Ok(());
         }
-        let lease = |config: &PlaneConfig| (config.lease_name.clone(), config.lease.clone());
-        let elect_anew = self.config.as_ref().map(lease) != Some(lease(&config));
+        let before = self.config.as_ref().map(|config| &config.lease_name);
+        let elect_anew = before != Some(&config.lease_name);
         if self.config.as_ref() != Some(&config) {
             info!(plane = config.plane, "the plane's configuration is in force");
         }
@@ -240,17 +240,14 @@ impl Announcer {
         self.config = Some(config.clone());
         self.health.set("configuration", true, "");
         if elect_anew {
-            self.elect(&config)?;
+            self.elect(&config);
         }
         self.choose_link(netlink).await;
         Ok(())
     }
 
-    /// Takes part in the election, with new timings if there were others.
-    fn elect(&mut self, config: &PlaneConfig) -> anyhow::Result<()> {
-        let lease = &config.lease;
-        let timings = Timings::new(lease.duration(), lease.renew_deadline(), lease.retry_period())
-            .with_context(|| format!("the lease timings of plane {} cannot be used", config.plane))?;
+    /// Takes part in the election, by another Lease if there was one before.
+    fn elect(&mut self, config: &PlaneConfig) {
         self.set_tenure(None);
         self.act();
         if let Some(before) = self.election.take() {
@@ -259,7 +256,7 @@ impl Announcer {
         let identity = Identity::new(&self.args.node, self.rng.random());
         info!(%identity, lease = config.lease_name, "taking part in the election of the plane's owner");
         let store = LeaseStore::new(self.client.clone(), &self.args.namespace, &config.lease_name);
-        let election = Election::new(&identity, timings, self.rng.random());
+        let election = Election::new(&identity, Timings::PLANE, self.rng.random());
         let candidacy = Candidacy::start(store, election, clock::now);
         let standing = candidacy.standing();
         let of_all = standing.clone();
@@ -277,7 +274,6 @@ impl Announcer {
         let (tenure, granted) = (None, BTreeSet::new());
         self.election = Some(Elected { candidacy, standing, reporter, eligible: false, tenure, granted });
         self.set_eligible();
-        Ok(())
     }
 
     fn follow_standing(&mut self) {

@@ -14,6 +14,13 @@ pub const ANNOUNCERS_READY: &str = "AnnouncersReady";
 /// On a plane: every announcer has found its interface in working order.
 pub const INTERFACES_READY: &str = "InterfacesReady";
 
+/// On a plane: every announcer hears all others on the plane's own network.
+pub const HEARTBEAT_WIRE: &str = "HeartbeatWire";
+/// On a plane: every announcer hears all others by UDP between node addresses.
+pub const HEARTBEAT_UDP: &str = "HeartbeatUDP";
+/// On a plane: no node is passed over when addresses are placed.
+pub const PLACEMENT: &str = "Placement";
+
 /// Reasons of conditions: one word for each cause, the same in conditions, events, logs and docs.
 pub mod reasons {
     /// The address is held and announced.
@@ -50,6 +57,10 @@ pub mod reasons {
     pub const INTERFACE_DOWN: &str = "InterfaceDown";
     /// The interface is in working order.
     pub const INTERFACE_READY: &str = "InterfaceReady";
+    /// All others are heard by this way.
+    pub const ALL_HEARD: &str = "AllHeard";
+    /// Some of the others were never heard by this way.
+    pub const PATH_NEVER_HEARD: &str = "PathNeverHeard";
 }
 
 /// A new condition. `message` is for people; `generation` is that of the spec it speaks of.

@@ -13,7 +13,8 @@ use thiserror::Error;
 use crate::{
     contract,
     dhcp::DhcpSpec,
-    plane::{AnnounceSpec, InterfaceSelector, LeaseSpec},
+    failover::{ApiOutage, FailureDetection, NodePreference, PlacementMode},
+    plane::{AnnounceSpec, InterfaceSelector},
 };
 
 /// The configuration of one plane's announcers.
@@ -26,8 +27,6 @@ pub struct PlaneConfig {
     pub cluster_id: String,
     /// The name of the plane's Lease.
     pub lease_name: String,
-    /// The plane's `spec.lease`.
-    pub lease: LeaseSpec,
     /// The plane's `spec.interface`.
     pub interface: InterfaceSelector,
     /// The plane's `spec.dhcp`.
@@ -41,6 +40,22 @@ pub struct PlaneConfig {
     pub allowed_subnets: Vec<Ipv4Net>,
     /// Networks of the cluster itself, of which no Service may have an address.
     pub refused_networks: Vec<RefusedNetwork>,
+    /// The plane's `spec.failureDetection`.
+    #[serde(default)]
+    pub failure_detection: FailureDetection,
+    /// The plane's `spec.placement.mode`.
+    #[serde(default)]
+    pub placement: PlacementMode,
+    /// The plane's `spec.apiOutage`.
+    #[serde(default)]
+    pub api_outage: Option<ApiOutage>,
+    /// What there is to say of the plane's nodes, by their names. Those that are not here are ordinary ones.
+    #[serde(default)]
+    pub nodes: BTreeMap<String, NodePreference>,
+    /// The value of the plane's annotation [`contract::REBALANCE_ANNOTATION`], empty without one: a new value asks for one
+    /// rebalancing.
+    #[serde(default)]
+    pub rebalance: String,
 }
 
 /// A network of the cluster itself, and whose it is.
@@ -87,5 +102,22 @@ impl PlaneConfig {
         let text = map.data.as_ref().and_then(|data| data.get(contract::PLANE_CONFIG_KEY));
         let text = text.ok_or_else(|| ConfigError::Missing(name()))?;
         serde_json::from_str(text).map_err(|source| ConfigError::Unreadable { name: name(), source })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_configuration_of_an_earlier_release_is_read() {
+        let text = r#"{"plane": "blue", "clusterId": "c", "leaseName": "foghorn-blue", "lease": {"durationSeconds": 5},
+            "interface": {"name": "eth1"}, "dhcp": {}, "announce": {}, "allowedSubnets": [], "refusedNetworks": []}"#;
+        let data = BTreeMap::from([(contract::PLANE_CONFIG_KEY.to_owned(), text.to_owned())]);
+        let config = PlaneConfig::from_config_map(&ConfigMap { data: Some(data), ..ConfigMap::default() });
+        let config = config.unwrap();
+        assert_eq!(config.failure_detection, FailureDetection::default());
+        assert_eq!((config.placement, config.api_outage), (PlacementMode::Spread, None));
+        assert_eq!((config.nodes.len(), config.rebalance.as_str()), (0, ""));
     }
 }

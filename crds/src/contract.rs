@@ -8,7 +8,7 @@ pub const GROUP: &str = "foghorn.dev";
 pub const VERSION: &str = "v1alpha1";
 
 /// Raised with each change of the schemas; the operator brings newer definitions in and never older ones.
-pub const SCHEMA_VERSION: u32 = 2;
+pub const SCHEMA_VERSION: u32 = 3;
 /// On a definition: the [`SCHEMA_VERSION`] of the program that installed it.
 pub const SCHEMA_VERSION_ANNOTATION: &str = "foghorn.dev/schema-version";
 
@@ -46,6 +46,10 @@ pub const REQUESTED_ADDRESS_ANNOTATION: &str = "foghorn.dev/requested-address";
 /// What users of kube-vip write instead of [`REQUESTED_ADDRESS_ANNOTATION`].
 pub const KUBE_VIP_REQUESTED_ADDRESS_ANNOTATION: &str = "kube-vip.io/requestedIP";
 
+/// Annotation on a plane: a new value asks for one rebalancing of its addresses.
+pub const REBALANCE_ANNOTATION: &str = "foghorn.dev/rebalance";
+/// Annotation on a plane: a new value asks for a new heartbeat key.
+pub const ROTATE_KEYS_ANNOTATION: &str = "foghorn.dev/rotate-keys";
 /// Annotation on a plane's Lease: who takes part, and who assigns the addresses.
 pub const VIEW_ANNOTATION: &str = "foghorn.dev/view";
 
@@ -54,12 +58,19 @@ pub const SERVICE_CONDITION: &str = "foghorn.dev/AddressReady";
 /// Condition on an announcer's Pod: whether its node has the plane's interface in working order.
 pub const INTERFACE_CONDITION: &str = "foghorn.dev/InterfaceReady";
 
+/// Condition on an announcer's Pod: whether it hears all others on the plane's own network.
+pub const HEARTBEAT_WIRE_CONDITION: &str = "foghorn.dev/HeartbeatWire";
+/// Condition on an announcer's Pod: whether it hears all others by UDP between node addresses.
+pub const HEARTBEAT_UDP_CONDITION: &str = "foghorn.dev/HeartbeatUDP";
+
 /// Name of the ConfigMap in a plane's namespace that holds the [`PlaneConfig`](crate::PlaneConfig).
 pub const PLANE_CONFIG_MAP: &str = "plane";
 /// Key of that ConfigMap: the configuration as JSON.
 pub const PLANE_CONFIG_KEY: &str = "plane.json";
 /// Name of the Secret in a plane's namespace that holds the announcers' heartbeat keys.
 pub const HEARTBEAT_SECRET: &str = "heartbeat";
+/// Where these keys are in an announcer's container: a file for each, with the key's id as its name.
+pub const HEARTBEAT_KEYS_PATH: &str = "/etc/foghorn/heartbeat";
 /// Name of the DaemonSet, the ServiceAccount and the RoleBinding in a plane's namespace.
 pub const ANNOUNCER_NAME: &str = "announcer";
 

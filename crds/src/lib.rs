@@ -14,6 +14,7 @@ pub mod conditions;
 pub mod config;
 pub mod contract;
 pub mod dhcp;
+pub mod failover;
 pub mod hardware_address;
 pub mod plane;
 pub mod policy;
@@ -26,6 +27,9 @@ pub use config::{PlaneConfig, RefusedNetwork};
 pub use dhcp::{
     ClaimDhcp, ClaimRoute, DhcpOption, DhcpRequest, DhcpSpec, IdentityInUse, IdentityMode, Override,
     OverridesSpec, TakeoverMode,
+};
+pub use failover::{
+    ApiOutage, DetectionMode, FailureDetection, NodePreference, PlacementMode, PlacementSpec, PreferredNodes,
 };
 pub use plane::{
     AllowedNamespaces, AnnounceSpec, InterfaceSelector, LeaseSpec, Limits, NetworkPlane, NetworkPlaneSpec,

@@ -1,6 +1,6 @@
 //! `NetworkPlane`: a network on which Services get addresses.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use k8s_openapi::{
     api::core::v1::{ResourceRequirements, Toleration},
@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     contract,
     dhcp::{DhcpSpec, IdentityInUse, OverridesSpec},
+    failover::{ApiOutage, FailureDetection, PlacementSpec},
 };
 
 /// A network on which Services of one `loadBalancerClass` get addresses.
@@ -32,7 +33,7 @@ use crate::{
     selectable = ".spec.loadBalancerClass",
     validation = Rule::new("self.metadata.name.matches('^[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?$')").message("the name must be a DNS label of at most 40 characters"),
     validation = Rule::new("self.metadata.name != 'system'").message("the name system is reserved: foghorn-system is where the operator lives"),
-    validation = Rule::new("(has(self.spec.lease) && has(self.spec.lease.name) ? self.spec.lease.name : 'foghorn-' + self.metadata.name) == (has(oldSelf.spec.lease) && has(oldSelf.spec.lease.name) ? oldSelf.spec.lease.name : 'foghorn-' + self.metadata.name)").message("lease.name is immutable: with two Leases a plane would have two owners"),
+    validation = Rule::new("(has(self.spec.lease) && has(self.spec.lease.name) ? self.spec.lease.name : 'foghorn-' + self.metadata.name) == (has(oldSelf.spec.lease) && has(oldSelf.spec.lease.name) ? oldSelf.spec.lease.name : 'foghorn-' + self.metadata.name)").message("lease.name is immutable: with two Leases an address would have two owners"),
     printcolumn(name = "Class", type_ = "string", json_path = ".spec.loadBalancerClass"),
     printcolumn(
         name = "Ready",
@@ -46,7 +47,7 @@ use crate::{
     ),
     printcolumn(name = "Nodes", type_ = "string", json_path = ".status.nodes"),
     printcolumn(name = "Addresses", type_ = "string", json_path = ".status.addresses"),
-    printcolumn(name = "Holder", type_ = "string", json_path = ".status.holder"),
+    printcolumn(name = "Coordinator", type_ = "string", json_path = ".status.coordinator"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
@@ -95,13 +96,22 @@ pub struct NetworkPlaneSpec {
     #[serde(default)]
     pub announce: AnnounceSpec,
 
-    /// The Lease by which one node becomes the owner of the plane's addresses.
+    /// The Lease that says which nodes take part, and which of them assigns the addresses.
     #[serde(default)]
-    #[x_kube(validation = (
-        "self.renewDeadlineSeconds * 100 <= self.durationSeconds * 97 && self.retryPeriodSeconds * 2 <= self.renewDeadlineSeconds",
-        "renewDeadlineSeconds must be at most 97 % of durationSeconds, and retryPeriodSeconds at most half of renewDeadlineSeconds"
-    ))]
     pub lease: LeaseSpec,
+
+    /// How soon a lost node is noticed.
+    #[serde(default)]
+    pub failure_detection: FailureDetection,
+
+    /// Which nodes hold the addresses.
+    #[serde(default)]
+    pub placement: PlacementSpec,
+
+    /// What becomes of a node's addresses if it is lost while the API server is away. If not given, `Quorum` for three or
+    /// more nodes and `Hold` for fewer: of two nodes one is no majority.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_outage: Option<ApiOutage>,
 
     /// The namespaces whose Services may have an address of this plane; all of them if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -181,49 +191,14 @@ pub enum ProbeMode {
     Off,
 }
 
-/// The Lease by which one node becomes the owner of the plane's addresses.
-#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+/// The Lease that says which nodes take part in a plane, and which of them assigns its addresses.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase", default)]
 pub struct LeaseSpec {
     /// The Lease's name; `foghorn-<plane>` if not given. No other plane may have the same; it cannot be changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
     pub name: Option<String>,
-    /// Seconds after its last renewal at which others may take the Lease over.
-    #[schemars(range(min = 3, max = 60))]
-    pub duration_seconds: u32,
-    /// Seconds after its last renewal at which the holder falls silent by itself.
-    #[schemars(range(min = 2, max = 58))]
-    pub renew_deadline_seconds: u32,
-    /// Seconds between renewals.
-    #[schemars(range(min = 1, max = 29))]
-    pub retry_period_seconds: u32,
-}
-
-impl LeaseSpec {
-    /// [`duration_seconds`](Self::duration_seconds) as a duration.
-    #[must_use]
-    pub fn duration(&self) -> Duration {
-        Duration::from_secs(self.duration_seconds.into())
-    }
-
-    /// [`renew_deadline_seconds`](Self::renew_deadline_seconds) as a duration.
-    #[must_use]
-    pub fn renew_deadline(&self) -> Duration {
-        Duration::from_secs(self.renew_deadline_seconds.into())
-    }
-
-    /// [`retry_period_seconds`](Self::retry_period_seconds) as a duration.
-    #[must_use]
-    pub fn retry_period(&self) -> Duration {
-        Duration::from_secs(self.retry_period_seconds.into())
-    }
-}
-
-impl Default for LeaseSpec {
-    fn default() -> Self {
-        Self { name: None, duration_seconds: 5, renew_deadline_seconds: 3, retry_period_seconds: 1 }
-    }
 }
 
 /// The namespaces whose Services may have an address of a plane: those named and those selected.
@@ -272,14 +247,22 @@ pub struct NetworkPlaneStatus {
     /// Claims with an address and all claims, as `9/10`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub addresses: Option<String>,
-    /// The node that owns the plane's addresses.
+    /// The node that assigns the plane's addresses to nodes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub holder: Option<String>,
+    pub coordinator: Option<String>,
+    /// Which view of the plane's nodes is in force, as `1767225600.7.0`: when the Lease was made, in seconds since 1970, how
+    /// many views it has had, and a zero.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub view: Option<String>,
+    /// The nodes that take part in that view, the longest there first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub members: Vec<String>,
     /// How the frames of the plane's DHCP clients are made, in all the ways that are in use: what `dhcp.identity` came to.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub identities: Vec<IdentityInUse>,
-    /// `Ready`, `Accepted` (the spec is valid and conflicts with no other plane), `AnnouncersReady` and
-    /// `InterfacesReady`.
+    /// `Ready`, `Accepted` (the spec is valid and conflicts with no other plane), `AnnouncersReady`, `InterfacesReady`,
+    /// `HeartbeatWire` and `HeartbeatUDP` (which ways the announcers hear each other by), and `Placement` (which nodes are
+    /// passed over).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
@@ -289,7 +272,7 @@ pub struct NetworkPlaneStatus {
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct PlanePorts {
-    /// `/metrics`, on all of the node's addresses.
+    /// `/metrics`, on all of the node's addresses, by TCP; by UDP the announcers' heartbeats.
     pub metrics: u16,
     /// `/healthz` and `/readyz`, on the loopback address.
     pub probes: u16,

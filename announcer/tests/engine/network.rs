@@ -15,7 +15,7 @@ use foghorn_announcer::{
 use foghorn_clock::Instant;
 use foghorn_crds::{
     AddressClaim, AddressClaimSpec, AddressFamily, AddressSource, AnnounceSpec, DhcpRequest, DhcpSpec,
-    InterfaceSelector, LeaseSpec, PlaneConfig, RefusedNetwork, ServiceReference,
+    FailureDetection, InterfaceSelector, PlacementMode, PlaneConfig, RefusedNetwork, ServiceReference,
 };
 use foghorn_dhcp::frame::UdpChecksum;
 use foghorn_l2::{ArpFrame, Mac, arp::Operation};
@@ -310,7 +310,6 @@ pub(crate) fn config() -> PlaneConfig {
         plane: "public".into(),
         cluster_id: "cluster".into(),
         lease_name: "foghorn-public".into(),
-        lease: LeaseSpec::default(),
         interface: InterfaceSelector { name: Some("eth1".into()), ..InterfaceSelector::default() },
         dhcp: DhcpSpec::default(),
         allowed_hardware_addresses: Vec::new(),
@@ -320,6 +319,11 @@ pub(crate) fn config() -> PlaneConfig {
             network: "203.0.113.12/32".parse().unwrap(),
             what: "node w2".into(),
         }],
+        failure_detection: FailureDetection::default(),
+        placement: PlacementMode::default(),
+        api_outage: None,
+        nodes: BTreeMap::new(),
+        rebalance: String::new(),
     }
 }
 

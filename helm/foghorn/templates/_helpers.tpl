@@ -59,11 +59,15 @@ capabilities:
 {{- if $plane.default }}
 {{- $defaults = append $defaults $name }}
 {{- end }}
-{{- $duration := $lease.durationSeconds | default 5 | int }}
-{{- $deadline := $lease.renewDeadlineSeconds | default 3 | int }}
-{{- $retry := $lease.retryPeriodSeconds | default 1 | int }}
-{{- if or (gt (mul $deadline 100) (mul $duration 97)) (gt (mul $retry 2) $deadline) }}
-{{- fail (printf "planes.%s.lease: renewDeadlineSeconds (%d) must be at most 97 %% of durationSeconds (%d), and retryPeriodSeconds (%d) at most half of renewDeadlineSeconds" $name $deadline $duration $retry) }}
+{{- $detection := $plane.failureDetection | default dict }}
+{{- $mode := $detection.mode | default "Fast" }}
+{{- range $figure := list "intervalMilliseconds" "missedHeartbeats" }}
+{{- if and (eq $mode "Custom") (not (hasKey $detection $figure)) }}
+{{- fail (printf "planes.%s.failureDetection: mode Custom needs %s" $name $figure) }}
+{{- end }}
+{{- if and (ne $mode "Custom") (hasKey $detection $figure) }}
+{{- fail (printf "planes.%s.failureDetection: %s can be given with mode Custom only, and the mode is %s" $name $figure $mode) }}
+{{- end }}
 {{- end }}
 {{- range dig "dhcp" "options" list $plane }}
 {{- if has (int .code) (list 12 50 52 53 54 55 57 60 61 77 80 81 82) }}

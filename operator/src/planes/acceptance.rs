@@ -7,7 +7,7 @@ use foghorn_crds::{
     conditions::{self, ACCEPTED},
     hardware_address::{self, HardwareAddressFault},
 };
-use foghorn_election::{Timings, TimingsError};
+use foghorn_membership::{Timings, TimingsError};
 use ipnet::Ipv4Net;
 use k8s_openapi::jiff::Timestamp;
 use kube::{ResourceExt, core::Selector};
@@ -114,9 +114,9 @@ pub enum Invalid {
     /// No hardware address that a Service can have.
     #[error("overrides.hardwareAddresses: {0}")]
     HardwareAddress(HardwareAddressFault),
-    /// Two nodes could own the addresses at once.
-    #[error("lease: {0}")]
-    LeaseTimings(TimingsError),
+    /// Figures by which no lost node can be told from a slow one.
+    #[error("failureDetection: {0}")]
+    FailureDetection(TimingsError),
     /// No label selector.
     #[error("allowedNamespaces.selector cannot be used: {0}")]
     NamespaceSelector(String),
@@ -133,7 +133,7 @@ impl Invalid {
             Self::NameTemplate { .. } => "InvalidNameTemplate",
             Self::DhcpOption { .. } | Self::DhcpOptions(_) => "InvalidDhcpOption",
             Self::HardwareAddress(_) => "InvalidHardwareAddress",
-            Self::LeaseTimings(_) => "InvalidLeaseTimings",
+            Self::FailureDetection(_) => "InvalidFailureDetection",
             Self::NamespaceSelector(_) => "InvalidNamespaceSelector",
         }
     }
@@ -238,9 +238,8 @@ pub fn allowed_subnets(plane: &NetworkPlane) -> Result<Vec<Ipv4Net>, Invalid> {
             .and_then(|octets| hardware_address::check(octets, std::slice::from_ref(address)))
             .map_err(Invalid::HardwareAddress)?;
     }
-    let lease = &spec.lease;
-    Timings::new(lease.duration(), lease.renew_deadline(), lease.retry_period())
-        .map_err(Invalid::LeaseTimings)?;
+    let (interval, missed) = spec.failure_detection.figures();
+    Timings::new(interval, missed).map_err(Invalid::FailureDetection)?;
     spec.allowed_subnets
         .iter()
         .map(|subnet| parse(subnet).map_err(|why| Invalid::AllowedSubnet { subnet: subnet.clone(), why }))
@@ -293,7 +292,7 @@ pub fn is_accepted(plane: &NetworkPlane) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use foghorn_crds::NetworkPlaneStatus;
+    use foghorn_crds::{DetectionMode, FailureDetection, NetworkPlaneStatus};
 
     use super::*;
     use crate::planes::fixtures::plane;
@@ -381,9 +380,15 @@ mod tests {
         });
         assert_eq!(reason, "InvalidHardwareAddress");
         assert!(message.contains("01:00:5e:00:00:01"), "{message}");
-        let (reason, message) = with(|plane| plane.spec.lease.retry_period_seconds = 2);
-        assert_eq!(reason, "InvalidLeaseTimings");
-        assert!(message.contains("retry"), "{message}");
+        let (reason, message) = with(|plane| {
+            plane.spec.failure_detection = FailureDetection {
+                mode: DetectionMode::Custom,
+                interval_milliseconds: Some(49),
+                missed_heartbeats: Some(3),
+            };
+        });
+        assert_eq!(reason, "InvalidFailureDetection");
+        assert!(message.contains("49ms"), "{message}");
     }
 
     #[test]

@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 
 use foghorn_crds::{NetworkPlane, PlaneConfig, contract};
 use k8s_openapi::{
-    ByteString,
     api::{
         coordination::v1::Lease,
-        core::v1::{ConfigMap, Namespace, Secret, ServiceAccount},
+        core::v1::{ConfigMap, Namespace, ServiceAccount},
         rbac::v1::{RoleBinding, RoleRef, Subject},
     },
     apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
@@ -15,11 +14,6 @@ use k8s_openapi::{
 use kube::{Resource, ResourceExt};
 
 use crate::context::MANAGED_BY;
-
-/// Octets of a heartbeat key: those of the HMAC-SHA256 that it is for.
-pub(super) const HEARTBEAT_KEY_LENGTH: usize = 32;
-/// The id of a plane's first heartbeat key. Ids are the Secret's keys; rotation adds higher ones.
-const FIRST_KEY_ID: &str = "1";
 
 const POD_SECURITY: &str = "pod-security.kubernetes.io/enforce";
 
@@ -99,17 +93,6 @@ pub(super) fn role_binding(plane: &NetworkPlane, cluster_role: &str) -> RoleBind
 #[must_use]
 pub(super) fn lease(plane: &NetworkPlane) -> Lease {
     Lease { metadata: metadata(plane, &plane.lease_name()), spec: None }
-}
-
-/// The keys by which announcers know each other's heartbeats. Made once: `key` is random.
-#[must_use]
-pub(super) fn heartbeat_secret(plane: &NetworkPlane, key: [u8; HEARTBEAT_KEY_LENGTH]) -> Secret {
-    Secret {
-        metadata: metadata(plane, contract::HEARTBEAT_SECRET),
-        type_: Some("foghorn.dev/heartbeat-keys".to_owned()),
-        data: Some(BTreeMap::from([(FIRST_KEY_ID.to_owned(), ByteString(key.to_vec()))])),
-        ..Secret::default()
-    }
 }
 
 /// What the announcers watch.
@@ -193,7 +176,7 @@ mod tests {
     #[test]
     fn announcers_read_the_configuration_back() {
         let plane = plane("blue", "x.dev/blue");
-        let config = config::plane_config(&plane, "cluster", Vec::new(), Vec::new());
+        let config = config::plane_config(&plane, "cluster", Vec::new(), Vec::new(), BTreeMap::new());
         let map = config_map(&plane, &config).unwrap();
         assert_eq!(PlaneConfig::from_config_map(&map).unwrap(), config);
         assert_eq!(map.name_any(), "plane");

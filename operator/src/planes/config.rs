@@ -1,8 +1,8 @@
 //! What announcers are told of their plane and of the cluster.
 
-use std::net::Ipv4Addr;
+use std::{collections::BTreeMap, net::Ipv4Addr};
 
-use foghorn_crds::{NetworkPlane, PlaneConfig, RefusedNetwork};
+use foghorn_crds::{NetworkPlane, NodePreference, PlaneConfig, RefusedNetwork, contract};
 use ipnet::Ipv4Net;
 use k8s_openapi::api::{core::v1::Node, networking::v1::ServiceCIDR};
 use kube::ResourceExt;
@@ -14,18 +14,23 @@ pub(super) fn plane_config(
     cluster_id: &str,
     allowed_subnets: Vec<Ipv4Net>,
     refused_networks: Vec<RefusedNetwork>,
+    nodes: BTreeMap<String, NodePreference>,
 ) -> PlaneConfig {
     PlaneConfig {
         plane: plane.name_any(),
         cluster_id: cluster_id.to_owned(),
         lease_name: plane.lease_name(),
-        lease: plane.spec.lease.clone(),
         interface: plane.spec.interface.clone(),
         dhcp: plane.spec.dhcp.clone(),
         allowed_hardware_addresses: plane.spec.overrides.hardware_addresses.clone(),
         announce: plane.spec.announce.clone(),
         allowed_subnets,
         refused_networks,
+        failure_detection: plane.spec.failure_detection.clone(),
+        placement: plane.spec.placement.mode,
+        api_outage: plane.spec.api_outage,
+        nodes,
+        rebalance: plane.annotations().get(contract::REBALANCE_ANNOTATION).cloned().unwrap_or_default(),
     }
 }
 
@@ -82,6 +87,17 @@ mod tests {
                 "192.0.2.12/32: node w2",
             ]
         );
+    }
+
+    #[test]
+    fn a_rebalancing_is_asked_for_by_the_planes_annotation() {
+        let mut plane = fixtures::plane("blue", "x.dev/blue");
+        let rebalance = |plane: &NetworkPlane| {
+            plane_config(plane, "c", Vec::new(), Vec::new(), BTreeMap::new()).rebalance
+        };
+        assert_eq!(rebalance(&plane), "");
+        plane.annotations_mut().insert(contract::REBALANCE_ANNOTATION.into(), "after the move".into());
+        assert_eq!(rebalance(&plane), "after the move");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::{
 };
 
 use foghorn_clock::Instant;
-use foghorn_crds::{AddressClaim, NetworkPlane, NetworkPlaneStatus, PlanePorts, contract};
+use foghorn_crds::{AddressClaim, NetworkPlane, NetworkPlaneStatus, NodePreference, PlanePorts, contract};
 use foghorn_shell::clock::boot_time;
 use futures::StreamExt;
 use ipnet::Ipv4Net;
@@ -30,12 +30,15 @@ use rand::{RngCore, SeedableRng, rngs::StdRng};
 use super::{
     acceptance::{self, NotAccepted},
     apply::{api_of, apply},
-    children, config, daemonset, events,
+    children, config, daemonset, events, keys, nodes,
     ports::Ports,
     status::Observed,
     world::World,
 };
-use crate::{context::Context, error::Error};
+use crate::{
+    context::{Context, MANAGER},
+    error::Error,
+};
 
 /// How many planes are worked on at once.
 const CONCURRENCY: u16 = 4;
@@ -51,9 +54,9 @@ pub(super) struct Planes {
     pub(super) ctx: Arc<Context>,
     world: World,
     ports: Mutex<Ports>,
-    /// When the heartbeat keys of a plane, by UID, were last seen. They are not watched: that would need the right to
-    /// read all Secrets of the cluster.
-    keys_seen: Mutex<BTreeMap<String, Instant>>,
+    /// When the heartbeat keys of a plane, by UID, were last looked at, and what its annotation asked for then. They are not
+    /// watched: that would need the right to read all Secrets of the cluster.
+    keys_seen: Mutex<BTreeMap<String, (Instant, String)>>,
 }
 
 /// Runs the controller of planes while the future is polled; it never ends.
@@ -127,6 +130,7 @@ impl Planes {
             ports,
             daemon_set: daemon_set.as_deref(),
             pods: &self.world.pods_of(&name),
+            nodes: &self.preferences(plane),
             failed_create: failed_create.as_deref(),
             claims: &self.claims_of(&name),
             lease: self.world.leases.store().get(&lease).as_deref(),
@@ -181,8 +185,10 @@ impl Planes {
         }
         let namespace = children::namespace(plane);
         apply(&Api::all(client.clone()), live.as_deref(), &namespace).await?;
-        self.ensure_heartbeat_keys(plane).await?;
-        let config = config::plane_config(plane, &self.cluster_id()?, subnets, self.ctx.refused_networks());
+        self.look_after_heartbeat_keys(plane).await?;
+        let refused = self.ctx.refused_networks();
+        let nodes = self.preferences(plane);
+        let config = config::plane_config(plane, &self.cluster_id()?, subnets, refused, nodes);
         let config = children::config_map(plane, &config)
             .map_err(|source| Error::Json { what: "the configuration of a plane", source })?;
         let live = self.world.config_maps.store().get(&ObjectRef::from_obj(&config));
@@ -201,35 +207,44 @@ impl Planes {
         apply(&api_of(client, &set), live.as_deref(), &set).await
     }
 
-    /// Makes the heartbeat keys if there are none; those that are there are never touched.
-    async fn ensure_heartbeat_keys(&self, plane: &NetworkPlane) -> Result<(), Error> {
+    /// Makes the heartbeat keys if there are none, and changes them when it is time.
+    async fn look_after_heartbeat_keys(&self, plane: &NetworkPlane) -> Result<(), Error> {
         let uid = plane.uid().unwrap_or_default();
-        let now = boot_time();
+        let (now, asked) = (boot_time(), keys::asked(plane));
         // Pods that cannot start may be waiting for the keys.
         let running = self.daemon_set(plane).is_some_and(|set| {
             set.status.as_ref().is_some_and(|status| {
                 status.number_ready > 0 && status.number_ready == status.desired_number_scheduled
             })
         });
-        if running && lock(&self.keys_seen).get(&uid).is_some_and(|&seen| now - seen < RESYNC) {
+        let looked = |(at, was_asked): &(Instant, String)| now - *at < RESYNC && was_asked == asked;
+        if running && lock(&self.keys_seen).get(&uid).is_some_and(looked) {
             return Ok(());
         }
-        let mut key = [0; children::HEARTBEAT_KEY_LENGTH];
+        let mut key = [0; keys::KEY_LENGTH];
         StdRng::from_os_rng().fill_bytes(&mut key);
-        let secret = children::heartbeat_secret(plane, key);
-        let api: Api<Secret> = api_of(&self.ctx.client, &secret);
-        let name = ObjectRef::from_obj(&secret).to_string();
-        let present = api.get_metadata_opt(&secret.name_any()).await;
-        if present.map_err(Error::api::<Secret>("get", &name))?.is_none() {
-            api.create(&PostParams::default(), &secret)
-                .await
-                .map_err(Error::api::<Secret>("create", &name))?;
+        let first = keys::first(plane, key, (self.ctx.now)());
+        let api: Api<Secret> = api_of(&self.ctx.client, &first);
+        let name = ObjectRef::from_obj(&first).to_string();
+        let params = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
+        match api.get_opt(&first.name_any()).await.map_err(Error::api::<Secret>("get", &name))? {
+            None => {
+                let created = api.create(&params, &first).await;
+                created.map(drop).map_err(Error::api::<Secret>("create", &name))?;
+            }
+            Some(present) => {
+                if let Some(new) = keys::rotated(&present, plane, key, (self.ctx.now)()) {
+                    let replaced = api.replace(&first.name_any(), &params, &new).await;
+                    replaced.map(drop).map_err(Error::api::<Secret>("update", &name))?;
+                    tracing::info!(plane = %plane.name_any(), keys = %keys::named(&new), "the heartbeat keys have changed");
+                }
+            }
         }
         let alive: BTreeSet<_> =
             self.ctx.planes.store().state().iter().filter_map(|plane| plane.uid()).collect();
         let mut seen = lock(&self.keys_seen);
         seen.retain(|uid, _| alive.contains(uid));
-        seen.insert(uid, now);
+        seen.insert(uid, (now, asked.to_owned()));
         Ok(())
     }
 
@@ -289,6 +304,11 @@ impl Planes {
         let mut claims = self.ctx.claims.store().state();
         claims.retain(|claim| claim.metadata.namespace.as_ref() == Some(&namespace));
         claims
+    }
+
+    fn preferences(&self, plane: &NetworkPlane) -> BTreeMap<String, NodePreference> {
+        let nodes = self.ctx.nodes.store().state();
+        nodes::preferences(plane, nodes.iter().map(|node| &**node))
     }
 
     fn ports_of(&self, plane: &NetworkPlane) -> Result<PlanePorts, Error> {

@@ -8,9 +8,9 @@ use k8s_openapi::{
     api::{
         apps::v1::{DaemonSet, DaemonSetSpec, DaemonSetUpdateStrategy, RollingUpdateDaemonSet},
         core::v1::{
-            Capabilities, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction, ObjectFieldSelector,
-            PodSecurityContext, PodSpec, PodTemplateSpec, Probe, ResourceRequirements, SeccompProfile,
-            SecretVolumeSource, SecurityContext, Volume, VolumeMount,
+            Capabilities, Container, ContainerPort, EmptyDirVolumeSource, EnvVar, EnvVarSource,
+            HTTPGetAction, ObjectFieldSelector, PodSecurityContext, PodSpec, PodTemplateSpec, Probe,
+            ResourceRequirements, SeccompProfile, SecretVolumeSource, SecurityContext, Volume, VolumeMount,
         },
     },
     apimachinery::pkg::{
@@ -24,16 +24,19 @@ use kube::ResourceExt;
 use super::children;
 use crate::args::Run;
 
-/// Where the heartbeat keys are in the announcer's container, a file for each with the key's id as its name.
-pub(super) const HEARTBEAT_KEYS_PATH: &str = "/etc/foghorn/heartbeat";
+/// Where an announcer keeps what it needs when it is restarted while the API server is away.
+const STATE_PATH: &str = "/var/lib/foghorn";
 
 const NAME_LABEL: (&str, &str) = ("app.kubernetes.io/name", "foghorn-announcer");
 const HEARTBEAT_VOLUME: &str = "heartbeat";
+const STATE_VOLUME: &str = "state";
 const DEFAULT_PRIORITY_CLASS: &str = "system-node-critical";
 /// The user of the image, whose binary has the file capability `cap_net_raw`.
 const USER: i64 = 65532;
-/// For a hand-over of the Lease and its addresses; a node that shuts down waits no longer for critical Pods.
+/// For a hand-over of the addresses; a node that shuts down waits no longer for critical Pods.
 const GRACE_SECONDS: i64 = 10;
+/// A new announcer has been let in and can take addresses over before the next one is replaced.
+const READY_SECONDS: i32 = 2;
 
 /// The announcers of `plane`, as the operator's `options` say.
 #[must_use]
@@ -58,8 +61,8 @@ pub(super) fn daemon_set(plane: &NetworkPlane, ports: PlanePorts, options: &Run)
                     ..RollingUpdateDaemonSet::default()
                 }),
             }),
+            min_ready_seconds: Some(READY_SECONDS),
             revision_history_limit: Some(3),
-            ..DaemonSetSpec::default()
         }),
         status: None,
     }
@@ -101,17 +104,23 @@ fn pod(plane: &NetworkPlane, ports: PlanePorts, options: &Run) -> PodSpec {
             ..PodSecurityContext::default()
         }),
         containers: vec![container(plane, ports, options)],
-        volumes: Some(vec![Volume {
-            name: HEARTBEAT_VOLUME.to_owned(),
-            secret: Some(SecretVolumeSource {
-                secret_name: Some(contract::HEARTBEAT_SECRET.to_owned()),
-                default_mode: Some(0o440),
-                ..SecretVolumeSource::default()
-            }),
-            ..Volume::default()
-        }]),
+        volumes: Some(volumes()),
         ..PodSpec::default()
     }
+}
+
+/// The heartbeat keys, and the announcer's state, which is gone with its Pod.
+fn volumes() -> Vec<Volume> {
+    let keys = SecretVolumeSource {
+        secret_name: Some(contract::HEARTBEAT_SECRET.to_owned()),
+        default_mode: Some(0o440),
+        ..SecretVolumeSource::default()
+    };
+    let state = EmptyDirVolumeSource { size_limit: Some(Quantity("1Mi".to_owned())), ..Default::default() };
+    vec![
+        Volume { name: HEARTBEAT_VOLUME.to_owned(), secret: Some(keys), ..Volume::default() },
+        Volume { name: STATE_VOLUME.to_owned(), empty_dir: Some(state), ..Volume::default() },
+    ]
 }
 
 fn container(plane: &NetworkPlane, ports: PlanePorts, options: &Run) -> Container {
@@ -127,6 +136,9 @@ fn container(plane: &NetworkPlane, ports: PlanePorts, options: &Run) -> Containe
             format!("--plane={}", plane.name_any()),
             format!("--metrics-address=0.0.0.0:{}", ports.metrics),
             format!("--probe-address=127.0.0.1:{}", ports.probes),
+            format!("--heartbeat-port={}", ports.metrics),
+            format!("--heartbeat-keys={}", contract::HEARTBEAT_KEYS_PATH),
+            format!("--state={STATE_PATH}"),
             format!("--log-format={log_format}"),
             format!("--log-level={}", options.log.log_level),
         ]),
@@ -134,8 +146,14 @@ fn container(plane: &NetworkPlane, ports: PlanePorts, options: &Run) -> Containe
             field("POD_NAMESPACE", "metadata.namespace"),
             field("POD_NAME", "metadata.name"),
             field("NODE_NAME", "spec.nodeName"),
+            field("HOST_IP", "status.hostIP"),
         ]),
-        ports: Some(vec![port("metrics", ports.metrics), port("probes", ports.probes)]),
+        ports: Some(vec![
+            port("metrics", "TCP", ports.metrics),
+            port("probes", "TCP", ports.probes),
+            // By UDP the same number is another port.
+            port("heartbeat", "UDP", ports.metrics),
+        ]),
         resources: Some(plane.spec.resources.clone().unwrap_or_else(default_resources)),
         liveness_probe: Some(Probe { failure_threshold: Some(3), ..probe("/healthz", ports.probes, 10) }),
         readiness_probe: Some(Probe { failure_threshold: Some(2), ..probe("/readyz", ports.probes, 2) }),
@@ -148,14 +166,16 @@ fn container(plane: &NetworkPlane, ports: PlanePorts, options: &Run) -> Containe
             read_only_root_filesystem: Some(true),
             ..SecurityContext::default()
         }),
-        volume_mounts: Some(vec![VolumeMount {
-            name: HEARTBEAT_VOLUME.to_owned(),
-            mount_path: HEARTBEAT_KEYS_PATH.to_owned(),
-            read_only: Some(true),
-            ..VolumeMount::default()
-        }]),
+        volume_mounts: Some(vec![
+            VolumeMount { read_only: Some(true), ..mount(HEARTBEAT_VOLUME, contract::HEARTBEAT_KEYS_PATH) },
+            mount(STATE_VOLUME, STATE_PATH),
+        ]),
         ..Container::default()
     }
+}
+
+fn mount(volume: &str, path: &str) -> VolumeMount {
+    VolumeMount { name: volume.to_owned(), mount_path: path.to_owned(), ..VolumeMount::default() }
 }
 
 /// No CPU limit: a throttled announcer would answer ARP late.
@@ -177,12 +197,12 @@ fn field(name: &str, path: &str) -> EnvVar {
 }
 
 /// On the nodes' network a container's port is a node's port: the scheduler then puts no second Pod on it.
-fn port(name: &str, number: u16) -> ContainerPort {
+fn port(name: &str, protocol: &str, number: u16) -> ContainerPort {
     ContainerPort {
         name: Some(name.to_owned()),
         container_port: number.into(),
         host_port: Some(number.into()),
-        protocol: Some("TCP".to_owned()),
+        protocol: Some(protocol.to_owned()),
         ..ContainerPort::default()
     }
 }
@@ -217,6 +237,9 @@ mod tests {
                 "--plane=blue",
                 "--metrics-address=0.0.0.0:17402",
                 "--probe-address=127.0.0.1:17403",
+                "--heartbeat-port=17402",
+                "--heartbeat-keys=/etc/foghorn/heartbeat",
+                "--state=/var/lib/foghorn",
                 "--log-format=text",
                 "--log-level=info",
             ]
@@ -230,6 +253,38 @@ mod tests {
         assert!(fields.contains(&("NODE_NAME".into(), "spec.nodeName".into())));
         assert!(fields.contains(&("POD_NAMESPACE".into(), "metadata.namespace".into())));
         assert!(fields.contains(&("POD_NAME".into(), "metadata.name".into())));
+        assert!(fields.contains(&("HOST_IP".into(), "status.hostIP".into())));
+    }
+
+    #[test]
+    fn every_port_is_declared_so_that_no_other_pod_is_put_on_it() {
+        let ports = container_of(&build(&plane("blue", "x.dev/blue"))).ports.unwrap();
+        let ports: Vec<_> = ports
+            .iter()
+            .map(|port| (port.name.as_deref(), port.protocol.as_deref(), port.host_port))
+            .map(|(name, protocol, number)| (name.unwrap(), protocol.unwrap(), number.unwrap()))
+            .collect();
+        assert_eq!(ports, [("metrics", "TCP", 17402), ("probes", "TCP", 17403), ("heartbeat", "UDP", 17402)]);
+    }
+
+    #[test]
+    fn an_update_goes_node_by_node_and_leaves_time_to_hand_over() {
+        let set = build(&plane("blue", "x.dev/blue"));
+        let spec = set.spec.clone().unwrap();
+        let rolling = spec.update_strategy.unwrap().rolling_update.unwrap();
+        assert_eq!((rolling.max_unavailable, rolling.max_surge), (Some(IntOrString::Int(1)), None));
+        assert_eq!(spec.min_ready_seconds, Some(2));
+        assert!(pod_of(&set).termination_grace_period_seconds.unwrap() >= 10);
+    }
+
+    #[test]
+    fn an_announcer_has_a_small_place_of_its_own_to_write_to() {
+        let set = build(&plane("blue", "x.dev/blue"));
+        let state = pod_of(&set).volumes.unwrap().remove(1);
+        assert_eq!(state.empty_dir.unwrap().size_limit, Some(Quantity("1Mi".into())));
+        let mount = container_of(&set).volume_mounts.unwrap().remove(1);
+        assert_eq!((mount.name, mount.mount_path.as_str()), (state.name, "/var/lib/foghorn"));
+        assert_eq!(mount.read_only, None);
     }
 
     #[test]
@@ -320,7 +375,7 @@ mod tests {
         let secret = pod.volumes.unwrap().remove(0).secret.unwrap();
         assert_eq!((secret.secret_name.as_deref(), secret.default_mode), (Some("heartbeat"), Some(0o440)));
         let mount = container_of(&set).volume_mounts.unwrap().remove(0);
-        assert_eq!((mount.mount_path.as_str(), mount.read_only), (HEARTBEAT_KEYS_PATH, Some(true)));
+        assert_eq!((mount.mount_path.as_str(), mount.read_only), (contract::HEARTBEAT_KEYS_PATH, Some(true)));
     }
 
     fn build(plane: &NetworkPlane) -> DaemonSet {

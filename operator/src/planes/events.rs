@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use foghorn_crds::{
-    NetworkPlane,
-    conditions::{self, ACCEPTED, READY},
+    NetworkPlane, NetworkPlaneStatus,
+    conditions::{self, ACCEPTED, PLACEMENT, READY},
 };
 use k8s_openapi::{api::core::v1, apimachinery::pkg::apis::meta::v1::Condition, jiff::Timestamp};
 use kube::{
@@ -15,6 +15,7 @@ use kube::{
 use super::{
     acceptance::TWO_DEFAULTS,
     status::{reasons, transitions},
+    view,
 };
 
 /// Longest note of an event, in octets.
@@ -30,7 +31,8 @@ const PASSING: [&str; 5] =
 /// Publishes what changed from the old state of a plane to the new one.
 pub(super) async fn tell(recorder: &Recorder, old: &NetworkPlane, new: &NetworkPlane) {
     let object = new.object_ref(&());
-    for event in events(of(old), of(new)) {
+    let (before, after) = (old.status.as_ref(), new.status.as_ref());
+    for event in events(of(old), of(new)).into_iter().chain(view_change(before, after)) {
         if let Err(error) = recorder.publish(&event, &object).await {
             tracing::warn!(plane = ?object.name, reason = event.reason, %error, "an event could not be published");
         }
@@ -76,6 +78,7 @@ fn event(old: Option<&Condition>, new: &Condition) -> Option<Event> {
         (READY, true) => EventType::Normal,
         (ACCEPTED, true) if old.is_some() => EventType::Normal,
         (TWO_DEFAULTS, true) => EventType::Warning,
+        (PLACEMENT, false) => EventType::Normal,
         // `Ready` repeats what another condition says.
         (READY, false) | (_, true) => return None,
         (_, false) if PASSING.contains(&new.reason.as_str()) => return None,
@@ -88,6 +91,28 @@ fn event(old: Option<&Condition>, new: &Condition) -> Option<Event> {
         reason: new.reason.clone(),
         note: Some(note).filter(|note| !note.is_empty()),
         action: "Reconcile".to_owned(),
+        secondary: None,
+    })
+}
+
+/// The event of a new view. One without members is the end of the one before, and no news by itself.
+fn view_change(old: Option<&NetworkPlaneStatus>, new: Option<&NetworkPlaneStatus>) -> Option<Event> {
+    let new = new.filter(|status| !status.members.is_empty())?;
+    let epoch = new.view.as_deref()?;
+    let of = |status: &NetworkPlaneStatus| {
+        (status.view.clone(), status.coordinator.clone(), status.members.clone())
+    };
+    if old.map(of) == Some(of(new)) {
+        return None;
+    }
+    let mut note = view::words(epoch, new.coordinator.as_deref(), &new.members);
+    note.truncate(note.floor_char_boundary(NOTE_MAX));
+    Some(Event {
+        type_: EventType::Normal,
+        reason: "ViewChanged".to_owned(),
+        note: Some(note),
+        // Events of one reason and action are counted together, under the first one's note.
+        action: format!("Adopt {epoch}"),
         secondary: None,
     })
 }
@@ -119,6 +144,30 @@ mod tests {
         assert_eq!(reasons_of(&[], &starting), [""; 0]);
         let failed = [is(ANNOUNCERS_READY, false, reasons::FAILED_CREATE)];
         assert_eq!(reasons_of(&starting, &failed), [reasons::FAILED_CREATE]);
+    }
+
+    #[test]
+    fn nodes_that_are_passed_over_are_no_warning() {
+        let passed_over = is(PLACEMENT, false, reasons::NODES_PASSED_OVER);
+        assert_eq!(event(None, &passed_over).unwrap().type_, EventType::Normal);
+    }
+
+    #[test]
+    fn a_view_is_told_once_and_only_while_somebody_takes_part() {
+        let with = |view: &str, members: &[&str]| NetworkPlaneStatus {
+            view: Some(view.into()),
+            coordinator: Some("w1".into()),
+            members: members.iter().map(|&node| node.into()).collect(),
+            ..NetworkPlaneStatus::default()
+        };
+        let (six, seven) = (with("1767225600.6.0", &["w1"]), with("1767225600.7.0", &["w1", "w2"]));
+        let event = view_change(Some(&six), Some(&seven)).unwrap();
+        assert_eq!(event.note.as_deref(), Some("view 7: w1 (coordinator), w2"));
+        assert!(view_change(Some(&seven), Some(&seven)).is_none());
+        assert!(view_change(Some(&seven), Some(&with("1767225600.8.0", &[]))).is_none());
+        assert!(view_change(None, Some(&seven)).is_some());
+        let other = view_change(Some(&seven), Some(&six)).unwrap();
+        assert_ne!(event.action, other.action, "the two would be counted as one");
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! A `NetworkPlane` becomes a namespace with announcers.
 //!
 //! [`acceptance`] judges the spec, [`World`](world::World) is what is seen of the cluster, `children` and `daemonset`
-//! say what the plane should have, `status` what is to be said of it, and `controller` does it.
+//! say what the plane should have (`keys`: the heartbeat keys in turn; `config` with `nodes`: what announcers are told),
+//! `status` with `findings`, `pods` and `view` what is to be said of it, and `controller` does it.
 
 pub mod acceptance;
 mod apply;
@@ -11,10 +12,15 @@ mod controller;
 mod daemonset;
 mod deletion;
 mod events;
+mod findings;
 #[cfg(test)]
 pub(crate) mod fixtures;
+mod keys;
+mod nodes;
+mod pods;
 mod ports;
 mod status;
+mod view;
 mod world;
 
 pub(crate) use apply::api_of;

@@ -1,31 +1,32 @@
 //! What is said of a plane in its status.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use foghorn_crds::{
-    AddressClaim, IdentityInUse, NetworkPlane, NetworkPlaneStatus, PlanePorts,
-    conditions::{
-        self, ACCEPTED, ANNOUNCERS_READY, INTERFACES_READY, READY, condition,
-        reasons::{INTERFACE_NOT_FOUND, INTERFACE_READY},
-    },
+    AddressClaim, IdentityInUse, NetworkPlane, NetworkPlaneStatus, NodePreference, PlanePorts,
+    conditions::{self, ACCEPTED, ANNOUNCERS_READY, HEARTBEAT_UDP, HEARTBEAT_WIRE, READY, condition},
     contract,
 };
-use foghorn_election::Identity;
 use k8s_openapi::{
     api::{
         apps::v1::{DaemonSet, DaemonSetStatus},
         coordination::v1::Lease,
-        core::v1::{Pod, PodCondition},
+        core::v1::Pod,
     },
     apimachinery::pkg::apis::meta::v1::Condition,
     jiff::Timestamp,
 };
 use kube::ResourceExt;
 
-use super::acceptance::{ACCEPTED_REASON, NotAccepted, TWO_DEFAULTS};
-
-/// How many nodes a message names.
-const NAMED: usize = 5;
+use super::{
+    acceptance::{ACCEPTED_REASON, NotAccepted, TWO_DEFAULTS},
+    findings::{self, Finding},
+    pods::{self, join},
+    view::Seen,
+};
 
 /// Reasons of this module's conditions.
 pub(super) mod reasons {
@@ -47,6 +48,12 @@ pub(super) mod reasons {
     pub(in crate::planes) const NOT_REPORTED: &str = "NotReported";
     /// Different things are wrong on different nodes.
     pub(in crate::planes) const INTERFACES_NOT_READY: &str = "InterfacesNotReady";
+    /// Every node may have addresses.
+    pub(in crate::planes) const ALL_NODES: &str = "AllNodes";
+    /// Some nodes have addresses only while no other can.
+    pub(in crate::planes) const NODES_PASSED_OVER: &str = "NodesPassedOver";
+    /// All nodes would be passed over, so none is.
+    pub(in crate::planes) const NO_OTHER_NODE: &str = "NoOtherNode";
     /// The plane is being deleted.
     pub(in crate::planes) const DELETING: &str = "Deleting";
 }
@@ -65,6 +72,8 @@ pub(super) struct Observed<'a> {
     pub(super) daemon_set: Option<&'a DaemonSet>,
     /// Its announcers, as they are.
     pub(super) pods: &'a [Arc<Pod>],
+    /// What there is to say of its nodes.
+    pub(super) nodes: &'a BTreeMap<String, NodePreference>,
     /// Why no Pods can be made, as the DaemonSet's last event says.
     pub(super) failed_create: Option<&'a str>,
     /// Its claims.
@@ -89,6 +98,7 @@ impl Observed<'_> {
         let set = self.daemon_set.and_then(|set| set.status.as_ref());
         let identities: BTreeSet<_> = self.claims.iter().filter_map(|claim| identity_in_use(claim)).collect();
         let with_address = self.claims.iter().filter(|claim| has_address(claim)).count();
+        let view = self.lease.map(Seen::of).unwrap_or_default();
         NetworkPlaneStatus {
             observed_generation: generation,
             namespace: Some(contract::plane_namespace(&self.plane.name_any())),
@@ -96,7 +106,9 @@ impl Observed<'_> {
             ports: self.ports,
             nodes: set.map(|set| format!("{}/{}", set.number_ready, set.desired_number_scheduled)),
             addresses: Some(format!("{with_address}/{}", self.claims.len())),
-            holder: self.lease.and_then(holder),
+            coordinator: view.coordinator,
+            view: view.epoch.map(|epoch| epoch.to_string()),
+            members: view.members,
             identities: identities.into_iter().collect(),
             conditions,
         }
@@ -110,7 +122,7 @@ impl Observed<'_> {
     }
 
     fn findings(&self) -> Vec<Finding> {
-        let mut findings = vec![self.accepted(), self.announcers(), self.interfaces()];
+        let mut findings = vec![self.accepted(), self.announcers(), findings::interfaces(self.pods)];
         let ready = match findings.iter().find(|finding| !finding.holds) {
             _ if self.plane.metadata.deletion_timestamp.is_some() => {
                 let left = self.claims.len();
@@ -124,6 +136,9 @@ impl Observed<'_> {
             None => Finding::new(READY, true, reasons::READY, String::new()),
         };
         findings.insert(0, ready);
+        findings.extend(findings::heartbeats(self.pods, HEARTBEAT_WIRE, contract::HEARTBEAT_WIRE_CONDITION));
+        findings.extend(findings::heartbeats(self.pods, HEARTBEAT_UDP, contract::HEARTBEAT_UDP_CONDITION));
+        findings.extend(findings::placement(self.pods, self.nodes));
         if !self.other_defaults.is_empty() {
             let message = format!(
                 "{} is a default plane too: no Service without a class is newly served until only one is",
@@ -174,70 +189,15 @@ impl Observed<'_> {
 
     /// The nodes whose announcers are not ready, and what their containers wait for.
     fn unready(&self) -> String {
-        let unready = self.living_pods().filter(|pod| !is_ready(pod)).map(|pod| {
-            let node = node_of(pod).unwrap_or("no node yet");
-            match waiting_for(pod) {
+        let unready = pods::living(self.pods).filter(|pod| !pods::is_ready(pod)).map(|pod| {
+            let node = pods::node_of(pod).unwrap_or("no node yet");
+            match pods::waiting_for(pod) {
                 Some(reason) => format!("{node} ({reason})"),
                 None => node.to_owned(),
             }
         });
         let unready: BTreeSet<_> = unready.collect();
         if unready.is_empty() { String::new() } else { format!("; not ready: {}", join(&unready, ", ")) }
-    }
-
-    fn interfaces(&self) -> Finding {
-        let finding =
-            |holds, reason: &str, message: String| Finding::new(INTERFACES_READY, holds, reason, message);
-        let mut failing = BTreeSet::new();
-        let mut reasons_of_failing = BTreeSet::new();
-        let mut silent = BTreeSet::new();
-        let mut in_order = 0_usize;
-        for pod in self.living_pods() {
-            let Some(node) = node_of(pod) else { continue };
-            match interface_of(pod) {
-                Some(condition) if condition.status == "True" => in_order += 1,
-                Some(condition) => {
-                    let message = condition.message.as_deref().unwrap_or("the interface is not in order");
-                    failing.insert(format!("node {node}: {message}"));
-                    reasons_of_failing.insert(condition.reason.as_deref().unwrap_or(INTERFACE_NOT_FOUND));
-                }
-                None => {
-                    silent.insert(format!("node {node}"));
-                }
-            }
-        }
-        if !failing.is_empty() {
-            let reason = match (reasons_of_failing.len(), reasons_of_failing.first()) {
-                (1, Some(&reason)) if !reason.is_empty() => reason,
-                _ => reasons::INTERFACES_NOT_READY,
-            };
-            return finding(false, reason, join(&failing, "; "));
-        }
-        if !silent.is_empty() {
-            let message = format!("not heard of the interface on {} yet", join(&silent, ", "));
-            return finding(false, reasons::NOT_REPORTED, message);
-        }
-        if in_order == 0 {
-            return finding(false, reasons::NOT_REPORTED, "no announcer runs".to_owned());
-        }
-        finding(true, INTERFACE_READY, "every announcer has its interface in working order".to_owned())
-    }
-
-    fn living_pods(&self) -> impl Iterator<Item = &Pod> {
-        self.pods.iter().map(|pod| &**pod).filter(|pod| pod.metadata.deletion_timestamp.is_none())
-    }
-}
-
-struct Finding {
-    type_: &'static str,
-    holds: bool,
-    reason: String,
-    message: String,
-}
-
-impl Finding {
-    fn new(type_: &'static str, holds: bool, reason: impl Into<String>, message: String) -> Self {
-        Self { type_, holds, reason: reason.into(), message }
     }
 }
 
@@ -261,49 +221,19 @@ pub(super) fn identity_in_use(claim: &AddressClaim) -> Option<IdentityInUse> {
     claim.status.as_ref()?.identity.as_ref()?.mode
 }
 
-fn holder(lease: &Lease) -> Option<String> {
-    let holder = lease.spec.as_ref()?.holder_identity.as_deref()?;
-    holder.parse::<Identity>().ok().map(|identity| identity.name().to_owned())
-}
-
-fn node_of(pod: &Pod) -> Option<&str> {
-    pod.spec.as_ref()?.node_name.as_deref()
-}
-
-fn condition_of<'a>(pod: &'a Pod, type_: &str) -> Option<&'a PodCondition> {
-    pod.status.as_ref()?.conditions.as_ref()?.iter().find(|condition| condition.type_ == type_)
-}
-
-fn interface_of(pod: &Pod) -> Option<&PodCondition> {
-    condition_of(pod, contract::INTERFACE_CONDITION)
-}
-
-fn is_ready(pod: &Pod) -> bool {
-    condition_of(pod, "Ready").is_some_and(|condition| condition.status == "True")
-}
-
-fn waiting_for(pod: &Pod) -> Option<&str> {
-    let containers = pod.status.as_ref()?.container_statuses.as_ref()?;
-    containers.iter().find_map(|container| container.state.as_ref()?.waiting.as_ref()?.reason.as_deref())
-}
-
-fn join(items: &BTreeSet<String>, separator: &str) -> String {
-    let named: Vec<_> = items.iter().take(NAMED).map(String::as_str).collect();
-    let more = items.len().saturating_sub(NAMED);
-    let more = if more > 0 { format!("{separator}and {more} more") } else { String::new() };
-    named.join(separator) + &more
-}
-
 #[cfg(test)]
 mod tests {
-    use foghorn_crds::{AddressClaimStatus, ClaimIdentity};
-    use k8s_openapi::api::{
-        coordination::v1::LeaseSpec,
-        core::v1::{ContainerState, ContainerStateWaiting, ContainerStatus, PodSpec, PodStatus},
+    use foghorn_crds::{
+        AddressClaimStatus, ClaimIdentity,
+        conditions::{INTERFACES_READY, PLACEMENT, reasons::PATH_NEVER_HEARD},
     };
+    use k8s_openapi::api::core::v1::{ContainerState, ContainerStateWaiting, ContainerStatus};
 
     use super::*;
-    use crate::planes::{acceptance::Conflict, fixtures};
+    use crate::planes::{
+        acceptance::Conflict,
+        fixtures::{self, pod, ready_pod, with_condition},
+    };
 
     #[test]
     fn a_plane_whose_announcers_and_interfaces_are_in_order_is_ready() {
@@ -311,7 +241,9 @@ mod tests {
         assert_eq!(told(&status, READY), ("True", "Ready", ""));
         assert_eq!(status.nodes.as_deref(), Some("2/2"));
         assert_eq!(status.addresses.as_deref(), Some("1/2"));
-        assert_eq!(status.holder.as_deref(), Some("w1"));
+        assert_eq!(status.coordinator.as_deref(), Some("w1"));
+        assert_eq!(status.view.as_deref(), Some("1767225600.7.0"));
+        assert_eq!(status.members, ["w1", "w2"]);
         assert_eq!(status.namespace.as_deref(), Some("foghorn-blue"));
         assert_eq!(status.lease_name.as_deref(), Some("foghorn-blue"));
         assert_eq!(status.observed_generation, Some(1));
@@ -379,7 +311,7 @@ mod tests {
         }]);
         let world = World {
             set: Some(set(2, 2, 1)),
-            pods: vec![pod("w1", Some(("True", INTERFACE_READY, ""))).into(), waiting.into()],
+            pods: vec![ready_pod("w1").into(), waiting.into()],
             ..World::default()
         };
         let status = world.status();
@@ -392,7 +324,7 @@ mod tests {
     fn a_node_without_the_interface_is_named_with_its_message() {
         let world = World {
             pods: vec![
-                pod("w1", Some(("True", INTERFACE_READY, ""))).into(),
+                ready_pod("w1").into(),
                 pod("w2", Some(("False", "InterfaceNotFound", "no interface is named eth1"))).into(),
             ],
             ..World::default()
@@ -404,20 +336,8 @@ mod tests {
     }
 
     #[test]
-    fn different_causes_on_different_nodes_are_all_told_up_to_a_limit() {
-        let mut pods: Vec<Arc<Pod>> = (0..7)
-            .map(|n| pod(&format!("w{n}"), Some(("False", "InterfaceDown", "no carrier"))).into())
-            .collect();
-        pods.push(pod("x", Some(("False", "InterfaceAmbiguous", "two"))).into());
-        let status = World { pods, ..World::default() }.status();
-        let (_, reason, message) = told(&status, INTERFACES_READY);
-        assert_eq!(reason, "InterfacesNotReady");
-        assert!(message.ends_with("node w4: no carrier; and 3 more"), "{message}");
-    }
-
-    #[test]
     fn an_announcer_that_has_said_nothing_keeps_the_plane_from_being_ready() {
-        let pods = vec![pod("w1", Some(("True", INTERFACE_READY, ""))).into(), pod("w2", None).into()];
+        let pods = vec![ready_pod("w1").into(), pod("w2", None).into()];
         let status = World { pods, ..World::default() }.status();
         assert_eq!(told(&status, INTERFACES_READY).1, "NotReported");
     }
@@ -456,9 +376,24 @@ mod tests {
     }
 
     #[test]
-    fn a_holder_that_no_announcer_wrote_is_not_shown() {
-        let world = World { holder: "somebody".into(), ..World::default() };
-        assert_eq!(world.status().holder, None);
+    fn a_way_that_is_not_heard_on_and_a_node_that_is_passed_over_keep_no_plane_from_being_ready() {
+        let mut world = World::default();
+        let wire = contract::HEARTBEAT_WIRE_CONDITION;
+        let deaf = with_condition(ready_pod("w1"), wire, "False", PATH_NEVER_HEARD, "not heard on eth1: w2");
+        world.pods.insert(0, deaf.into());
+        let avoid = vec!["cordoned".to_owned()];
+        world.nodes.insert("w2".into(), NodePreference { avoid, ..NodePreference::default() });
+        let status = world.status();
+        assert_eq!(told(&status, HEARTBEAT_WIRE).0, "False");
+        assert_eq!(told(&status, PLACEMENT).0, "False");
+        assert_eq!(told(&status, READY).0, "True");
+        assert!(conditions::get(&status.conditions, HEARTBEAT_UDP).is_none(), "nobody speaks of it");
+    }
+
+    #[test]
+    fn a_plane_without_a_view_shows_none() {
+        let status = World { lease: Lease::default(), ..World::default() }.status();
+        assert_eq!((status.coordinator, status.view, status.members.len()), (None, None, 0));
     }
 
     struct World {
@@ -467,24 +402,25 @@ mod tests {
         other_defaults: Vec<String>,
         set: Option<DaemonSet>,
         pods: Vec<Arc<Pod>>,
+        nodes: BTreeMap<String, NodePreference>,
         failed_create: Option<String>,
         claims: Vec<Arc<AddressClaim>>,
-        holder: String,
+        lease: Lease,
         second: i64,
     }
 
     impl Default for World {
         fn default() -> Self {
-            let ready = Some(("True", INTERFACE_READY, ""));
             Self {
                 plane: fixtures::plane("blue", "x.dev/blue"),
                 not_accepted: None,
                 other_defaults: Vec::new(),
                 set: Some(set(2, 2, 2)),
-                pods: vec![pod("w1", ready).into(), pod("w2", ready).into()],
+                pods: vec![ready_pod("w1").into(), ready_pod("w2").into()],
+                nodes: BTreeMap::new(),
                 failed_create: None,
                 claims: vec![claim("a", Some([203, 0, 113, 7])), claim("b", None)],
-                holder: "w1_00000000000000ab".into(),
+                lease: fixtures::lease("w1_00000000000000ab", 7, &["w1", "w2"]),
                 second: 1,
             }
         }
@@ -492,7 +428,6 @@ mod tests {
 
     impl World {
         fn status(&self) -> NetworkPlaneStatus {
-            let spec = LeaseSpec { holder_identity: Some(self.holder.clone()), ..LeaseSpec::default() };
             Observed {
                 plane: &self.plane,
                 not_accepted: self.not_accepted.as_ref(),
@@ -500,9 +435,10 @@ mod tests {
                 ports: Some(PlanePorts { metrics: 17400, probes: 17401 }),
                 daemon_set: self.set.as_ref(),
                 pods: &self.pods,
+                nodes: &self.nodes,
                 failed_create: self.failed_create.as_deref(),
                 claims: &self.claims,
-                lease: Some(&Lease { spec: Some(spec), ..Lease::default() }),
+                lease: Some(&self.lease),
             }
             .status(Timestamp::from_second(self.second).unwrap())
         }
@@ -523,25 +459,6 @@ mod tests {
                 ..DaemonSetStatus::default()
             }),
             ..DaemonSet::default()
-        }
-    }
-
-    fn pod(node: &str, interface: Option<(&str, &str, &str)>) -> Pod {
-        let condition = |type_: &str, status: &str, reason: &str, message: &str| PodCondition {
-            type_: type_.into(),
-            status: status.into(),
-            reason: Some(reason.into()),
-            message: Some(message.into()),
-            ..PodCondition::default()
-        };
-        let mut conditions = vec![condition("Ready", "True", "", "")];
-        if let Some((status, reason, message)) = interface {
-            conditions.push(condition(contract::INTERFACE_CONDITION, status, reason, message));
-        }
-        Pod {
-            spec: Some(PodSpec { node_name: Some(node.into()), ..PodSpec::default() }),
-            status: Some(PodStatus { conditions: Some(conditions), ..PodStatus::default() }),
-            ..Pod::default()
         }
     }
 

@@ -26,7 +26,7 @@ use kube::{
 };
 use serde::de::DeserializeOwned;
 
-use super::{config, status};
+use super::{config, nodes, status, view::Seen};
 use crate::{
     context::{Context, MANAGED_BY},
     watched::Watched,
@@ -105,10 +105,9 @@ impl World {
             of_plane(self.role_bindings.changes()),
             of_plane(self.pods.changes()),
             of_namespace(ctx.namespaces.changes()),
-            // A Lease is renewed each second, and a claim's lease every now and then.
+            // A Lease is renewed every 2 s, and a claim's lease every now and then.
             of_plane(self.leases.changes_of(|lease| {
-                let holder = lease.spec.as_ref().and_then(|spec| spec.holder_identity.clone());
-                (holder, lease.metadata.labels.clone(), lease.metadata.owner_references.clone())
+                (Seen::of(lease), lease.metadata.labels.clone(), lease.metadata.owner_references.clone())
             })),
             of_claim(ctx.claims.changes_of(|claim| {
                 let address = claim.status.as_ref().and_then(|status| status.address);
@@ -123,7 +122,10 @@ impl World {
                     (plane.spec.clone(), plane.metadata.uid.clone(), deleting)
                 }),
             ),
-            all_planes(planes, ctx.nodes.changes_of(|node| config::refused_networks([node], []))),
+            all_planes(
+                planes,
+                ctx.nodes.changes_of(|node| (config::refused_networks([node], []), nodes::aspect(node))),
+            ),
         ];
         if let Some(service_cidrs) = &ctx.service_cidrs {
             triggers.push(all_planes(planes, service_cidrs.changes()));

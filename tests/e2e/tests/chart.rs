@@ -138,12 +138,41 @@ fn wrong_values_are_refused_with_a_message_that_names_them() -> Result<()> {
             (&["planes.Shop.interface.name=eth1"], &["planes.Shop", "lower case"]),
             (&[&long], &["planes.xxxx", "at most 40"]),
             (
-                &["planes.shop.interface.name=eth1", "planes.shop.lease.durationSeconds=2"],
-                &["/planes/shop/lease/durationSeconds", "2", "3"],
+                &["planes.shop.interface.name=eth1", "planes.shop.lease.durationSeconds=5"],
+                &["/planes/shop/lease", "durationSeconds"],
             ),
             (
-                &["planes.shop.interface.name=eth1", "planes.shop.lease.renewDeadlineSeconds=5"],
-                &["planes.shop.lease", "renewDeadlineSeconds (5)", "97 %"],
+                &[
+                    "planes.shop.interface.name=eth1",
+                    "planes.shop.failureDetection.mode=Custom",
+                    "planes.shop.failureDetection.intervalMilliseconds=49",
+                    "planes.shop.failureDetection.missedHeartbeats=3",
+                ],
+                &["/planes/shop/failureDetection/intervalMilliseconds", "49", "50"],
+            ),
+            (
+                &[
+                    "planes.shop.interface.name=eth1",
+                    "planes.shop.failureDetection.mode=Custom",
+                    "planes.shop.failureDetection.missedHeartbeats=3",
+                ],
+                &["planes.shop.failureDetection", "mode Custom needs intervalMilliseconds"],
+            ),
+            (
+                &["planes.shop.interface.name=eth1", "planes.shop.failureDetection.missedHeartbeats=3"],
+                &["planes.shop.failureDetection", "missedHeartbeats", "mode Custom only", "Fast"],
+            ),
+            (
+                &[
+                    "planes.shop.interface.name=eth1",
+                    "planes.shop.placement.preferredNodes[0].weight=101",
+                    "planes.shop.placement.preferredNodes[0].matchLabels.site=north",
+                ],
+                &["/planes/shop/placement/preferredNodes/0/weight", "101", "100"],
+            ),
+            (
+                &["planes.shop.interface.name=eth1", "planes.shop.apiOutage=Wait"],
+                &["/planes/shop/apiOutage", "Quorum", "Hold"],
             ),
             (
                 &[

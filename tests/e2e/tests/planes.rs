@@ -190,7 +190,17 @@ fn specs_that_make_no_sense_are_refused_with_a_reason() -> Result<()> {
             ("system", eth1.to_owned(), "reserved"),
             (&"x".repeat(41), eth1.to_owned(), "at most 40"),
             ("two", "interface: {name: eth1, regex: e.*}".to_owned(), "exactly one of"),
-            ("slow", format!("{eth1}, lease: {{durationSeconds: 5, renewDeadlineSeconds: 5}}"), "97 %"),
+            (
+                "half",
+                format!("{eth1}, failureDetection: {{mode: Custom, missedHeartbeats: 3}}"),
+                "must both be given",
+            ),
+            ("fast", format!("{eth1}, failureDetection: {{missedHeartbeats: 3}}"), "must both be given"),
+            (
+                "weight",
+                format!("{eth1}, placement: {{preferredNodes: [{{weight: 101, matchLabels: {{a: b}}}}]}}"),
+                "100",
+            ),
             ("lease", format!("{eth1}, lease: {{name: Not_Valid}}"), "spec.lease.name"),
         ];
         for (name, spec, words) in cases {

@@ -1,8 +1,10 @@
 //! The plane of the tests, and claims of it.
 
+use std::collections::BTreeMap;
+
 use foghorn_crds::{
     AddressClaim, AddressClaimSpec, AddressFamily, AddressSource, AnnounceSpec, DhcpRequest, DhcpSpec,
-    InterfaceSelector, LeaseSpec, PlaneConfig, ServiceReference, hardware_address,
+    FailureDetection, InterfaceSelector, PlacementMode, PlaneConfig, ServiceReference, hardware_address,
 };
 use foghorn_dhcp::{Family, Identity, Owner};
 
@@ -17,13 +19,17 @@ pub fn config() -> PlaneConfig {
         plane: PLANE.to_owned(),
         cluster_id: CLUSTER.to_owned(),
         lease_name: "foghorn-public".to_owned(),
-        lease: LeaseSpec::default(),
         interface: InterfaceSelector { name: Some("eth0".to_owned()), ..InterfaceSelector::default() },
         dhcp: DhcpSpec::default(),
         allowed_hardware_addresses: Vec::new(),
         announce: AnnounceSpec::default(),
         allowed_subnets: Vec::new(),
         refused_networks: Vec::new(),
+        failure_detection: FailureDetection::default(),
+        placement: PlacementMode::default(),
+        api_outage: None,
+        nodes: BTreeMap::new(),
+        rebalance: String::new(),
     }
 }
 

@@ -162,7 +162,7 @@ impl Acquisition<'_> {
         let (plane, port) = until("a node that owns the plane's addresses", PATIENCE, || {
             let plane = self.lab.kubectl_json(&["get", "networkplane", name])?;
             let port = plane.pointer("/status/ports/metrics").and_then(Value::as_u64);
-            let is_held = plane.pointer("/status/holder").is_some();
+            let is_held = plane.pointer("/status/coordinator").is_some();
             Ok(port.filter(|_| is_held).map(|port| (plane, port)))
         })?;
         let version = self.lab.dhcp(NETWORK).host().exec(&["dnsmasq", "--version"])?;
