@@ -386,6 +386,7 @@ mod tests {
             source: AddressSource::Dhcp,
             dhcp: DhcpRequest::default(),
             ports: Vec::new(),
+            serving_nodes: None,
         };
         let mut claim = AddressClaim::new(CLAIM, spec);
         claim.metadata.uid = Some("uid".into());

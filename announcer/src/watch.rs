@@ -145,6 +145,7 @@ mod tests {
             source: AddressSource::Dhcp,
             dhcp: DhcpRequest::default(),
             ports: Vec::new(),
+            serving_nodes: None,
         };
         AddressClaim::new(name, spec)
     }

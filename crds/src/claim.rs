@@ -63,6 +63,10 @@ pub struct AddressClaimSpec {
     /// The Service's ports.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<ClaimPort>,
+    /// The nodes that serve the Service, sorted, where `externalTrafficPolicy: Local` lets no other have the address; with
+    /// none in it nobody has it. Not given where every node serves the Service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serving_nodes: Option<Vec<String>>,
 }
 
 /// One Service, this very one and none of the same name made later.

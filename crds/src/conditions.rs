@@ -61,6 +61,8 @@ pub mod reasons {
     pub const ALL_HEARD: &str = "AllHeard";
     /// Some of the others were never heard by this way.
     pub const PATH_NEVER_HEARD: &str = "PathNeverHeard";
+    /// No node serves a Service whose address only nodes with its endpoints may have.
+    pub const NO_SERVING_NODE: &str = "NoServingNode";
 }
 
 /// A new condition. `message` is for people; `generation` is that of the spec it speaks of.

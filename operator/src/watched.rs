@@ -93,7 +93,8 @@ where
     }
 }
 
-fn read<K>(event: Event<Readable<K>>) -> Event<K> {
+/// The event of the object that was read.
+pub(crate) fn read<K>(event: Event<Readable<K>>) -> Event<K> {
     match event {
         Event::Apply(Readable(object)) => Event::Apply(object),
         Event::Delete(Readable(object)) => Event::Delete(object),

@@ -358,6 +358,7 @@ pub(crate) fn claim(name: &str) -> AddressClaim {
         source: AddressSource::Dhcp,
         dhcp: DhcpRequest { hostname: Some(format!("{name}-default")), ..DhcpRequest::default() },
         ports: Vec::new(),
+        serving_nodes: None,
     };
     let mut claim = AddressClaim::new(&full(name), spec);
     claim.metadata.uid = Some(format!("uid-{name}"));

@@ -10,8 +10,14 @@ use kube::{ResourceExt, core::ObjectMeta};
 /// The longest name that a claim can have for the DHCP server, in characters.
 const NAME_MAX: usize = 253;
 
-/// The claim that `service` should have on `plane`, with what its annotations ask in place of what the plane says.
-pub(crate) fn desired(service: &Service, plane: &NetworkPlane, overrides: &DhcpRequest) -> AddressClaim {
+/// The claim that `service` should have on `plane`, with what its annotations ask in place of what the plane says. Only
+/// `serving` nodes may have its address, if given.
+pub(crate) fn desired(
+    service: &Service,
+    plane: &NetworkPlane,
+    overrides: &DhcpRequest,
+    serving: Option<Vec<String>>,
+) -> AddressClaim {
     let (namespace, name) = (service.namespace().unwrap_or_default(), service.name_any());
     let plane_name = plane.name_any();
     let labels = [
@@ -33,6 +39,7 @@ pub(crate) fn desired(service: &Service, plane: &NetworkPlane, overrides: &DhcpR
         family: AddressFamily::IPv4,
         source: AddressSource::Dhcp,
         ports: ports(service),
+        serving_nodes: serving,
     };
     AddressClaim { metadata, spec, status: None }
 }
@@ -190,6 +197,15 @@ mod tests {
     }
 
     #[test]
+    fn a_claim_is_written_only_when_other_nodes_serve_its_service() {
+        let present = served_by(Some(&["w1", "w2"]));
+        assert_eq!(corrected(&present, &served_by(Some(&["w1", "w2"]))), None);
+        let moved = corrected(&present, &served_by(Some(&[]))).unwrap();
+        assert_eq!(moved.spec.serving_nodes, Some(Vec::new()));
+        assert_eq!(corrected(&present, &wanted()).unwrap().spec.serving_nodes, None);
+    }
+
+    #[test]
     fn a_claim_in_another_place_or_of_another_name_is_not_genuine() {
         let wanted = wanted();
         let mut elsewhere = wanted.clone();
@@ -200,8 +216,14 @@ mod tests {
         assert!(!is_genuine(&renamed));
     }
 
+    /// The claim of `shop/web`, which these nodes serve, or all.
+    fn served_by(nodes: Option<&[&str]>) -> AddressClaim {
+        let nodes = nodes.map(|nodes| nodes.iter().map(|&node| node.to_owned()).collect());
+        desired(&service("web").build(), &plane("a").build(), &DhcpRequest::default(), nodes)
+    }
+
     fn wanted() -> AddressClaim {
-        desired(&service("web").build(), &plane("a").build(), &DhcpRequest::default())
+        served_by(None)
     }
 
     /// Of `shop/web` on plane `a`, with these templates and this host name of its own.

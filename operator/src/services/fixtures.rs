@@ -6,12 +6,14 @@ use foghorn_crds::{
     AddressClaim, AddressClaimStatus, ClaimLease, ClaimState, DhcpRequest, NetworkPlane, NetworkPlaneStatus,
     conditions::{self, reasons},
 };
+use http::{Request, Response};
 use k8s_openapi::{
     api::core::v1::{Service, ServicePort, ServiceSpec},
     apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement, MicroTime, Time},
     jiff::Timestamp,
 };
-use kube::core::ObjectMeta;
+use kube::{Client, client::Body, core::ObjectMeta};
+use serde_json::Value;
 
 use super::claim::desired;
 use crate::planes::fixtures;
@@ -158,7 +160,7 @@ pub(crate) fn invalid_selector() -> LabelSelector {
 
 /// The claim of `shop/<service>` on plane `a`, which nobody has taken up.
 pub(crate) fn claim(name: &str) -> AddressClaim {
-    let mut claim = desired(&service(name).build(), &plane("a").build(), &DhcpRequest::default());
+    let mut claim = desired(&service(name).build(), &plane("a").build(), &DhcpRequest::default(), None);
     claim.metadata.uid = Some(format!("uid-claim-{name}"));
     claim.metadata.resource_version = Some("1".into());
     claim.metadata.creation_timestamp = Some(Time(at(3)));
@@ -202,4 +204,18 @@ pub(crate) fn created(mut claim: AddressClaim, second: i64) -> AddressClaim {
 pub(crate) fn deleting(mut claim: AddressClaim) -> AddressClaim {
     claim.metadata.deletion_timestamp = Some(Time(at(20)));
     claim
+}
+
+/// An API server that gives one answer, and tells what it was asked: method and path, and the body, null if there is none.
+pub(crate) fn server(code: u16, answer: Value) -> (Client, tokio::task::JoinHandle<(String, Value)>) {
+    let (service, mut requests) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
+    let serve = tokio::spawn(async move {
+        let (request, send) = requests.next_request().await.unwrap();
+        let line = format!("{} {}", request.method(), request.uri());
+        let body = request.into_body().collect_bytes().await.unwrap();
+        let answer = Body::from(serde_json::to_vec(&answer).unwrap());
+        send.send_response(Response::builder().status(code).body(answer).unwrap());
+        (line, serde_json::from_slice(&body).unwrap_or_default())
+    });
+    (Client::new(service, "default"), serve)
 }

@@ -4,6 +4,7 @@
 //! - `admit`: whether the plane takes it on.
 //! - `overrides`: what its annotations change of how it is asked for.
 //! - `claim`: the claim that its address is asked with.
+//! - `serving`: which nodes may have the address, where it follows the endpoints; `endpoints` watches these.
 //! - `publish`: what its status says.
 //! - `dispute`: when someone else keeps changing that.
 //! - `service`: all of this, for one Service; `ending`: the end of a claim.
@@ -12,6 +13,7 @@ mod admit;
 mod claim;
 mod dispute;
 mod ending;
+mod endpoints;
 #[cfg(test)]
 mod fixtures;
 mod memory;
@@ -20,6 +22,7 @@ mod publish;
 mod reasons;
 mod request;
 mod service;
+mod serving;
 pub(crate) mod write;
 
 use std::{
@@ -51,6 +54,7 @@ use crate::{
     planes::{acceptance::is_accepted, refused_networks},
     watched::Watched,
 };
+use endpoints::Endpoints;
 use memory::{Key, Memory};
 use publish::Notice;
 
@@ -62,6 +66,7 @@ const CONCURRENCY: u16 = 16;
 struct State {
     ctx: Arc<Context>,
     services: Watched<Service>,
+    endpoints: Endpoints,
     memory: Memory,
     /// Since when claims are seen to be ending, by UID.
     endings: Mutex<BTreeMap<String, Instant>>,
@@ -70,14 +75,20 @@ struct State {
 /// Serves all Services while the future is polled. It ends only when a watch does, which is at the end of the process.
 pub async fn run(ctx: Arc<Context>) {
     let (services, watch_services) = Watched::new(&ctx.client, watcher::Config::default());
-    let (memory, endings) = (Memory::default(), Mutex::default());
-    let state = Arc::new(State { ctx, services, memory, endings });
+    let state = Arc::new(State {
+        ctx,
+        services,
+        endpoints: Endpoints::default(),
+        memory: Memory::default(),
+        endings: Mutex::default(),
+    });
     let work = async {
         if state.is_ready().await {
             future::join(run_services(&state), run_claims(&state)).await;
         }
     };
-    future::join(work, watch_services).await;
+    let watch_endpoints = state.endpoints.follow(state.ctx.client.clone());
+    future::join3(work, watch_services, watch_endpoints).await;
 }
 
 fn run_services(state: &Arc<State>) -> impl Future<Output = ()> + use<> {
@@ -106,6 +117,7 @@ fn run_services(state: &Arc<State>) -> impl Future<Output = ()> + use<> {
         )
         .watches_shared_stream(ctx.nodes.changes_of(|node| refused_networks([node], [])), of_node)
         .watches_shared_stream(service_cidrs, of_service_cidr)
+        .reconcile_on(state.endpoints.changes())
         .run(service::reconcile, service::retry, state.clone())
         .for_each(|_| future::ready(()))
 }
@@ -211,6 +223,7 @@ impl State {
     fn forget_if_gone(&self, service: &Service) {
         if self.services.store().get(&ObjectRef::from_obj(service)).is_none() {
             self.memory.forget(&memory::key(service));
+            self.endpoints.forget(&memory::key(service));
         }
     }
 

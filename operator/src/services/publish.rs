@@ -22,8 +22,9 @@ use super::reasons::{self, Unserved};
 const IP_MODE: &str = "VIP";
 
 /// Reasons of a wait in which nothing went wrong.
-const WAITS: [&str; 5] = [
+const WAITS: [&str; 6] = [
     claim_reasons::ACQUIRING,
+    claim_reasons::NO_SERVING_NODE,
     claim_reasons::RELEASED,
     reasons::WAITING_FOR_PLANE,
     reasons::WAITING_FOR_ANNOUNCER,
@@ -131,6 +132,13 @@ pub(crate) fn of_claim<'a>(
     is_published: impl Fn(&AddressClaim) -> bool,
 ) -> Publication {
     let plane_name = plane.name_any();
+    if claim.spec.serving_nodes.as_ref().is_some_and(Vec::is_empty) {
+        return Publication::none(
+            claim_reasons::NO_SERVING_NODE,
+            "no node has a ready endpoint of the Service, and externalTrafficPolicy Local lets no other have its \
+             address",
+        );
+    }
     let status = claim.status.clone().unwrap_or_default();
     let Some(ready) = conditions::get(&status.conditions, conditions::READY) else {
         return Publication::none(
@@ -276,6 +284,17 @@ mod tests {
         assert_eq!(ingress[0].ip.as_deref(), Some("203.0.113.7"));
         assert_eq!(ingress[0].ip_mode.as_deref(), Some("VIP"));
         assert_eq!(status.conditions.unwrap()[0].status, "True");
+    }
+
+    #[test]
+    fn an_address_that_no_node_serves_is_not_published_and_the_reason_is_named() {
+        let mut claim = bound("web", "203.0.113.7");
+        claim.spec.serving_nodes = Some(vec!["w1".into()]);
+        assert_eq!(of(&claim, &[]).ingress, Ingress::Address(ip("203.0.113.7")));
+        claim.spec.serving_nodes = Some(Vec::new());
+        let publication = of(&claim, &[]);
+        assert_eq!(publication.ingress, Ingress::Empty);
+        assert_eq!(publication.reason, claim_reasons::NO_SERVING_NODE);
     }
 
     #[test]

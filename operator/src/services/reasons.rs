@@ -5,8 +5,6 @@ pub(crate) use foghorn_crds::conditions::reasons::INVALID_OVERRIDE;
 
 /// What the Service asks for cannot be given yet.
 pub(crate) const REQUEST_NOT_SUPPORTED: &str = "RequestNotSupported";
-/// The Service wants the client's source address kept, which is not there yet.
-pub(crate) const EXTERNAL_TRAFFIC_POLICY_LOCAL: &str = "ExternalTrafficPolicyLocal";
 /// The Service wants an IPv6 address only.
 pub(crate) const IPV6_NOT_SUPPORTED: &str = "IPv6NotSupported";
 /// The Service wants addresses of both families.

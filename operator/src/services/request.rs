@@ -98,14 +98,13 @@ fn supported(spec: &ServiceSpec) -> Result<(), Unserved> {
             "the Service is of IPv6 only, and planes give IPv4 addresses only: add IPv4 to ipFamilies",
         ));
     }
-    if spec.external_traffic_policy.as_deref() == Some("Local") {
-        return Err(Unserved::new(
-            reasons::EXTERNAL_TRAFFIC_POLICY_LOCAL,
-            "externalTrafficPolicy Local needs an address that follows the Service's endpoints from node to node, \
-             which planes do not do yet: use Cluster",
-        ));
-    }
     Ok(())
+}
+
+/// Whether only nodes with endpoints of the Service lead to it: `externalTrafficPolicy: Local`.
+pub(crate) fn is_local(service: &Service) -> bool {
+    let policy = service.spec.as_ref().and_then(|spec| spec.external_traffic_policy.as_deref());
+    policy == Some("Local")
 }
 
 /// Whether what the Service asks for is any IPv4 address from DHCP. The first that is given counts: the annotation,
@@ -275,9 +274,10 @@ mod tests {
     }
 
     #[test]
-    fn external_traffic_policy_local_is_named() {
+    fn a_service_of_either_traffic_policy_is_served() {
         let local = service("web").of_class("a").local();
-        assert_eq!(of(&local, &[plane("a")]), reasons::EXTERNAL_TRAFFIC_POLICY_LOCAL);
+        assert_eq!(of(&local, &[plane("a")]), "plane a");
+        assert!(is_local(&local.build()) && !is_local(&service("web").build()));
     }
 
     fn of(service: &ServiceFixture, planes: &[PlaneFixture]) -> String {

@@ -86,6 +86,7 @@ async fn attend(state: &State, service: &Service) -> Result<Action, Error> {
 async fn let_go(state: &State, service: &Service, claims: &[Arc<AddressClaim>]) -> Result<Action, Error> {
     let client = &state.ctx.client;
     end(state, claims).await?;
+    state.endpoints.forget(&key(service));
     let mut service = service.clone();
     if write::has_our_status(&service) && claims.iter().all(|claim| is_withdrawn(claim)) {
         let had_address = publish::condition(&service).is_some_and(|condition| condition.status == "True");
@@ -171,11 +172,12 @@ async fn begin(
         return refuse(state, service, &[], unserved).await;
     }
     let client = &state.ctx.client;
+    let serving = state.serving_nodes(service).await?;
     let mut service = service.clone();
     if !write::has_our_finalizer(&service) {
         service = write::add_finalizer(client, &service, contract::SERVICE_FINALIZER).await?;
     }
-    let claim = claim::desired(&service, plane, &overrides.request);
+    let claim = claim::desired(&service, plane, &overrides.request, serving);
     if !write::create_claim(client, &claim).await? {
         // Made by the previous reconciliation, and not in the watch yet.
         return Ok(Action::requeue(SOON));
@@ -188,15 +190,18 @@ async fn begin(
 async fn keep(
     state: &State,
     service: &Service,
-    claim: &Arc<AddressClaim>,
+    claim: &AddressClaim,
     plane: &NetworkPlane,
     overrides: &Overrides,
 ) -> Result<Action, Error> {
     state.memory.of(service, Remembered::expects_nothing);
     let client = &state.ctx.client;
-    if let Some(corrected) = claim::corrected(claim, &claim::desired(service, plane, &overrides.request)) {
-        write::replace_claim(client, &corrected).await?;
+    let serving = state.serving_nodes(service).await?;
+    let corrected = claim::corrected(claim, &claim::desired(service, plane, &overrides.request, serving));
+    if let Some(corrected) = &corrected {
+        write::replace_claim(client, corrected).await?;
     }
+    let claim = corrected.as_ref().unwrap_or(claim);
     let mut service = service.clone();
     if !write::has_our_finalizer(&service) {
         let now = (state.ctx.now)();
@@ -256,6 +261,15 @@ fn admit(state: &State, service: &Service, plane: &NetworkPlane) -> Result<(), U
 }
 
 impl State {
+    /// The nodes that may have the Service's address; none given if all may.
+    async fn serving_nodes(&self, service: &Service) -> Result<Option<Vec<String>>, Error> {
+        if request::is_local(service) {
+            return self.endpoints.nodes(&self.ctx.client, &key(service)).await.map(Some);
+        }
+        self.endpoints.forget(&key(service));
+        Ok(None)
+    }
+
     /// Whether the Service can be who it wants to be to the DHCP server; `mine` is the claim that it has. Planes may be on
     /// one network.
     fn is_free(&self, overrides: &Overrides, mine: Option<&Arc<AddressClaim>>) -> Result<(), Unserved> {

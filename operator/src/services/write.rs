@@ -143,11 +143,11 @@ pub(crate) fn has_our_finalizer(service: &Service) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use http::{Request, Response};
-    use kube::client::Body;
-
     use super::{
-        super::{fixtures, publish::Publication},
+        super::{
+            fixtures::{self, server},
+            publish::Publication,
+        },
         *,
     };
 
@@ -204,20 +204,6 @@ mod tests {
         assert!(!create_claim(&client, &claim).await.unwrap());
         let (client, _server) = server(409, refusal(409, "Conflict"));
         assert!(replace_claim(&client, &claim).await.unwrap_err().is_conflict());
-    }
-
-    /// An API server that gives one answer, and tells what it was asked: method and path, and the body.
-    fn server(code: u16, answer: Value) -> (Client, tokio::task::JoinHandle<(String, Value)>) {
-        let (service, mut requests) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
-        let serve = tokio::spawn(async move {
-            let (request, send) = requests.next_request().await.unwrap();
-            let line = format!("{} {}", request.method(), request.uri());
-            let body = request.into_body().collect_bytes().await.unwrap();
-            let answer = Body::from(serde_json::to_vec(&answer).unwrap());
-            send.send_response(Response::builder().status(code).body(answer).unwrap());
-            (line, serde_json::from_slice(&body).unwrap())
-        });
-        (Client::new(service, "default"), serve)
     }
 
     fn refusal(code: u16, reason: &str) -> Value {

@@ -82,20 +82,38 @@ fn a_service_without_a_class_is_served_by_the_default_plane_and_a_foreign_class_
 }
 
 #[test]
-fn what_is_not_served_yet_is_said_on_the_service() -> Result<()> {
+fn a_claim_names_the_nodes_that_serve_its_service_where_no_other_may_have_the_address() -> Result<()> {
     run(|cluster| {
         cluster.namespace("shop")?;
         let service = cluster.service("shop", "local", PUBLIC)?;
-        let address = service.address()?;
-        let patch = r#"{"spec":{"externalTrafficPolicy":"Local"}}"#;
-        cluster.lab.kubectl(&["-n", "shop", "patch", "service", "local", "-p", patch])?;
-        let message = service.reason("ExternalTrafficPolicyLocal")?;
-        println!("{message}");
-        foghorn_lab::until("the claim is ended", Duration::from_secs(30), || {
-            Ok(service.claim()?.is_none().then_some(()))
+        service.address()?;
+        let patch =
+            |patch: &str| cluster.lab.kubectl(&["-n", "shop", "patch", "service", "local", "-p", patch]);
+        let serving =
+            || service.claim().map(|claim| claim.unwrap_or_default()["spec"]["servingNodes"].clone());
+        assert!(serving()?.is_null());
+        patch(r#"{"spec":{"externalTrafficPolicy":"Local"}}"#)?;
+        let nodes = foghorn_lab::until("the nodes that serve the Service", Duration::from_secs(30), || {
+            Ok(serving()?.as_array().filter(|nodes| !nodes.is_empty()).cloned())
         })?;
-        assert!(cluster.who_has(PUBLIC.network, address)?.is_empty());
+        assert!(
+            nodes.iter().all(|node| node.as_str().is_some_and(|node| node.starts_with('w'))),
+            "{nodes:?}"
+        );
 
+        patch(r#"{"spec":{"selector":{"app":"nobody"}}}"#)?;
+        println!("{}", service.reason("NoServingNode")?);
+        patch(r#"{"spec":{"externalTrafficPolicy":"Cluster","selector":{"app":"web"}}}"#)?;
+        service.address()?;
+        assert!(serving()?.is_null());
+        Ok(())
+    })
+}
+
+#[test]
+fn what_is_not_served_yet_is_said_on_the_service() -> Result<()> {
+    run(|cluster| {
+        cluster.namespace("shop")?;
         let fixed = cluster.service("shop", "fixed", PUBLIC)?;
         let patch = r#"{"spec":{"loadBalancerIP":"203.0.113.60"}}"#;
         cluster.lab.kubectl(&["-n", "shop", "patch", "service", "fixed", "-p", patch])?;

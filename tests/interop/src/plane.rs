@@ -48,6 +48,7 @@ pub fn claim(service: &str) -> AddressClaim {
         source: AddressSource::Dhcp,
         dhcp: DhcpRequest { hostname: Some(format!("{service}-default")), ..DhcpRequest::default() },
         ports: Vec::new(),
+        serving_nodes: None,
     };
     let mut claim = AddressClaim::new(service, spec);
     claim.metadata.uid = Some(format!("uid-of-claim-{service}"));
