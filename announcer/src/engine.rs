@@ -105,6 +105,8 @@ pub enum Output {
     Join([u8; 6]),
     /// Receive them no longer.
     Leave([u8; 6]),
+    /// Tell people that another host says that it has a claim's address.
+    Conflict(Conflict),
     /// Write the status of a claim, unless it was written by a later grant.
     Report(Box<Report>),
 }
@@ -116,6 +118,19 @@ pub enum FrameKind {
     Arp(l2::Kind),
     /// DHCP.
     Dhcp(MessageKind),
+}
+
+/// Another host says that it has an address that this node announces.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Conflict {
+    /// The claim, by name.
+    pub claim: Arc<str>,
+    /// The address.
+    pub address: Ipv4Addr,
+    /// The other host.
+    pub mac: [u8; 6],
+    /// Whether it was told off (RFC 5227, 2.4); else the address is given up for now.
+    pub defended: bool,
 }
 
 /// A status to write.
@@ -285,10 +300,23 @@ impl Engine {
         self.grants.len()
     }
 
+    /// Whether this node has the right to hold the claim of that name.
+    #[must_use]
+    pub fn holds(&self, claim: &str) -> bool {
+        self.grants.contains_key(claim)
+    }
+
     /// How many claims have an address that this node announces.
     #[must_use]
     pub fn announced(&self) -> usize {
         self.l2.as_ref().map_or(0, |l2| l2.announced().len())
+    }
+
+    /// The addresses that this node announces, with the names of their claims.
+    #[must_use]
+    pub fn addresses(&self) -> BTreeMap<Ipv4Addr, Arc<str>> {
+        let announced = self.l2.iter().flat_map(L2::announced);
+        announced.filter_map(|address| Some((address, self.by_address.get(&address)?.clone()))).collect()
     }
 
     fn pace(&self) -> Option<Pace> {

@@ -1,23 +1,33 @@
 //! What an announcer counts.
 
+use std::time::Duration;
+
 use foghorn_dhcp::{State, wire::ReplyKind};
 use prometheus_client::{
     encoding::EncodeLabelSet,
-    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+    },
     registry::Registry,
 };
 
-use crate::engine::FrameKind;
+use crate::{engine::FrameKind, heartbeat::Standing};
 
 /// Counters and gauges; clones share their values.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Metrics {
     leases: Family<StateLabel, Gauge>,
     claims: Family<ReasonLabel, Gauge>,
     earliest_expiry: Gauge,
     announced: Gauge,
     granted: Gauge,
-    leading: Gauge,
+    coordinating: Gauge,
+    members: Gauge,
+    view: Gauge,
+    failovers: Family<PhaseLabel, Histogram, fn() -> Histogram>,
     dhcp: Family<MessageLabels, Counter>,
     arp: Family<KindLabel, Counter>,
     fenced: Counter,
@@ -25,6 +35,27 @@ pub struct Metrics {
     forwardable: Counter,
     conflicts: Counter,
     reports: Family<ResultLabel, Counter>,
+}
+
+/// A part of the time from the loss of a node to the first announcement by another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Phase {
+    /// From when the lost one was last heard until a view without it is written.
+    Detection,
+    /// From then until its claims are given to others.
+    Decision,
+    /// From when a claim is granted to the first gratuitous ARP for its address.
+    Announcement,
+}
+
+/// 1 ms to 8 s.
+fn seconds() -> Histogram {
+    Histogram::new(exponential_buckets(0.001, 2.0, 14))
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PhaseLabel {
+    phase: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -53,6 +84,29 @@ struct ResultLabel {
     result: &'static str,
 }
 
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
+            failovers: Family::new_with_constructor(seconds),
+            leases: Family::default(),
+            claims: Family::default(),
+            earliest_expiry: Gauge::default(),
+            announced: Gauge::default(),
+            granted: Gauge::default(),
+            coordinating: Gauge::default(),
+            members: Gauge::default(),
+            view: Gauge::default(),
+            dhcp: Family::default(),
+            arp: Family::default(),
+            fenced: Counter::default(),
+            dropped: Family::default(),
+            forwardable: Counter::default(),
+            conflicts: Counter::default(),
+            reports: Family::default(),
+        }
+    }
+}
+
 impl Metrics {
     /// New metrics, which `registry` shows from now on.
     pub fn register(registry: &mut Registry) -> Self {
@@ -71,7 +125,18 @@ impl Metrics {
         );
         registry.register("foghorn_claims_held", "Claims whose address this node announces", m.announced);
         registry.register("foghorn_claims_granted", "Claims that this node has the right to hold", m.granted);
-        registry.register("foghorn_leading", "1 while this node owns the plane's addresses", m.leading);
+        registry.register(
+            "foghorn_coordinating",
+            "1 while this node assigns the plane's claims",
+            m.coordinating,
+        );
+        registry.register("foghorn_members", "Members of the view that this node knows", m.members);
+        registry.register("foghorn_view", "How many views the plane's Lease has had", m.view);
+        registry.register(
+            "foghorn_failover_seconds",
+            "Parts of a fail-over: detection and decision by the node that assigns, announcement by the one that takes over",
+            m.failovers,
+        );
         registry.register("foghorn_dhcp_messages", "DHCP messages by type and direction", m.dhcp);
         registry.register(
             "foghorn_arp_frames_sent",
@@ -128,12 +193,24 @@ impl Metrics {
         self.earliest_expiry.set(at.unwrap_or_default());
     }
 
-    /// Whether this node owns the plane's addresses, how many claims are granted to it, and how many addresses it announces.
-    pub fn ownership(&self, leading: bool, granted: usize, announced: usize) {
+    /// Where this node stands, how many claims it holds, and how many addresses it announces.
+    pub fn stand(&self, standing: &Standing, granted: usize, announced: usize) {
         let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
-        self.leading.set(leading.into());
+        self.coordinating.set(standing.coordinator.into());
+        self.members.set(count(standing.members));
+        self.view.set(standing.epoch.map_or(0, |epoch| epoch.view.into()));
         self.granted.set(count(granted));
         self.announced.set(count(announced));
+    }
+
+    /// A part of a fail-over took so long.
+    pub fn failed_over(&self, phase: Phase, took: Duration) {
+        let phase = match phase {
+            Phase::Detection => "detection",
+            Phase::Decision => "decision",
+            Phase::Announcement => "announcement",
+        };
+        self.failovers.get_or_create(&PhaseLabel { phase }).observe(took.as_secs_f64());
     }
 
     /// A DHCP reply for one of this node's clients.

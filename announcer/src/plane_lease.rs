@@ -25,11 +25,14 @@ pub enum LeaseNews {
     Observed(Option<Record>),
 }
 
+/// A call under way: its number, whether it writes, and what comes of it.
+type Call = BoxFuture<'static, (u64, bool, Result<Option<Lease>, LeaseError>)>;
+
 /// The plane's Lease, with one call under way at most.
 pub struct PlaneLease {
     store: LeaseStore,
     watch: BoxStream<'static, LeaseNews>,
-    call: Option<BoxFuture<'static, (u64, bool, Result<Option<Lease>, LeaseError>)>>,
+    call: Option<Call>,
     /// The Lease as the last answer and the last news of the watch had it: what a write is built on.
     answered: Option<Lease>,
     watched: tokio::sync::watch::Receiver<Option<Lease>>,

@@ -1,9 +1,8 @@
-//! The loop that carries news to the engine and does what it wants.
+//! The loop: waits for news, carries news to the engine and to the plane's members, and does what they want.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     future::{Future, pending},
-    mem,
     pin::pin,
     sync::Arc,
     time::Duration,
@@ -11,15 +10,14 @@ use std::{
 
 use anyhow::Context;
 use foghorn_clock::Instant;
-use foghorn_crds::{AddressClaim, PlaneConfig, conditions::reasons};
-use foghorn_election::{Election, Epoch, Identity, Timings};
-use foghorn_membership::{self as membership, Grant};
+use foghorn_crds::{AddressClaim, HostAddressMode, PlaneConfig, conditions::reasons, contract};
+use foghorn_heartbeat::Plane;
+use foghorn_membership::{Event, Health, MemberId, Seat};
 use foghorn_netio::{Link, LinkMonitor, Netlink, NetlinkError, clock};
 use foghorn_shell::{
     api_clock::ApiClock,
     client,
-    elect::{Candidacy, Standing},
-    http::{Health, Server},
+    http::{self, Server},
     lease_store::LeaseStore,
     shutdown,
 };
@@ -33,11 +31,17 @@ use tracing::{error, info, warn};
 use crate::{
     args::Args,
     engine::{ApiTime, Engine, Input},
+    events::{Teller, Telling},
+    heartbeat::{HeartbeatMetrics, Heartbeats, Setup, keys},
+    host_address::{self, Wanted},
     interface::Selector,
     metrics::Metrics,
-    node::{self, InterfaceCondition},
+    ownership::{News, Ownership},
+    plane_lease::PlaneLease,
+    pod_conditions::{self, PathWatch, PodConditions},
     port::Port,
-    report::Reporter,
+    report::{Permit, Reporter},
+    settings,
     watch::{self as api, ClaimNews},
 };
 
@@ -45,8 +49,11 @@ use crate::{
 const STALL: Duration = Duration::from_secs(10);
 /// The loop turns at least so often.
 const TURN: Duration = Duration::from_secs(1);
-/// Routes change without notice; where one decides on the interface it is looked at again.
-const ROUTE_CHECK: Duration = Duration::from_secs(10);
+/// Routes change without notice; where one decides on the interface it is looked at again. So is by which ways others
+/// are heard.
+const LOOK: Duration = Duration::from_secs(10);
+/// One that hands over is given so long; the machine itself gives up before.
+const LEAVING: Duration = Duration::from_secs(8);
 
 /// Runs the announcer until SIGTERM or SIGINT.
 ///
@@ -56,20 +63,21 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let stop = shutdown::requested().context("signals cannot be taken over")?;
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
+    let heartbeat_metrics = HeartbeatMetrics::register(&mut registry);
     let api_clock = ApiClock::default();
     let agent = concat!("foghorn-announcer/", env!("CARGO_PKG_VERSION"));
     let client = client::connect(agent, &mut registry, clock::now, api_clock.clone()).await?;
-    let health = Health::new(clock::now, STALL);
+    let health = http::Health::new(clock::now, STALL);
     let server = Server::bind(&args.http).await?;
     let serving = server.serve(Arc::new(registry), health.clone());
 
-    let (condition, conditions) = watch::channel(None);
-    let telling = node::tell(client.clone(), args.namespace.clone(), args.pod.clone(), conditions);
-    let announcer = Announcer::new(args, client, metrics, health, api_clock, condition);
+    let (conditions, told) = watch::channel(PodConditions::new());
+    let telling = pod_conditions::tell(client.clone(), args.namespace.clone(), args.pod.clone(), told);
+    let announcer = Announcer::new(args, client, metrics, heartbeat_metrics, health, api_clock, conditions);
     tokio::select! {
         ended = announcer.run(stop) => ended,
         ended = serving => ended.context("metrics and probes are no longer served"),
-        () = telling => anyhow::bail!("the Pod's condition is no longer told"),
+        () = telling => anyhow::bail!("the Pod's conditions are no longer told"),
     }
 }
 
@@ -78,26 +86,28 @@ struct Announcer {
     client: Client,
     rng: StdRng,
     metrics: Metrics,
-    health: Health,
+    heartbeat_metrics: HeartbeatMetrics,
+    health: http::Health,
     api_clock: ApiClock,
-    condition: watch::Sender<Option<InterfaceCondition>>,
+    conditions: watch::Sender<PodConditions>,
+    paths: PathWatch,
     port: Port,
+    teller: Teller,
     claims: BTreeMap<String, Arc<AddressClaim>>,
     claims_complete: bool,
     config: Option<PlaneConfig>,
     links: Vec<Link>,
-    election: Option<Elected>,
+    part: Option<Part>,
+    told_health: Option<Health>,
+    host_addresses: Option<watch::Sender<Wanted>>,
 }
 
-/// This node's part in the election of the plane's owner.
-struct Elected {
-    candidacy: Candidacy,
-    standing: watch::Receiver<Standing>,
+/// This node's part among the plane's members.
+struct Part {
+    ownership: Ownership,
+    permit: Permit,
     reporter: Reporter,
-    eligible: bool,
-    /// As the engine knows it: while it lasts, all claims are granted to this node.
-    tenure: Option<Epoch>,
-    granted: BTreeSet<String>,
+    lease_name: String,
 }
 
 impl Announcer {
@@ -105,12 +115,14 @@ impl Announcer {
         args: Args,
         client: Client,
         metrics: Metrics,
-        health: Health,
+        heartbeat_metrics: HeartbeatMetrics,
+        health: http::Health,
         api_clock: ApiClock,
-        condition: watch::Sender<Option<InterfaceCondition>>,
+        conditions: watch::Sender<PodConditions>,
     ) -> Self {
         let mut rng = StdRng::from_os_rng();
         let engine = Engine::new(&args.node, StdRng::seed_from_u64(rng.random()), metrics.clone());
+        let teller = Teller::start(client.clone(), &args.pod, clock::now);
         health.set("configuration", false, "the operator's ConfigMap was not read yet");
         health.set("claims", false, "the plane's claims were not listed yet");
         Self {
@@ -119,14 +131,19 @@ impl Announcer {
             rng,
             port: Port::new(engine, metrics.clone()),
             metrics,
+            heartbeat_metrics,
             health,
             api_clock,
-            condition,
+            conditions,
+            paths: PathWatch::default(),
+            teller,
             claims: BTreeMap::new(),
             claims_complete: false,
             config: None,
             links: Vec::new(),
-            election: None,
+            part: None,
+            told_health: None,
+            host_addresses: None,
         }
     }
 
@@ -136,25 +153,30 @@ impl Announcer {
         let mut links = follow_links(LinkMonitor::open()?);
         let mut configs = pin!(api::plane_config(self.client.clone(), &self.args.namespace));
         let mut claims = pin!(api::claims(self.client.clone(), &self.args.namespace));
-        let mut route_checked = clock::now();
+        let mut keys = pin!(keys::follow(self.args.heartbeat_keys.clone()));
+        let mut looked = clock::now();
+        let mut leaving: Option<Instant> = None;
         loop {
             self.health.beat();
             self.act();
             self.report();
             let due = self.port.idle().map_or(TURN, |idle| idle.min(TURN));
             tokio::select! {
-                () = &mut stop => return self.leave().await,
-                news = election_news(&mut self.election) => match news {
-                    ElectionNews::Standing => self.follow_standing(),
-                    ElectionNews::Written => {}
-                    ElectionNews::Ended(ended) => {
-                        ended.context("the election of the plane's owner has failed")?;
-                        anyhow::bail!("the election of the plane's owner has ended");
-                    }
+                () = &mut stop, if leaving.is_none() => {
+                    let Some(part) = &self.part else { return Ok(()) };
+                    info!(held = part.ownership.held(), "handing over, to end then");
+                    part.ownership.leave();
+                    leaving = Some(clock::now());
+                }
+                news = part_news(&mut self.part) => match news {
+                    PartNews::Owned(News::Left) => return self.end().await,
+                    PartNews::Owned(News::Ended) => anyhow::bail!("the thread of the heartbeats has ended"),
+                    PartNews::Owned(news) => self.follow(news),
+                    PartNews::Written => {}
                 },
                 ready = self.port.readable() => {
                     if let Err(error) = ready { warn!(%error, "the packet socket failed"); }
-                    self.port.receive(permit(self.election.as_ref()));
+                    self.port.receive(&permit(self.part.as_ref()));
                 }
                 news = links.changed() => {
                     news.context("interfaces are no longer followed")?;
@@ -166,64 +188,139 @@ impl Announcer {
                     Err(error) => error!(%error, "the plane's configuration cannot be used"),
                 },
                 Some(news) = claims.next() => self.take_claim(news),
+                Some(keys) = keys.next() => if let Some(part) = &self.part {
+                    part.ownership.set_keys(keys);
+                },
                 () = sleep(due) => {}
             }
-            if clock::now() - route_checked > ROUTE_CHECK {
-                route_checked = clock::now();
+            if clock::now() - looked > LOOK {
+                looked = clock::now();
                 self.choose_link(&netlink).await;
+                self.look_at_paths().await;
+            }
+            if leaving.is_some_and(|since| clock::now() - since > LEAVING) {
+                warn!("not all was handed over in time");
+                return self.end().await;
             }
             self.port.turn();
+            self.tell_health();
         }
     }
 
-    /// Falls silent, then lets another node take over at once.
-    async fn leave(mut self) -> anyhow::Result<()> {
-        self.set_tenure(None);
-        self.act();
-        if let Some(elected) = self.election.take() {
-            elected.candidacy.leave().await.context("the Lease was not given up in order")?;
+    /// Falls silent, and ends.
+    async fn end(mut self) -> anyhow::Result<()> {
+        self.port.detach();
+        if let Some(part) = self.part.take() {
+            part.ownership.stop().await;
         }
         Ok(())
     }
 
     /// Does all that the engine wants.
     fn act(&mut self) {
-        self.port.act(permit(self.election.as_ref()));
+        self.port.act(&permit(self.part.as_ref()));
         let reports = self.port.reports();
-        if let Some(elected) = &mut self.election {
-            reports.into_iter().for_each(|report| elected.reporter.push(report));
+        if let Some(part) = &mut self.part {
+            reports.into_iter().for_each(|report| part.reporter.push(report));
+        }
+        for conflict in self.port.conflicts() {
+            if let Some(claim) = self.claims.get(&*conflict.claim) {
+                self.teller.tell(Telling::foreign_claimant(
+                    claim,
+                    conflict.address,
+                    conflict.mac,
+                    conflict.defended,
+                ));
+            }
         }
     }
 
     /// Writes what is to be written, and counts. Once a turn is enough: it looks at all claims.
     fn report(&mut self) {
-        if let Some(elected) = &mut self.election {
-            elected.reporter.start(&self.claims);
-            let holds = elected.standing.borrow().holds(clock::now());
-            let engine = self.port.engine();
-            self.metrics.ownership(holds, engine.granted(), engine.announced());
+        if let Some(part) = &mut self.part {
+            part.reporter.start(&self.claims);
+            let standing = part.ownership.standing();
+            self.metrics.stand(&standing, part.ownership.held(), self.port.engine().announced());
+        }
+        self.want_host_addresses();
+    }
+
+    /// Takes what is new of what this node holds.
+    fn follow(&mut self, news: News) {
+        let Some(part) = &mut self.part else { return };
+        match news {
+            News::Granted { claim, grant } => {
+                let now = clock::now();
+                if let (Some(time), Some(measured)) =
+                    (self.api_clock.timestamp(now), self.api_clock.measured())
+                {
+                    self.port.tell(Input::ApiTime(ApiTime { at: now, time, measured }));
+                }
+                let status = self.claims.get(&*claim).and_then(|known| known.status.as_ref());
+                let holds = self.port.engine().holds(&claim);
+                if !holds && status.is_some_and(|status| status.lease.is_some()) {
+                    self.port.expect_announcement(claim.clone());
+                }
+                self.port.tell(Input::Granted { claim: &claim, grant });
+            }
+            News::Revoked { claim } => {
+                part.reporter.revoke(&claim);
+                self.port.tell(Input::Revoked { claim: &claim });
+            }
+            News::Event(event) => self.tell_event(event),
+            News::Left | News::Ended => {}
+        }
+    }
+
+    fn tell_event(&mut self, event: Event) {
+        let Some(part) = &self.part else { return };
+        match event {
+            Event::View(view) => {
+                let nodes: Vec<_> = view.seats.iter().map(|seat| seat.node.as_str()).collect();
+                info!(epoch = %view.epoch, coordinator = %view.coordinator, members = nodes.join(","), "view");
+            }
+            Event::Coordinating(epoch) => info!(%epoch, "this node assigns the plane's claims"),
+            Event::Dead { seat } => warn!(node = seat.node, "not heard any more; its claims go to others"),
+            Event::ForeignHand(why) => {
+                self.teller.tell(Telling::foreign_hand(&self.args.namespace, &part.lease_name, why));
+            }
+            Event::Nowhere { claim, why } => {
+                let name = part.ownership.name(claim);
+                if let Some(claim) = name.and_then(|name| self.claims.get(&*name)) {
+                    self.teller.tell(Telling::nowhere(claim, why));
+                }
+            }
         }
     }
 
     fn take_claim(&mut self, news: ClaimNews) {
         match news {
             ClaimNews::Present(claim) => {
-                self.port.tell(Input::Claim(claim.clone()));
                 if let Some(name) = claim.metadata.name.clone() {
-                    self.grant(&name);
-                    self.claims.insert(name, claim);
+                    self.claims.insert(name, claim.clone());
+                }
+                self.port.tell(Input::Claim(claim.clone()));
+                if let Some(granted) = self.part.as_mut().and_then(|part| part.ownership.claim(&claim)) {
+                    self.follow(granted);
                 }
             }
             ClaimNews::Gone(name) => {
                 self.claims.remove(&name);
                 self.port.tell(Input::ClaimGone(&name));
+                if let Some(part) = &mut self.part {
+                    part.ownership.claim_gone(&name);
+                    part.reporter.revoke(&name);
+                }
             }
             ClaimNews::Complete => {
                 self.claims_complete = true;
                 self.health.set("claims", true, "");
-                self.set_eligible();
+                if let Some(part) = &self.part {
+                    part.ownership.set_ready(true);
+                }
             }
         }
+        self.port.watch_gateway(gateway(&self.claims));
     }
 
     async fn take_config(&mut self, config: PlaneConfig, netlink: &Netlink) -> anyhow::Result<()> {
@@ -231,93 +328,69 @@ impl Announcer {
             error!(found = config.plane, wanted = self.args.plane, "the ConfigMap is another plane's");
             return Ok(());
         }
-        let before = self.config.as_ref().map(|config| &config.lease_name);
-        let elect_anew = before != Some(&config.lease_name);
         if self.config.as_ref() != Some(&config) {
             info!(plane = config.plane, "the plane's configuration is in force");
         }
         self.port.tell(Input::Config(Box::new(config.clone())));
-        self.config = Some(config.clone());
-        self.health.set("configuration", true, "");
-        if elect_anew {
-            self.elect(&config);
+        match &self.part {
+            None => self.part = Some(self.take_part(&config).await?),
+            Some(part) if part.lease_name != config.lease_name => {
+                anyhow::bail!("the plane's Lease is another one now: {}", config.lease_name);
+            }
+            Some(part) => part.ownership.set_settings(settings::of(&config)?),
         }
+        self.config = Some(config);
+        self.health.set("configuration", true, "");
         self.choose_link(netlink).await;
         Ok(())
     }
 
-    /// Takes part in the election, by another Lease if there was one before.
-    fn elect(&mut self, config: &PlaneConfig) {
-        self.set_tenure(None);
-        self.act();
-        if let Some(before) = self.election.take() {
-            tokio::spawn(before.candidacy.leave());
-        }
-        let identity = Identity::new(&self.args.node, self.rng.random());
-        info!(%identity, lease = config.lease_name, "taking part in the election of the plane's owner");
-        let store = LeaseStore::new(self.client.clone(), &self.args.namespace, &config.lease_name);
-        let election = Election::new(&identity, Timings::PLANE, self.rng.random());
-        let candidacy = Candidacy::start(store, election, clock::now);
-        let standing = candidacy.standing();
-        let of_all = standing.clone();
-        let permit = move |_: &str| {
-            let standing = *of_all.borrow();
-            standing.permit_in(standing.epoch)
+    /// Becomes one of the plane's members, or asks to.
+    async fn take_part(&mut self, config: &PlaneConfig) -> anyhow::Result<Part> {
+        let id = MemberId(self.rng.random());
+        let seat = Seat { id, node: self.args.node.clone(), address: self.args.host_ip };
+        info!(incarnation = %id, lease = config.lease_name, "taking part in the plane");
+        let setup = Setup {
+            seat,
+            settings: settings::of(config)?,
+            plane: Plane::new(&config.cluster_id, &config.plane),
+            keys: keys::read(&self.args.heartbeat_keys)?,
+            port: self.args.heartbeat_port,
+            metrics: self.heartbeat_metrics.clone(),
         };
+        let heartbeats = Heartbeats::start(setup).await?;
+        let store = LeaseStore::new(self.client.clone(), &self.args.namespace, &config.lease_name);
+        let mut ownership = Ownership::new(heartbeats, PlaneLease::new(store));
+        for claim in self.claims.values() {
+            // Nothing can be granted before this node takes part.
+            let _none = ownership.claim(claim);
+        }
+        ownership.set_link(self.port.link().cloned());
+        ownership.set_ready(self.claims_complete);
+        self.told_health = None;
+        let permit = ownership.permit();
         let reporter = Reporter::new(
             self.client.clone(),
             &self.args.namespace,
-            Arc::new(permit),
+            permit.clone(),
             clock::now,
             self.metrics.clone(),
         );
-        let (tenure, granted) = (None, BTreeSet::new());
-        self.election = Some(Elected { candidacy, standing, reporter, eligible: false, tenure, granted });
-        self.set_eligible();
+        Ok(Part { ownership, permit, reporter, lease_name: config.lease_name.clone() })
     }
 
-    fn follow_standing(&mut self) {
-        let Some(elected) = &mut self.election else { return };
-        let standing = *elected.standing.borrow_and_update();
-        let now = clock::now();
-        if let (Some(time), Some(measured)) = (self.api_clock.timestamp(now), self.api_clock.measured()) {
-            self.port.tell(Input::ApiTime(ApiTime { at: now, time, measured }));
-        }
-        self.set_tenure(standing.holding.then_some(standing.epoch));
-    }
-
-    /// Grants all claims to this node for as long as it holds the Lease.
-    fn set_tenure(&mut self, tenure: Option<Epoch>) {
-        let Some(elected) = self.election.as_mut().filter(|elected| elected.tenure != tenure) else { return };
-        match tenure {
-            Some(epoch) => info!(%epoch, claims = self.claims.len(), "this node owns the plane's addresses"),
-            None => info!("this node no longer owns the plane's addresses"),
-        }
-        elected.tenure = tenure;
-        for claim in mem::take(&mut elected.granted) {
-            self.port.tell(Input::Revoked { claim: &claim });
-            elected.reporter.revoke(&claim);
-        }
-        for claim in self.claims.keys().cloned().collect::<Vec<_>>() {
-            self.grant(&claim);
-        }
-    }
-
-    fn grant(&mut self, claim: &str) {
-        let Some(elected) = &mut self.election else { return };
-        let Some(Epoch { created, transitions: view }) = elected.tenure else { return };
-        if elected.granted.insert(claim.to_owned()) {
-            let epoch = membership::Epoch { created, view, quorum: 0 };
-            self.port.tell(Input::Granted { claim, grant: Grant { epoch, number: 0 } });
-        }
-    }
-
-    /// Only a node that could do the work takes part: with the claims known and the interface in working order.
-    fn set_eligible(&mut self) {
-        let eligible = self.claims_complete && self.port.link().is_some();
-        if let Some(elected) = self.election.as_mut().filter(|elected| elected.eligible != eligible) {
-            elected.eligible = eligible;
-            elected.candidacy.set_eligible(eligible);
+    /// Tells the members what this node can do for its plane, when that has changed.
+    fn tell_health(&mut self) {
+        let Some(part) = &self.part else { return };
+        let link = self.port.link();
+        let health = Health {
+            carrier: link.is_some(),
+            gateway: self.port.gateway_answers(),
+            subnets: link.map(|link| link.addresses.clone()).unwrap_or_default(),
+        };
+        if self.told_health.as_ref() != Some(&health) {
+            part.ownership.set_health(health.clone());
+            self.told_health = Some(health);
         }
     }
 
@@ -339,33 +412,87 @@ impl Announcer {
             attached.map_err(|error| (reasons::INTERFACE_DOWN, format!("{}: {error}", link.name)))?;
             Ok(link)
         });
-        self.tell_condition(&opened);
-        if opened.is_err() {
-            self.port.detach();
-        }
-        self.set_eligible();
-    }
-
-    fn tell_condition(&self, opened: &Result<Link, (&'static str, String)>) {
-        let condition = match opened {
-            Ok(link) => InterfaceCondition {
-                ready: true,
+        let telling = match &opened {
+            Ok(link) => pod_conditions::Telling {
+                good: true,
                 reason: reasons::INTERFACE_READY,
                 message: format!("{} is the plane's interface", link.name),
             },
-            Err((reason, message)) => InterfaceCondition { ready: false, reason, message: message.clone() },
+            Err((reason, message)) => {
+                pod_conditions::Telling { good: false, reason, message: message.clone() }
+            }
         };
-        self.condition.send_if_modified(|told| {
-            if told.as_ref() == Some(&condition) {
-                return false;
+        if opened.is_err() {
+            self.port.detach();
+        }
+        if let Some(part) = &self.part {
+            part.ownership.set_link(opened.ok());
+        }
+        self.tell_health();
+        self.tell_conditions(BTreeMap::from([(contract::INTERFACE_CONDITION, telling)]));
+    }
+
+    /// Who is heard by which way, and by which hardware addresses the others are known on the plane's network.
+    async fn look_at_paths(&mut self) {
+        let (Some(part), Some(link)) = (&self.part, self.port.link().cloned()) else { return };
+        let Some(paths) = part.ownership.paths().await else { return };
+        self.port.tell(Input::Peers(paths.iter().filter_map(|of| of.mac).collect()));
+        let conditions = self.paths.conditions(clock::now(), &link.name, &paths);
+        self.tell_conditions(conditions);
+    }
+
+    fn tell_conditions(&self, news: PodConditions) {
+        self.conditions.send_if_modified(|told| {
+            let mut changed = false;
+            for (type_, telling) in news {
+                if told.get(type_) != Some(&telling) {
+                    let pod_conditions::Telling { good, reason, message } = &telling;
+                    if *good {
+                        info!(condition = type_, message);
+                    } else {
+                        warn!(condition = type_, reason, message);
+                    }
+                    told.insert(type_, telling);
+                    changed = true;
+                }
             }
-            if condition.ready {
-                info!(message = condition.message, "interface ready");
-            } else {
-                warn!(reason = condition.reason, message = condition.message, "interface not ready");
-            }
-            *told = Some(condition.clone());
-            true
+            changed
+        });
+    }
+
+    /// Says which addresses are to be on the interface, where the plane wants that.
+    fn want_host_addresses(&mut self) {
+        let (Some(config), Some(part)) = (&self.config, &self.part) else { return };
+        let fenced = config.host_address.mode == HostAddressMode::Fenced;
+        if !fenced && self.host_addresses.is_none() {
+            return;
+        }
+        let sender = match &self.host_addresses {
+            Some(sender) => sender,
+            None => match Netlink::open() {
+                Ok(netlink) => {
+                    let (sender, wanted) = watch::channel(Wanted::default());
+                    tokio::spawn(host_address::keep(netlink, wanted, part.permit.clone()));
+                    self.host_addresses.insert(sender)
+                }
+                Err(error) => {
+                    warn!(%error, "no address can be put on the interface");
+                    return;
+                }
+            },
+        };
+        let statuses = self.claims.values().filter_map(|claim| claim.status.as_ref());
+        let of_plane: BTreeSet<_> = statuses.filter_map(|status| status.address).collect();
+        let wanted = Wanted {
+            interface: self.port.link().map(|link| link.index),
+            addresses: if fenced { self.port.engine().addresses() } else { BTreeMap::new() },
+            of_plane,
+            limit: usize::try_from(config.host_address.max_per_node).unwrap_or(usize::MAX),
+        };
+        sender.send_if_modified(|told| {
+            let changed = *told != wanted;
+            *told = wanted;
+            changed
         });
     }
 }
@@ -391,28 +518,28 @@ pub fn follow_links(mut monitor: LinkMonitor) -> watch::Receiver<Vec<Link>> {
     links
 }
 
-enum ElectionNews {
-    /// Ownership, or how long it holds, has changed.
-    Standing,
+enum PartNews {
+    /// What this node holds.
+    Owned(News),
     /// A status was written.
     Written,
-    /// This node no longer takes part.
-    Ended(Result<(), tokio::task::JoinError>),
 }
 
-async fn election_news(election: &mut Option<Elected>) -> ElectionNews {
-    let Some(Elected { candidacy, standing, reporter, .. }) = election else { return pending().await };
+async fn part_news(part: &mut Option<Part>) -> PartNews {
+    let Some(Part { ownership, reporter, .. }) = part else { return pending().await };
     tokio::select! {
-        ended = candidacy.ended() => ElectionNews::Ended(ended),
-        Ok(()) = standing.changed() => ElectionNews::Standing,
-        () = reporter.finished() => ElectionNews::Written,
+        news = ownership.news() => PartNews::Owned(news),
+        () = reporter.finished() => PartNews::Written,
     }
 }
 
-/// Until when claims may be announced: all the same, in the tenure that the engine knows of.
-fn permit(elected: Option<&Elected>) -> impl Fn(&str) -> Instant {
-    move |_| {
-        let tenure = elected.and_then(|elected| Some((elected, elected.tenure?)));
-        tenure.map_or(Instant::ZERO, |(elected, epoch)| elected.standing.borrow().permit_in(epoch))
-    }
+/// Until when the claim of a name may be announced.
+fn permit(part: Option<&Part>) -> impl Fn(&str) -> Instant {
+    move |claim| part.map_or(Instant::ZERO, |part| (part.permit)(claim))
+}
+
+/// The router that the leases name.
+fn gateway(claims: &BTreeMap<String, Arc<AddressClaim>>) -> Option<std::net::Ipv4Addr> {
+    let leases = claims.values().filter_map(|claim| claim.status.as_ref()?.lease.as_ref());
+    leases.filter_map(|lease| lease.routers.first().copied()).next()
 }

@@ -14,6 +14,7 @@ use crate::{
     contract,
     dhcp::DhcpSpec,
     failover::{ApiOutage, FailureDetection, NodePreference, PlacementMode},
+    host_address::HostAddressSpec,
     plane::{AnnounceSpec, InterfaceSelector},
 };
 
@@ -49,6 +50,9 @@ pub struct PlaneConfig {
     /// The plane's `spec.apiOutage`.
     #[serde(default)]
     pub api_outage: Option<ApiOutage>,
+    /// The plane's `spec.hostAddress`.
+    #[serde(default)]
+    pub host_address: HostAddressSpec,
     /// What there is to say of the plane's nodes, by their names. Those that are not here are ordinary ones.
     #[serde(default)]
     pub nodes: BTreeMap<String, NodePreference>,

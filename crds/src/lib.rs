@@ -16,6 +16,7 @@ pub mod contract;
 pub mod dhcp;
 pub mod failover;
 pub mod hardware_address;
+pub mod host_address;
 pub mod plane;
 pub mod policy;
 
@@ -31,6 +32,7 @@ pub use dhcp::{
 pub use failover::{
     ApiOutage, DetectionMode, FailureDetection, NodePreference, PlacementMode, PlacementSpec, PreferredNodes,
 };
+pub use host_address::{HostAddressMode, HostAddressSpec};
 pub use plane::{
     AllowedNamespaces, AnnounceSpec, InterfaceSelector, LeaseSpec, Limits, NetworkPlane, NetworkPlaneSpec,
     NetworkPlaneStatus, PlanePorts, ProbeMode,

@@ -14,6 +14,7 @@ use crate::{
     contract,
     dhcp::{DhcpSpec, IdentityInUse, OverridesSpec},
     failover::{ApiOutage, FailureDetection, PlacementSpec},
+    host_address::HostAddressSpec,
 };
 
 /// A network on which Services of one `loadBalancerClass` get addresses.
@@ -112,6 +113,14 @@ pub struct NetworkPlaneSpec {
     /// more nodes and `Hold` for fewer: of two nodes one is no majority.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api_outage: Option<ApiOutage>,
+
+    /// Whether addresses are also put on the nodes' interface.
+    #[serde(default)]
+    #[x_kube(validation = (
+        "self.mode != 'Fenced' || self.unguarded",
+        "Fenced needs unguarded: true: the node, and all that listens on all of its addresses, can be reached by the Services' addresses"
+    ))]
+    pub host_address: HostAddressSpec,
 
     /// The namespaces whose Services may have an address of this plane; all of them if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]

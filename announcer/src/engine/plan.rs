@@ -29,6 +29,7 @@ impl Engine {
         self.forget(name);
         self.outputs.retain(|output| match output {
             Output::Send { claim, .. } => **claim != *name,
+            Output::Conflict(conflict) => *conflict.claim != *name,
             Output::Report(report) => report.claim != name,
             Output::Join(_) | Output::Leave(_) => true,
         });

@@ -6,7 +6,7 @@ use foghorn_dhcp::{self as dhcp, Mode, Verdict};
 use foghorn_l2::{self as l2, L2};
 use tracing::{debug, warn};
 
-use super::{Engine, Output};
+use super::{Conflict, Engine, Output};
 
 /// What to do about an address that another host has.
 const AWAY: &str = "take it off that host, or out of the range that the DHCP server gives out";
@@ -53,9 +53,12 @@ impl Engine {
             l2::Output::Conflict { address, mac, defended } => {
                 warn!(%address, mac = hardware_address::format(mac), defended, "another host claims the address");
                 self.metrics.conflict();
-                if !defended && let Some(name) = self.by_address.get(&address).cloned() {
+                let Some(claim) = self.by_address.get(&address).cloned() else { return };
+                let conflict = Conflict { claim: claim.clone(), address, mac, defended };
+                self.outputs.push_back(Output::Conflict(conflict));
+                if !defended {
                     self.remark(address, format!("{} claims it; {AWAY}", hardware_address::format(mac)));
-                    self.tell(now, &name, dhcp::Input::Conflict);
+                    self.tell(now, &claim, dhcp::Input::Conflict);
                 }
             }
             l2::Output::Resolved { target, mac } => self.resolved(target, Some(mac)),

@@ -21,7 +21,9 @@ pub struct PathsOf {
     pub seat: Seat,
     /// When a frame of it last came on the plane's own network; none if not in the last minute.
     pub wire: Option<Instant>,
-    /// The same of UDP between node addresses.
+    /// The hardware address that it came from.
+    pub mac: Option<[u8; 6]>,
+    /// When a frame of it last came by UDP between node addresses.
     pub udp: Option<Instant>,
 }
 
@@ -103,9 +105,9 @@ impl Peers {
         let members = view.into_iter().flat_map(|view| view.others(me));
         let paths = |seat: &Seat| {
             let peer = self.0.get(&seat.id);
-            let wire = peer.and_then(|peer| peer.wire).map(|(at, _)| at);
+            let (wire, mac) = peer.and_then(|peer| peer.wire).unzip();
             let udp = peer.and_then(|peer| peer.udp).map(|(at, _)| at);
-            PathsOf { seat: seat.clone(), wire, udp }
+            PathsOf { seat: seat.clone(), wire, mac, udp }
         };
         members.map(paths).collect()
     }
@@ -165,7 +167,7 @@ mod tests {
     fn the_paths_are_those_of_the_view_and_silence_shows() {
         let mut peers = Peers::default();
         let view = view();
-        let none = PathsOf { seat: seat(2), wire: None, udp: None };
+        let none = PathsOf { seat: seat(2), wire: None, mac: None, udp: None };
         assert_eq!(peers.paths(MemberId(1), Some(&view)), std::slice::from_ref(&none));
         peers.heard(NOW, MemberId(2), Source::Udp(address(2)));
         peers.heard(NOW, MemberId(9), Source::Udp(address(9)));

@@ -228,6 +228,8 @@ fn at_a_hand_over_two_nodes_announce_and_neither_takes_the_other_for_a_conflict(
     after.input(Input::Peers(BTreeSet::new()));
     after.frame(&repeated);
     assert_eq!(after.metric(conflicts), 1.0, "it is no announcer any more");
+    let told = after.conflicts.last().unwrap();
+    assert_eq!((told.address, told.mac, told.defended), (address, NIC, true));
 }
 
 #[test]

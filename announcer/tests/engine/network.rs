@@ -9,13 +9,14 @@ use std::{
 };
 
 use foghorn_announcer::{
-    engine::{ApiTime, Engine, Input, Output, Report},
+    engine::{ApiTime, Conflict, Engine, Input, Output, Report},
     metrics::Metrics,
 };
 use foghorn_clock::Instant;
 use foghorn_crds::{
     AddressClaim, AddressClaimSpec, AddressFamily, AddressSource, AnnounceSpec, DhcpRequest, DhcpSpec,
-    FailureDetection, InterfaceSelector, PlacementMode, PlaneConfig, RefusedNetwork, ServiceReference,
+    FailureDetection, HostAddressSpec, InterfaceSelector, PlacementMode, PlaneConfig, RefusedNetwork,
+    ServiceReference,
 };
 use foghorn_dhcp::frame::UdpChecksum;
 use foghorn_l2::{ArpFrame, Mac, arp::Operation};
@@ -47,6 +48,7 @@ pub(crate) struct Network {
     /// In whose name each of them was sent.
     pub(crate) speakers: Vec<Arc<str>>,
     pub(crate) reports: Vec<Report>,
+    pub(crate) conflicts: Vec<Conflict>,
     pub(crate) joined: BTreeSet<Mac>,
     registry: Registry,
     /// What the switch at the announcer's port makes of frames with a source that is not the interface's.
@@ -90,6 +92,7 @@ impl Network {
             sent: Vec::new(),
             speakers: Vec::new(),
             reports: Vec::new(),
+            conflicts: Vec::new(),
             joined: BTreeSet::new(),
             port: Port::Open,
             claims: BTreeMap::new(),
@@ -260,6 +263,7 @@ impl Network {
                 }
                 Output::Join(mac) => assert!(self.joined.insert(mac)),
                 Output::Leave(mac) => assert!(self.joined.remove(&mac)),
+                Output::Conflict(conflict) => self.conflicts.push(conflict),
                 Output::Report(report) => self.reports.push(*report),
             }
         }
@@ -322,6 +326,7 @@ pub(crate) fn config() -> PlaneConfig {
         failure_detection: FailureDetection::default(),
         placement: PlacementMode::default(),
         api_outage: None,
+        host_address: HostAddressSpec::default(),
         nodes: BTreeMap::new(),
         rebalance: String::new(),
     }

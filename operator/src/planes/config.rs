@@ -29,6 +29,7 @@ pub(super) fn plane_config(
         failure_detection: plane.spec.failure_detection.clone(),
         placement: plane.spec.placement.mode,
         api_outage: plane.spec.api_outage,
+        host_address: plane.spec.host_address.clone(),
         nodes,
         rebalance: plane.annotations().get(contract::REBALANCE_ANNOTATION).cloned().unwrap_or_default(),
     }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use foghorn_crds::{
     AddressClaim, AddressClaimSpec, AddressFamily, AddressSource, AnnounceSpec, DhcpRequest, DhcpSpec,
-    FailureDetection, InterfaceSelector, PlacementMode, PlaneConfig, ServiceReference, hardware_address,
+    FailureDetection, HostAddressSpec, InterfaceSelector, PlacementMode, PlaneConfig, ServiceReference,
+    hardware_address,
 };
 use foghorn_dhcp::{Family, Identity, Owner};
 
@@ -28,6 +29,7 @@ pub fn config() -> PlaneConfig {
         failure_detection: FailureDetection::default(),
         placement: PlacementMode::default(),
         api_outage: None,
+        host_address: HostAddressSpec::default(),
         nodes: BTreeMap::new(),
         rebalance: String::new(),
     }
