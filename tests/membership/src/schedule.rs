@@ -1,0 +1,194 @@
+//! Random faults, and the world that suffers them.
+
+use foghorn_clock::Instant;
+use foghorn_membership::{Path, Placement, Settings, Timings};
+use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
+
+use crate::{
+    Away, Bounds, Breach, Climate, Clock, Fault, Figures, Hand, Moment, Overlaps, Plan, Weather, World,
+};
+
+/// Faults begin after so many milliseconds; then all members are in.
+const CALM: u64 = 4000;
+/// Faults begin within so many.
+const UNREST: u64 = 14_000;
+/// After the last fault has ended so long a quiet is played.
+const QUIET: u64 = 14_000;
+/// At the end of the quiet, so long all has to be in order.
+const IN_ORDER: u64 = 1500;
+
+/// What makes a schedule hard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Nothing is lost and nobody is late: only faults.
+    Exact,
+    /// Messages are lost.
+    Lossy,
+    /// Messages are lost, and turns are late.
+    Late,
+    /// Besides, somebody who is no member changes the Lease.
+    Meddled,
+}
+
+/// Faults, and when they happen.
+#[derive(Clone, Debug)]
+pub struct Schedule {
+    seed: u64,
+    kind: Kind,
+    climate: Climate,
+    plan: Plan,
+    /// In the order of their times, in milliseconds from the start.
+    pub faults: Vec<(u64, Fault)>,
+}
+
+/// What became of a schedule.
+#[derive(Clone, Debug)]
+pub struct Played {
+    /// The promise that was broken.
+    pub breach: Option<Breach>,
+    /// The longest of each.
+    pub worst: Overlaps,
+    /// What else was measured.
+    pub figures: Figures,
+}
+
+impl Schedule {
+    /// The schedule of that number.
+    #[must_use]
+    pub fn random(seed: u64, kind: Kind) -> Self {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let count = rng.random_range(2..=6);
+        let mut nodes: Vec<(Clock, u64)> = Vec::new();
+        for _ in 0..count {
+            let clock = Clock {
+                offset: rng.random_range(1_000..1_000_000_000),
+                fast: rng.random_range(-10_000..=10_000),
+            };
+            nodes.push((clock, rng.random_range(0..1000)));
+        }
+        let climate = match kind {
+            Kind::Exact => Climate { delay: 30, ..Climate::FAIR },
+            Kind::Lossy | Kind::Late | Kind::Meddled => {
+                Climate { loss: rng.random_range(0.0..0.1), delay: 30, twice: 0.02, call: 12 }
+            }
+        };
+        let mut faults: Vec<(u64, Fault)> = Vec::new();
+        for _ in 0..rng.random_range(8..=16) {
+            faults.push((rng.random_range(CALM..CALM + UNREST), fault(&mut rng, count, kind)));
+        }
+        faults.sort_by_key(|(at, _)| *at);
+        let mut settings = settings();
+        settings.quorum = [None, Some(true), Some(false)].choose(&mut rng).copied().unwrap_or_default();
+        let plan = Plan { nodes, claims: 4, settings, step: 1, bounds: bounds(kind) };
+        Self { seed, kind, climate, plan, faults }
+    }
+
+    /// Plays it; `tells`: prints what happens.
+    #[must_use]
+    pub fn play(&self, tells: bool) -> Played {
+        let mut weather = Weather::new(!self.seed, self.climate);
+        weather.tells = tells;
+        let mut world = World::<Instant>::new(self.plan.clone());
+        let mut faults = self.faults.iter().peekable();
+        let mut worst = Overlaps::default();
+        while !(faults.peek().is_none() && world.quiet() > QUIET + IN_ORDER) && world.breach().is_none() {
+            while let Some((_, fault)) = faults.next_if(|(at, _)| Moment::START.plus(*at) <= world.now()) {
+                weather.tell(world.now(), format_args!("{fault:?}"));
+                world.suffer(fault);
+            }
+            if faults.peek().is_none() && world.quiet() > 0 {
+                weather.climate = Climate::FAIR;
+            }
+            world.step(&mut weather);
+            let overlaps = world.look();
+            worst.connected = worst.connected.max(overlaps.connected);
+            worst.served = worst.served.max(overlaps.served);
+        }
+        weather.tell(world.now(), format_args!("the end; broken: {:?}; {:?}", world.breach(), self.kind));
+        Played { breach: world.breach().cloned(), worst, figures: weather.figures }
+    }
+
+    /// The fewest of its faults that break a promise, if it breaks one.
+    #[must_use]
+    pub fn minimised(mut self) -> Self {
+        let mut index = 0;
+        while index < self.faults.len() {
+            let mut fewer = self.clone();
+            fewer.faults.remove(index);
+            if fewer.play(false).breach.is_some() {
+                self = fewer;
+            } else {
+                index += 1;
+            }
+        }
+        self
+    }
+}
+
+/// The settings of a plane of which nothing special is wanted.
+#[must_use]
+pub fn settings() -> Settings {
+    // The default of a plane.
+    let timings = Timings::new(std::time::Duration::from_millis(100), 3);
+    #[expect(clippy::expect_used, reason = "the figures are in their range")]
+    Settings {
+        timings: timings.expect("100 ms and 3 are allowed"),
+        placement: Placement::Spread,
+        quorum: None,
+        nodes: std::collections::BTreeMap::new(),
+        rebalance: String::new(),
+    }
+}
+
+fn bounds(kind: Kind) -> Bounds {
+    let connected = match kind {
+        Kind::Exact => 170,
+        Kind::Lossy | Kind::Late | Kind::Meddled => 400,
+    };
+    Bounds { connected, served: 100, fence: 420, settled: QUIET }
+}
+
+fn fault(rng: &mut StdRng, nodes: usize, kind: Kind) -> Fault {
+    let node = rng.random_range(0..nodes);
+    let other = (node + rng.random_range(1..nodes)) % nodes;
+    let short = rng.random_range(100..1500);
+    let long = rng.random_range(200..6000);
+    let away = if rng.random() { Away::Refuses } else { Away::Silent };
+    let again = rng.random_bool(0.9).then_some(short);
+    let path = [None, Some(Path::Wire), Some(Path::Udp)].choose(rng).copied().unwrap_or_default();
+    let kinds = match kind {
+        Kind::Exact => 16,
+        Kind::Lossy => 18,
+        Kind::Late => 20,
+        Kind::Meddled => 23,
+    };
+    match rng.random_range(0..kinds) {
+        0 => Fault::Crash(node, again),
+        1 => Fault::Crash(node, Some(rng.random_range(1..50))),
+        2 => Fault::Leave(node, again),
+        3 => Fault::Stop(node, rng.random_range(100..9000)),
+        4..=6 => Fault::Cut(node, other, path, long),
+        7 => Fault::Isolate(node, rng.random(), long),
+        8 => Fault::Cable(node, long),
+        9 => Fault::Gateway(node, long),
+        10 => Fault::NoApi(node, away, long),
+        11 => Fault::ApiDown(away, long),
+        12 => Fault::ApiSlow(long),
+        13 => Fault::LostAnswer(node),
+        14 => {
+            if rng.random() {
+                Fault::WatchGoesBack(node)
+            } else {
+                Fault::WatchLags(node, long)
+            }
+        }
+        15 => Fault::Cordon(node, long),
+        16 => Fault::Mute(node, rng.random_range(1..300)),
+        17 => Fault::Twice(node, rng.random_range(1..3000), short),
+        18 => Fault::Stop(node, rng.random_range(20..320)),
+        19 => Fault::Delay(node, rng.random_range(30..300), short),
+        20 => Fault::Lease(Hand::Deletes),
+        21 => Fault::Lease(Hand::Scribbles),
+        _ => Fault::Lease(Hand::Restores),
+    }
+}

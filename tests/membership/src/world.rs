@@ -1,0 +1,425 @@
+//! Nodes, a network and an API server in the course of time, in equal steps.
+//!
+//! Nothing in here is random: what may vary is asked of the [`Surroundings`].
+
+mod calls;
+mod troubles;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use foghorn_membership::{
+    Body, Claim, ClaimId, Event, Input, Member, MemberId, Message, Output, Path, Preference, Settings, To,
+};
+
+use crate::{
+    api::Api,
+    moment::{Clock, Moment, Reading},
+    node::{Node, Process, name, node_of},
+    witness::{Bounds, Breach, Overlaps, Sight, Witness},
+};
+
+/// How often the members of a world may answer each other within one step.
+const ROUNDS_OF_A_STEP: u32 = 40;
+
+/// What varies from world to world, and what is measured of it.
+pub trait Surroundings {
+    /// So many milliseconds after it was sent a message arrives, if it does, and once more, if it does.
+    fn message(&mut self) -> [Option<u64>; 2];
+    /// So many milliseconds after it was made a call takes place, and so many later its answer arrives.
+    fn call(&mut self, slow: bool) -> (u64, u64);
+    /// By how many milliseconds a watch lags.
+    fn watch(&mut self) -> u64;
+    /// Runs a node's machine.
+    fn turn(&mut self, node: usize, machine: impl FnOnce()) {
+        let _ = node;
+        machine();
+    }
+    /// A node sent so many frames and datagrams.
+    fn sent(&mut self, node: usize, frames: usize, datagrams: usize) {
+        let _ = (node, frames, datagrams);
+    }
+    /// A view was written.
+    fn view_written(&mut self) {}
+    /// Something that the node's machine tells people.
+    fn told(&mut self, node: usize, now: Moment, event: &dyn std::fmt::Debug) {
+        let _ = (node, now, event);
+    }
+}
+
+/// What a world is made of.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The nodes' clocks, and when their processes start.
+    pub nodes: Vec<(Clock, u64)>,
+    /// How many claims there are.
+    pub claims: u64,
+    /// How the members behave.
+    pub settings: Settings,
+    /// The milliseconds of a step.
+    pub step: u64,
+    /// What is promised.
+    pub bounds: Bounds,
+}
+
+/// A plane in the course of its faults.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct World<T: Reading> {
+    now: Moment,
+    step: u64,
+    settings: Settings,
+    nodes: Vec<Node<T>>,
+    cuts: BTreeMap<(usize, usize, Path), Moment>,
+    on_the_way: BTreeMap<Moment, Vec<(usize, Path, Message<T>)>>,
+    api: Api,
+    slow: Moment,
+    claims: BTreeSet<ClaimId>,
+    quiet_from: Moment,
+    /// Whether the Lease was changed by members alone.
+    lease_is_members: bool,
+    witness: Witness,
+}
+
+impl<T: Reading> World<T> {
+    /// A plane before its members start.
+    #[must_use]
+    pub fn new(plan: Plan) -> Self {
+        let start = |(clock, after): (Clock, u64)| Node::new(clock, Moment::START.plus(after));
+        Self {
+            now: Moment::START,
+            step: plan.step,
+            settings: plan.settings,
+            nodes: plan.nodes.into_iter().map(start).collect(),
+            cuts: BTreeMap::new(),
+            on_the_way: BTreeMap::new(),
+            api: Api::default(),
+            slow: Moment(0),
+            claims: (1..=plan.claims).map(ClaimId).collect(),
+            quiet_from: Moment::START,
+            lease_is_members: true,
+            witness: Witness::new(plan.bounds),
+        }
+    }
+
+    /// The present moment.
+    #[must_use]
+    pub const fn now(&self) -> Moment {
+        self.now
+    }
+
+    /// The first promise that was broken.
+    #[must_use]
+    pub const fn breach(&self) -> Option<&Breach> {
+        self.witness.breach.as_ref()
+    }
+
+    /// For how many milliseconds nothing has been wrong.
+    #[must_use]
+    pub const fn quiet(&self) -> u64 {
+        self.now.after(self.quiet_from)
+    }
+
+    /// Whether so long a quiet has passed that all is promised to be in order.
+    #[must_use]
+    pub const fn is_settled(&self) -> bool {
+        self.now.0 >= self.quiet_from.plus(self.witness.bounds().settled).0
+    }
+
+    /// The claims.
+    #[must_use]
+    pub const fn claims(&self) -> &BTreeSet<ClaimId> {
+        &self.claims
+    }
+
+    /// The machine on a node, if it runs.
+    #[must_use]
+    pub fn member(&self, node: usize) -> Option<&Member<T>> {
+        self.nodes.get(node)?.process.as_ref().map(|process| &process.member)
+    }
+
+    /// The nodes that would answer for a claim just now.
+    #[must_use]
+    pub fn announcers(&self, claim: ClaimId) -> Vec<usize> {
+        (0..).zip(&self.nodes).filter(|(_, node)| self.announces(node, claim)).map(|(n, _)| n).collect()
+    }
+
+    /// The node that the Lease names as coordinator.
+    #[must_use]
+    pub fn coordinator(&self) -> Option<usize> {
+        match &self.api.lease()?.content {
+            foghorn_membership::Content::View(view) => Some(node_of(view.coordinator)),
+            foghorn_membership::Content::Released | foghorn_membership::Content::Unreadable => None,
+        }
+    }
+
+    /// Lets one step of time pass.
+    pub fn step(&mut self, around: &mut impl Surroundings) {
+        self.now = self.now.plus(self.step);
+        let now = self.now;
+        self.nodes.iter_mut().for_each(|node| node.forget(now));
+        self.cuts.retain(|_, until| *until > now);
+        self.api.forget(now);
+        self.start_processes();
+        self.look_at_resumed();
+        self.carry_out_calls(around);
+        self.tell(around);
+        for _ in 0..ROUNDS_OF_A_STEP {
+            self.deliver();
+            let mut busy = false;
+            for node in 0..self.nodes.len() {
+                busy |= self.turn(node, around);
+            }
+            if !busy {
+                return;
+            }
+        }
+        self.witness.break_promise(Breach::Restless);
+    }
+
+    /// Looks whether all promises are kept; gives for how long two have been announcing the same.
+    pub fn look(&mut self) -> Overlaps {
+        let sights: Vec<Sight> = (0..self.nodes.len()).map(|node| self.sight(node)).collect();
+        let blank = Witness::new(*self.witness.bounds());
+        let mut witness = std::mem::replace(&mut self.witness, blank);
+        let overlaps = witness.look(self.now, &sights, |a, b| self.hears(a, b) && self.hears(b, a));
+        if self.is_settled() {
+            witness.expect_settled(&self.claims, &sights);
+        }
+        self.witness = witness;
+        overlaps
+    }
+
+    fn start_processes(&mut self) {
+        let (now, claims) = (self.now, &self.claims);
+        let settings = self.settings_now();
+        let avoided = self.avoided();
+        for (index, node) in self.nodes.iter_mut().enumerate() {
+            if node.starts.is_none_or(|starts| starts > now) {
+                continue;
+            }
+            node.starts = None;
+            let seat = node.next_seat(index);
+            let health = node.health(now);
+            let mut inbox = std::collections::VecDeque::from([Input::Health(health.clone())]);
+            inbox.extend(claims.iter().map(|claim| Input::Claim(*claim, Claim::default())));
+            inbox.push_back(Input::Ready(true));
+            node.process = Some(Process {
+                member: Member::new(node.time(now), seat, settings.clone()),
+                inbox,
+                health,
+                avoided: avoided.clone(),
+                watched: 0,
+                last_turn: now,
+                leaving: None,
+            });
+        }
+    }
+
+    fn settings_now(&self) -> Settings {
+        let avoid = |node: usize| (name(node), Preference { weight: 0, avoid: true });
+        Settings { nodes: self.avoided().into_iter().map(avoid).collect(), ..self.settings.clone() }
+    }
+
+    fn avoided(&self) -> BTreeSet<usize> {
+        (0..).zip(&self.nodes).filter(|(_, node)| self.now < node.cordoned).map(|(n, _)| n).collect()
+    }
+
+    /// Tells processes what has changed around them.
+    fn tell(&mut self, around: &mut impl Surroundings) {
+        let now = self.now;
+        let avoided = self.avoided();
+        let settings = self.settings_now();
+        for node in &mut self.nodes {
+            let health = node.health(now);
+            let lag = if now < node.watch_lags { now.0 } else { around.watch() };
+            let away = now < node.no_api.1;
+            let Some(process) = &mut node.process else { continue };
+            if process.health != health {
+                process.health = health.clone();
+                process.inbox.push_back(Input::Health(health));
+            }
+            if process.avoided != avoided {
+                process.avoided.clone_from(&avoided);
+                process.inbox.push_back(Input::Settings(Box::new(settings.clone())));
+            }
+            if let Some((number, record)) = self.api.watched(now, lag)
+                && number > process.watched
+                && !away
+            {
+                process.watched = number;
+                process.inbox.push_back(Input::Observed(record.cloned()));
+            }
+        }
+    }
+
+    /// Brings what has arrived to the nodes' sockets.
+    fn deliver(&mut self) {
+        while let Some(entry) = self.on_the_way.first_entry().filter(|entry| *entry.key() <= self.now) {
+            for (to, path, message) in entry.remove() {
+                if let Some(process) = self.nodes.get_mut(to).and_then(|node| node.process.as_mut()) {
+                    process.inbox.push_back(Input::Message { path, message });
+                }
+            }
+        }
+    }
+
+    /// One node takes in what has arrived, and does what is due; whether there was anything.
+    fn turn(&mut self, index: usize, around: &mut impl Surroundings) -> bool {
+        let now = self.now;
+        let Some(node) = self.nodes.get_mut(index).filter(|node| node.runs(now)) else { return false };
+        let time = node.time(now);
+        let Some(process) = &mut node.process else { return false };
+        let due = process.member.poll_timeout().is_some_and(|(at, _)| at <= time);
+        if process.inbox.is_empty() && !due {
+            return false;
+        }
+        process.last_turn = now;
+        let mut outputs = Vec::new();
+        around.turn(index, || {
+            for input in process.inbox.drain(..) {
+                process.member.handle_input(time, input);
+                outputs.extend(std::iter::from_fn(|| process.member.poll_output()));
+            }
+            if process.member.poll_timeout().is_some_and(|(at, _)| at <= time) {
+                process.member.handle_timeout(time);
+                outputs.extend(std::iter::from_fn(|| process.member.poll_output()));
+            }
+        });
+        let from = process.member.seat().id;
+        for output in outputs {
+            self.carry_out(index, from, output, around);
+        }
+        true
+    }
+
+    fn carry_out(&mut self, index: usize, from: MemberId, output: Output<T>, around: &mut impl Surroundings) {
+        match output {
+            Output::Send { to, message } => self.send(index, to, message, around),
+            Output::Read { call } => self.ask(index, from, call, crate::api::Ask::Read, around),
+            Output::Write { call, write } => {
+                self.ask(index, from, call, crate::api::Ask::Write(write), around);
+            }
+            Output::Granted { claim, grant } => around.told(index, self.now, &(claim, grant)),
+            Output::Revoked { claim } => around.told(index, self.now, &(claim, "revoked")),
+            Output::Event(event) => {
+                around.told(index, self.now, &event);
+                if let Event::View(view) = &event {
+                    self.witness.view(view);
+                }
+            }
+            Output::Left => self.has_left(index),
+        }
+    }
+
+    fn has_left(&mut self, index: usize) {
+        let now = self.now;
+        let Some(node) = self.nodes.get_mut(index) else { return };
+        let Some(process) = node.process.take() else { return };
+        node.starts = process.leaving.flatten().map(|after| now.plus(after));
+        self.quiet_from = self.quiet_from.max(node.starts.unwrap_or(now));
+    }
+
+    fn send(&mut self, index: usize, to: To, message: Message<T>, around: &mut impl Surroundings) {
+        match &message.body {
+            Body::Vote(epoch) => {
+                let proposers = match &to {
+                    To::Only(ids) => ids.clone(),
+                    To::All => Vec::new(),
+                };
+                for proposer in proposers {
+                    self.witness.vote(message.from, *epoch, proposer);
+                }
+            }
+            Body::Round(round) => {
+                if let Some(view) = &round.view {
+                    self.witness.view(view);
+                }
+            }
+            Body::Report(_)
+            | Body::Inventory(_)
+            | Body::Table(_)
+            | Body::Taken(_)
+            | Body::Candidate(_)
+            | Body::VoteRequest(_) => {}
+        }
+        let receivers: Vec<usize> = match &to {
+            To::All => (0..self.nodes.len()).filter(|node| *node != index).collect(),
+            To::Only(ids) => ids.iter().map(|id| node_of(*id)).filter(|node| *node != index).collect(),
+        };
+        let frames = if to == To::All { 1 } else { receivers.len() };
+        around.sent(index, frames, receivers.len());
+        let Some(node) = self.nodes.get(index) else { return };
+        let (now, mute) = (self.now, node.mute);
+        let late = if now < node.delayed.1 { node.delayed.0 } else { 0 };
+        let again = (now < node.twice.1).then_some(node.twice.0);
+        for receiver in receivers {
+            for path in [Path::Wire, Path::Udp] {
+                let arrivals = around.message();
+                if now < mute || !self.passes(index, receiver, path) {
+                    continue;
+                }
+                for after in arrivals.into_iter().flatten().chain(again) {
+                    let arrival = now.plus(after + late);
+                    let parcel = (receiver, path, message.clone());
+                    self.on_the_way.entry(arrival).or_default().push(parcel);
+                }
+            }
+        }
+    }
+
+    /// Whether a message would get from one node to another by that path.
+    fn passes(&self, from: usize, to: usize, path: Path) -> bool {
+        let carrier = |node: usize| self.nodes.get(node).is_some_and(|node| self.now >= node.no_carrier);
+        let cut = self.cuts.get(&(from, to, path)).is_some_and(|until| self.now < *until);
+        !cut && (path == Path::Udp || carrier(from) && carrier(to))
+    }
+
+    /// Whether what one node sends now is heard by the other without delay, by some path.
+    fn hears(&self, to: usize, from: usize) -> bool {
+        let runs = |node: usize| self.nodes.get(node).filter(|node| node.runs(self.now));
+        let (Some(sender), Some(_)) = (runs(from), runs(to)) else { return false };
+        let delayed = self.now < sender.mute || self.now < sender.delayed.1;
+        !delayed && [Path::Wire, Path::Udp].into_iter().any(|path| self.passes(from, to, path))
+    }
+
+    fn announces(&self, node: &Node<T>, claim: ClaimId) -> bool {
+        let Some(process) = node.process.as_ref().filter(|_| node.runs(self.now)) else { return false };
+        let permitted = process.member.permit() > node.time(self.now) && self.now >= node.no_carrier;
+        permitted && process.member.grant(claim).is_some()
+    }
+
+    /// A process that goes on after it was stopped may be asked before it has read anything.
+    fn look_at_resumed(&mut self) {
+        let mut leaks = Vec::new();
+        for (index, node) in self.nodes.iter().enumerate() {
+            let Some(process) = node.process.as_ref().filter(|_| node.runs(self.now)) else { continue };
+            if self.now.after(process.last_turn) <= self.witness.bounds().fence {
+                continue;
+            }
+            let mut claims = self.claims.iter().filter(|claim| self.announces(node, **claim));
+            leaks.extend(claims.next().map(|claim| Breach::Resumed(*claim, index)));
+        }
+        leaks.into_iter().for_each(|breach| self.witness.break_promise(breach));
+    }
+
+    fn sight(&self, index: usize) -> Sight {
+        let Some(node) = self.nodes.get(index) else { return Sight::default() };
+        let now = self.now;
+        let running = node.process.as_ref().filter(|_| node.runs(now));
+        let Some(process) = running.filter(|process| process.leaving.is_none()) else {
+            let claims = self.claims.iter().copied();
+            let announces = claims.filter(|claim| self.announces(node, *claim)).collect();
+            return Sight { announces, ..Sight::default() };
+        };
+        let others = process.member.view().map_or(0, |view| view.seats.len().saturating_sub(1));
+        let graced = others == 1 && node.health(now).gateway == Some(true);
+        let hears_nobody =
+            || (0..self.nodes.len()).all(|other| !self.hears(index, other) && !self.hears(other, index));
+        Sight {
+            announces: self.claims.iter().copied().filter(|claim| self.announces(node, *claim)).collect(),
+            eligible: now >= node.no_carrier,
+            avoided: now < node.cordoned,
+            served: node.is_served(now),
+            alone: now < node.no_api.1 && others > 0 && !graced && hears_nobody(),
+        }
+    }
+}
