@@ -39,6 +39,8 @@ pub enum Fault {
     Twice(usize, u64, u64),
     /// The plane wants claims to avoid the node.
     Cordon(usize, u64),
+    /// Somebody asks for a rebalancing.
+    Rebalance,
     /// Somebody who is no member changes the Lease.
     Lease(Hand),
 }
@@ -81,13 +83,7 @@ impl Fault {
             | Self::Mute(_, time)
             | Self::Cordon(_, time) => *time,
             Self::Delay(_, by, time) | Self::Twice(_, by, time) => by + time,
-            Self::LostAnswer(_) | Self::WatchGoesBack(_) | Self::Lease(_) => 0,
+            Self::LostAnswer(_) | Self::WatchGoesBack(_) | Self::Rebalance | Self::Lease(_) => 0,
         }
-    }
-
-    /// Whether it is one of those that make the Lease no proof.
-    #[must_use]
-    pub const fn is_foreign_hand(&self) -> bool {
-        matches!(self, Self::Lease(_))
     }
 }

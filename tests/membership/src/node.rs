@@ -42,6 +42,7 @@ pub(crate) struct Process<T: Reading> {
     /// What it was told last.
     pub(crate) health: Health,
     pub(crate) avoided: BTreeSet<usize>,
+    pub(crate) rebalance: String,
     /// How many changes of the Lease its watch has shown.
     pub(crate) watched: u64,
     pub(crate) last_turn: Moment,

@@ -157,10 +157,10 @@ fn fault(rng: &mut StdRng, nodes: usize, kind: Kind) -> Fault {
     let again = rng.random_bool(0.9).then_some(short);
     let path = [None, Some(Path::Wire), Some(Path::Udp)].choose(rng).copied().unwrap_or_default();
     let kinds = match kind {
-        Kind::Exact => 16,
-        Kind::Lossy => 18,
-        Kind::Late => 20,
-        Kind::Meddled => 23,
+        Kind::Exact => 17,
+        Kind::Lossy => 19,
+        Kind::Late => 21,
+        Kind::Meddled => 24,
     };
     match rng.random_range(0..kinds) {
         0 => Fault::Crash(node, again),
@@ -183,12 +183,13 @@ fn fault(rng: &mut StdRng, nodes: usize, kind: Kind) -> Fault {
             }
         }
         15 => Fault::Cordon(node, long),
-        16 => Fault::Mute(node, rng.random_range(1..300)),
-        17 => Fault::Twice(node, rng.random_range(1..3000), short),
-        18 => Fault::Stop(node, rng.random_range(20..320)),
-        19 => Fault::Delay(node, rng.random_range(30..300), short),
-        20 => Fault::Lease(Hand::Deletes),
-        21 => Fault::Lease(Hand::Scribbles),
+        16 => Fault::Rebalance,
+        17 => Fault::Mute(node, rng.random_range(1..300)),
+        18 => Fault::Twice(node, rng.random_range(1..3000), short),
+        19 => Fault::Stop(node, rng.random_range(20..320)),
+        20 => Fault::Delay(node, rng.random_range(30..300), short),
+        21 => Fault::Lease(Hand::Deletes),
+        22 => Fault::Lease(Hand::Scribbles),
         _ => Fault::Lease(Hand::Restores),
     }
 }

@@ -207,6 +207,7 @@ impl<T: Reading> World<T> {
                 inbox,
                 health,
                 avoided: avoided.clone(),
+                rebalance: settings.rebalance.clone(),
                 watched: 0,
                 last_turn: now,
                 leaving: None,
@@ -237,8 +238,9 @@ impl<T: Reading> World<T> {
                 process.health = health.clone();
                 process.inbox.push_back(Input::Health(health));
             }
-            if process.avoided != avoided {
+            if process.avoided != avoided || process.rebalance != settings.rebalance {
                 process.avoided.clone_from(&avoided);
+                process.rebalance.clone_from(&settings.rebalance);
                 process.inbox.push_back(Input::Settings(Box::new(settings.clone())));
             }
             if let Some((number, record)) = self.api.watched(now, lag)
@@ -298,12 +300,16 @@ impl<T: Reading> World<T> {
             Output::Write { call, write } => {
                 self.ask(index, from, call, crate::api::Ask::Write(write), around);
             }
-            Output::Granted { claim, grant } => around.told(index, self.now, &(claim, grant)),
+            Output::Granted { claim, grant } => around.told(index, self.now, &(claim, grant.to_string())),
             Output::Revoked { claim } => around.told(index, self.now, &(claim, "revoked")),
             Output::Event(event) => {
-                around.told(index, self.now, &event);
                 if let Event::View(view) = &event {
+                    let nodes: Vec<usize> = view.seats.iter().map(|seat| node_of(seat.id)).collect();
+                    let coordinator = node_of(view.coordinator);
+                    around.told(index, self.now, &(view.epoch.to_string(), coordinator, nodes));
                     self.witness.view(view);
+                } else {
+                    around.told(index, self.now, &event);
                 }
             }
             Output::Left => self.has_left(index),

@@ -102,7 +102,9 @@ fn gaps(whom: Whom, faults: impl Fn(usize) -> Vec<Fault>) -> Gaps {
         let mut weather = Weather::new(seed, Climate { delay: 1, ..Climate::FAIR });
         let mut world = World::<Instant>::new(plan(&mut weather));
         let apart = weather.rng().random_range(0..2000);
-        pass(&mut world, &mut weather, 4000 + apart);
+        pass(&mut world, &mut weather, 4000);
+        world.suffer(&Fault::Rebalance);
+        pass(&mut world, &mut weather, 1000 + apart);
         let coordinator = world.coordinator().unwrap();
         let owner = |world: &World<Instant>, claim: ClaimId| match world.announcers(claim).as_slice() {
             [one] => *one,
@@ -149,6 +151,6 @@ fn plan(weather: &mut Weather) -> Plan {
         claims: 6,
         settings: settings(),
         step: 1,
-        bounds: Bounds { connected: 130, served: 100, fence: 420, settled: 20_000 },
+        bounds: Bounds { connected: 130, served: 100, fence: 420, settled: 100_000 },
     }
 }

@@ -74,6 +74,7 @@ impl<T: Reading> World<T> {
             Fault::Delay(node, by, lasts) => self.on(*node, |node| node.delayed = (*by, now.plus(*lasts))),
             Fault::Twice(node, by, lasts) => self.on(*node, |node| node.twice = (*by, now.plus(*lasts))),
             Fault::Cordon(node, _) => self.on(*node, |node| node.cordoned = node.cordoned.max(until)),
+            Fault::Rebalance => self.settings.rebalance.push('+'),
             Fault::Lease(hand) => {
                 self.lease_is_members = false;
                 match hand {
