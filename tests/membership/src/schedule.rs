@@ -1,5 +1,7 @@
 //! Random faults, and the world that suffers them.
 
+use std::fmt;
+
 use foghorn_clock::Instant;
 use foghorn_membership::{Path, Placement, Settings, Timings};
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
@@ -39,6 +41,14 @@ pub struct Schedule {
     plan: Plan,
     /// In the order of their times, in milliseconds from the start.
     pub faults: Vec<(u64, Fault)>,
+}
+
+impl fmt::Display for Schedule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (nodes, quorum, loss) = (self.plan.nodes.len(), self.plan.settings.quorum, self.climate.loss);
+        write!(f, "{:?} {}: {nodes} nodes, quorum {quorum:?}, loss {loss:.3}", self.kind, self.seed)?;
+        self.faults.iter().try_for_each(|(at, fault)| write!(f, "\n{at:6} {fault:?}"))
+    }
 }
 
 /// What became of a schedule.

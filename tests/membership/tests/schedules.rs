@@ -42,10 +42,10 @@ fn play_at_random(kind: Kind) {
         let played = schedule.play(seed.is_some());
         if let Some(breach) = played.breach {
             let fewest = schedule.minimised();
+            let other = fewest.play(seed.is_some()).breach;
             panic!(
-                "{kind:?}: FOGHORN_MEMBERSHIP_SEED={number} breaks a promise: {breach:?}\nfewest faults, which break {:?}: {:#?}",
-                fewest.play(seed.is_some()).breach,
-                fewest
+                "FOGHORN_MEMBERSHIP_SEED={number} breaks a promise: {breach:?}\n\
+                 the fewest faults that break one, {other:?}, are {fewest}"
             );
         }
         faults += schedule.faults.len();

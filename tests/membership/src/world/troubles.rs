@@ -71,7 +71,11 @@ impl<T: Reading> World<T> {
                 });
             }
             Fault::Mute(node, _) => self.on(*node, |node| node.mute = node.mute.max(until)),
-            Fault::Delay(node, by, lasts) => self.on(*node, |node| node.delayed = (*by, now.plus(*lasts))),
+            Fault::Delay(node, by, lasts) => self.on(*node, |node| {
+                node.delayed = (*by, now.plus(*lasts));
+                // Who hands over hears that the successor has spoken so much later.
+                node.served_since = node.served_since.max(until);
+            }),
             Fault::Twice(node, by, lasts) => self.on(*node, |node| node.twice = (*by, now.plus(*lasts))),
             Fault::Cordon(node, _) => self.on(*node, |node| node.cordoned = node.cordoned.max(until)),
             Fault::Rebalance => self.settings.rebalance.push('+'),
