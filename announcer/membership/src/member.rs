@@ -323,8 +323,14 @@ impl<T: Time> Member<T> {
     }
 
     fn drop_claim(&mut self, claim: ClaimId) {
-        if self.holdings.drop(claim) {
-            self.outputs.push_back(Output::Revoked { claim });
+        if !self.holdings.drop(claim) {
+            return;
+        }
+        self.outputs.push_back(Output::Revoked { claim });
+        // A coordinator reports to nobody; if it does not give the claim away now, it has to know that it is nobody's.
+        if let (Role::Coordinator(coordinator), Some(view)) = (&mut self.role, &self.view) {
+            coordinator.table.given_up(view.epoch, self.me.id, claim);
+            coordinator.dirty = true;
         }
     }
 
@@ -399,13 +405,16 @@ impl<T: Time> Member<T> {
         self.highest = self.highest.max(view.epoch);
         if view.epoch.quorum == 0 {
             self.base = Some(view.clone());
+            if self.lease.record().is_none_or(|record| record.epoch < view.epoch) {
+                self.lease.is_behind();
+            }
         }
         let before = self.view.replace(view.clone());
         self.ballot.close();
         let led = self.is_coordinator();
         let role = std::mem::replace(&mut self.role, Role::Outsider(Outsider::new(now)));
         if view.coordinator == self.me.id && view.has(self.me.id) {
-            self.role = Role::Coordinator(self.lead(now, role, &view, sent));
+            self.role = Role::Coordinator(self.lead(now, role, &view, before.as_ref(), sent));
             if let Some(before) = before.filter(|_| led) {
                 self.inherit(&before);
             }

@@ -172,7 +172,10 @@ impl Model for Search {
                 !matches!(state.world.breach(), Some(Breach::TwoViews(_) | Breach::TwoVotes(..)))
             }),
             Property::always("one write for each view", |_, state: &State| {
-                !matches!(state.world.breach(), Some(Breach::Skipped(..) | Breach::Needless(_)))
+                !matches!(
+                    state.world.breach(),
+                    Some(Breach::Skipped(..) | Breach::Needless(_) | Breach::Hasty(_))
+                )
             }),
             Property::always("in the end each claim is announced by one that may", |_, state: &State| {
                 !matches!(state.world.breach(), Some(Breach::Unsettled(..) | Breach::Restless))

@@ -63,7 +63,7 @@ pub struct Played {
 }
 
 impl Schedule {
-    /// The schedule of that number.
+    /// The random one of that number.
     #[must_use]
     pub fn random(seed: u64, kind: Kind) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
@@ -91,6 +91,20 @@ impl Schedule {
         settings.quorum = [None, Some(true), Some(false)].choose(&mut rng).copied().unwrap_or_default();
         let plan = Plan { nodes, claims: 4, settings, step: 1, bounds: bounds(kind) };
         Self { seed, kind, climate, plan, faults }
+    }
+
+    /// These faults, and nothing else that is wrong.
+    #[must_use]
+    pub fn of(nodes: usize, faults: Vec<(u64, Fault)>) -> Self {
+        let node = |node: u64| (Clock { offset: 1000 * node, fast: 0 }, 10 * node);
+        let plan = Plan {
+            nodes: (0..).map(node).take(nodes).collect(),
+            claims: 4,
+            settings: settings(),
+            step: 1,
+            bounds: bounds(Kind::Exact),
+        };
+        Self { seed: 0, kind: Kind::Exact, climate: Climate::FAIR, plan, faults }
     }
 
     /// Plays it; `tells`: prints what happens.

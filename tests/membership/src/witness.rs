@@ -1,10 +1,13 @@
 //! What must never be, and what must be in the end.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use foghorn_membership::{ClaimId, Content, Epoch, MemberId, Record, View};
 
 use crate::moment::Moment;
+
+/// More than a fault each 100 ms could ask for.
+const WRITES_IN_A_SECOND: usize = 10;
 
 /// How much is allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -36,6 +39,8 @@ pub enum Breach {
     TwoVotes(MemberId, Epoch),
     /// A view was written whose number is not one more than that before.
     Skipped(Epoch, Epoch),
+    /// So many views were written within a second that they cannot all have been of use.
+    Hasty(Epoch),
     /// A view was written that says what the view before said.
     Needless(Epoch),
     /// Long after the last fault a claim is announced by these, and not by exactly one that may.
@@ -67,6 +72,8 @@ pub(crate) struct Witness {
     connected: BTreeMap<(ClaimId, usize, usize), Moment>,
     served: BTreeMap<(ClaimId, usize, usize), Moment>,
     alone: BTreeMap<usize, Moment>,
+    /// When the latest views were written.
+    writes: VecDeque<Moment>,
     views: BTreeMap<Epoch, (MemberId, Vec<MemberId>)>,
     votes: BTreeMap<(MemberId, Epoch), MemberId>,
 }
@@ -79,6 +86,7 @@ impl Witness {
             connected: BTreeMap::new(),
             served: BTreeMap::new(),
             alone: BTreeMap::new(),
+            writes: VecDeque::new(),
             views: BTreeMap::new(),
             votes: BTreeMap::new(),
         }
@@ -104,9 +112,14 @@ impl Witness {
         }
     }
 
-    /// A view was written to the Lease, and nobody but members ever did so.
-    pub(crate) fn written(&mut self, before: Option<&Record>, after: &Record) {
-        let Some(before) = before else { return };
+    /// A view was written to the Lease; `alone`: nobody but members ever did so.
+    pub(crate) fn written(&mut self, now: Moment, before: Option<&Record>, after: &Record, alone: bool) {
+        self.writes.push_back(now);
+        self.writes.retain(|at| now.after(*at) < 1000);
+        if self.writes.len() > WRITES_IN_A_SECOND {
+            self.break_promise(Breach::Hasty(after.epoch));
+        }
+        let Some(before) = before.filter(|_| alone) else { return };
         if after.epoch.view != before.epoch.view + 1 {
             self.break_promise(Breach::Skipped(before.epoch, after.epoch));
         }

@@ -92,7 +92,14 @@ impl<T: Time> Coordinator<T> {
 
 impl<T: Time> Member<T> {
     /// Becomes the coordinator of that view, or stays it. `sent` is when the write of the view was sent.
-    pub(super) fn lead(&mut self, now: T, role: Role<T>, view: &View, sent: T) -> Box<Coordinator<T>> {
+    pub(super) fn lead(
+        &mut self,
+        now: T,
+        role: Role<T>,
+        view: &View,
+        before: Option<&View>,
+        sent: T,
+    ) -> Box<Coordinator<T>> {
         let others = || view.others(self.me.id).map(|seat| seat.id);
         match role {
             Role::Coordinator(mut coordinator) => {
@@ -104,12 +111,16 @@ impl<T: Time> Member<T> {
                     coordinator.echoes.entry(id).or_insert(sent);
                     coordinator.admitted.entry(id).or_insert(now);
                 }
+                coordinator.found(sent, true);
                 coordinator.dirty = true;
                 coordinator
             }
             Role::Follower(_) | Role::Outsider(_) => {
-                // Rule 19 b: from the last round that was echoed.
+                // Rule 19 b: from the last round that was echoed. A coordinator that is in the view says itself, by its
+                // inventory, that it assigns no longer.
+                let stays = before.is_some_and(|before| view.has(before.coordinator));
                 let opens = match &role {
+                    Role::Follower(_) if stays => T::ZERO,
                     Role::Follower(follower) => follower.alive() + self.settings.timings.coordinator_dead,
                     Role::Outsider(_) | Role::Coordinator(_) => T::ZERO,
                 };
@@ -286,7 +297,9 @@ impl<T: Time> Member<T> {
             coordinator.dirty = true;
         }
         let opened = coordinator.opening.is_empty() && coordinator.opens <= now;
-        if !opened || self.highest > view.epoch {
+        // Rule 12: whoever may no longer announce has no word in who does.
+        let permitted = coordinator.permit(self.last_turn, &self.settings.timings) > now;
+        if !opened || !permitted || self.highest > view.epoch {
             return;
         }
         self.advance(&view);

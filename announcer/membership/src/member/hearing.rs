@@ -88,6 +88,13 @@ impl<T: Time> Hearing<T> {
         self.peers.get(&id)?.report.as_ref().map(|(_, report)| report)
     }
 
+    /// Its latest report, if it still goes on reporting.
+    pub(super) fn fresh_report(&self, id: MemberId, limit: Duration) -> Option<&Report<T>> {
+        let peer = self.peers.get(&id)?;
+        let (at, report) = peer.report.as_ref()?;
+        (peer.newest_wire.max(peer.newest_udp).since(*at) <= limit).then_some(report)
+    }
+
     /// When it was last heard by either way, as far as that says something: not before this process was there itself.
     pub(super) fn heard(&self, id: MemberId) -> T {
         self.peers.get(&id).map_or(T::ZERO, Peer::heard).max(self.judge_from)

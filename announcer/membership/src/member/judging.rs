@@ -198,20 +198,41 @@ impl<T: Time> Member<T> {
     fn joining(&self, now: T, view: &View) -> Vec<Seat> {
         let Role::Coordinator(coordinator) = &self.role else { return Vec::new() };
         let timings = &self.settings.timings;
-        let joins = self.hearing.peers().filter_map(|(id, peer)| {
-            let (_, report) = peer.report.as_ref()?;
-            let seat = &report.seat;
-            let alive = self.hearing.is_alive(now, id, timings.dead);
-            let replaces = view.seats.iter().any(|old| old.node == seat.node && old.id != self.me.id);
-            let wait = coordinator.flaps.wait(now, &seat.node, timings.join);
-            let steady = replaces || now.since(peer.since) >= wait;
-            let wanted = alive && steady && !report.leaving && !view.has(id) && seat.id == id;
-            wanted.then(|| (peer.since, seat.clone()))
+        let lives = self.latest_lives(now);
+        let joins = lives.iter().filter_map(|(node, (since, id))| {
+            let report = self.hearing.report(*id)?;
+            let replaces = view.seats.iter().any(|old| old.node == *node);
+            let steady = replaces || now.since(*since) >= coordinator.flaps.wait(now, node, timings.join);
+            (steady && !report.leaving && !view.has(*id)).then(|| (*since, report.seat.clone()))
         });
         let mut joins: Vec<_> = joins.collect();
         joins.sort_by(|(a, left), (b, right)| (a, left.id).cmp(&(b, right.id)));
-        let mut nodes = BTreeSet::from([self.me.node.clone()]);
-        joins.into_iter().map(|(_, seat)| seat).filter(|seat| nodes.insert(seat.node.clone())).collect()
+        joins.into_iter().map(|(_, seat)| seat).collect()
+    }
+
+    /// The life of each other node that was heard of last, as far as it is heard, and since when. What was heard of the
+    /// one before it may be recent, too; of two that are as new as each other, none can be told to be the later.
+    fn latest_lives(&self, now: T) -> BTreeMap<&str, (T, MemberId)> {
+        let mut latest: BTreeMap<&str, (T, MemberId)> = BTreeMap::new();
+        let mut undecided = BTreeSet::new();
+        for (id, peer) in self.hearing.peers() {
+            let dead = self.settings.timings.dead;
+            let report = self.hearing.fresh_report(id, dead).filter(|report| report.seat.id == id);
+            let Some(report) = report else { continue };
+            let node = report.seat.node.as_str();
+            if !self.hearing.is_alive(now, id, dead) || node == self.me.node {
+                continue;
+            }
+            let known = latest.get(node).map(|(since, _)| *since);
+            if known == Some(peer.since) {
+                undecided.insert(node);
+            } else if known.is_none_or(|known| known < peer.since) {
+                undecided.remove(node);
+                latest.insert(node, (peer.since, id));
+            }
+        }
+        latest.retain(|node, _| !undecided.contains(node));
+        latest
     }
 
     /// Rule 13: alone after a pause, nothing is announced before the API server, or 300 ms of silence without it, says
@@ -221,9 +242,11 @@ impl<T: Time> Member<T> {
         let Role::Coordinator(coordinator) = &mut self.role else { return };
         let Some(since) = coordinator.doubts() else { return };
         let failing = self.lease.failing(now, timings.api_failing);
+        // Once the API server has said something else, the Lease is to be put right first: that write tells.
+        let asked = self.lease.is_known() && self.lease.answered().is_some_and(|answered| answered >= since);
         if failing && now.since(since) >= timings.patience {
             coordinator.trust();
-        } else if self.lease.idle(now) {
+        } else if self.lease.idle(now) && !asked {
             let output = self.lease.read(now);
             self.outputs.push_back(output);
         }

@@ -121,6 +121,11 @@ impl<T: Time> Lease<T> {
         }
     }
 
+    /// The Lease is known to say more by now: read before the next write.
+    pub(super) fn is_behind(&mut self) {
+        self.reread = true;
+    }
+
     pub(super) fn read(&mut self, now: T) -> Output<T> {
         Output::Read { call: self.start(now, Purpose::Read) }
     }

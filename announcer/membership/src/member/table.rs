@@ -74,6 +74,13 @@ impl Table {
         }
     }
 
+    /// That member holds the claim no longer, although it should.
+    pub(super) fn given_up(&mut self, epoch: Epoch, id: MemberId, claim: ClaimId) {
+        if let Some(slot) = self.slots.get(&claim).copied().filter(|slot| slot.owner == Some(id)) {
+            self.set(epoch, claim, None, slot.previous);
+        }
+    }
+
     /// The claim is no more.
     pub(super) fn forget(&mut self, claim: ClaimId) {
         self.slots.remove(&claim);

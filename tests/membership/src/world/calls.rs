@@ -43,9 +43,8 @@ impl<T: Reading> World<T> {
             call.outcome = Some(answer);
             if let Some(Done::Viewed(records)) = &done {
                 around.view_written();
-                if self.lease_is_members {
-                    self.witness.written(records.0.as_ref(), &records.1);
-                }
+                let alone = self.lease_is_members;
+                self.witness.written(now, records.0.as_ref(), &records.1, alone);
             }
             if let Some(node) = self.nodes.get_mut(node_of(call.from))
                 && node.lost_answers > 0
