@@ -2,7 +2,7 @@
 //!
 //! Without faults a world in coarse steps goes only one way. What can vary is which fault begins at a step, as long as
 //! there are faults left. So the checker tries every fault of the [`Menu`] at every step, then every other at every
-//! step after it, and lets the rest of the time pass.
+//! step after it, and lets the rest of the time pass until all is in order again.
 
 use std::time::Duration;
 
@@ -27,8 +27,10 @@ pub struct Search {
     pub first: u64,
     /// … from this one on; by then a plane has its members, or not yet.
     pub from: u64,
-    /// Each other one begins within so many steps after the one before.
+    /// Each other one begins within so many steps after the one before…
     pub next: u64,
+    /// … at every step of these, at every other, and so on.
+    pub each: u64,
     /// How the members behave.
     pub settings: Settings,
     /// What is promised.
@@ -59,6 +61,10 @@ impl State {
         &self.world
     }
 }
+
+/// After so many steps in order nothing more can come: all that members wait for takes less, or needs somebody who is
+/// silent or outside.
+const IN_ORDER: u64 = 16;
 
 /// A network that delivers within the step, and an API server that takes one.
 struct Exact;
@@ -117,6 +123,17 @@ impl Search {
         world.step(&mut Exact);
         world.look();
     }
+
+    /// Lets time pass until a promise is broken, or all has been in order for so long that nothing more can come.
+    fn wait_for_the_end(world: &mut World<Moment>) {
+        let mut in_order = 0;
+        let mut settled = 0;
+        while world.breach().is_none() && in_order < IN_ORDER && settled < IN_ORDER {
+            Self::wait(world);
+            in_order = if world.is_in_order() { in_order + 1 } else { 0 };
+            settled = if world.is_settled() { settled + 1 } else { 0 };
+        }
+    }
 }
 
 impl Model for Search {
@@ -133,11 +150,11 @@ impl Model for Search {
     }
 
     fn actions(&self, state: &State, actions: &mut Vec<Self::Action>) {
-        if state.world.breach().is_some() || state.left == 0 && state.world.is_settled() {
+        if state.world.breach().is_some() || state.left == 0 {
             return;
         }
         actions.push(None);
-        if state.left > 0 {
+        if state.until.after(state.world.now()) % (self.each * STEP) == 0 {
             actions.extend(self.menu.iter().cloned().map(Some));
         }
     }
@@ -152,7 +169,11 @@ impl Model for Search {
         if next.left == 0 || next.world.now() >= next.until {
             (next.left, next.until) = (0, Moment(0));
         }
-        Self::wait(&mut next.world);
+        if next.left == 0 {
+            Self::wait_for_the_end(&mut next.world);
+        } else {
+            Self::wait(&mut next.world);
+        }
         Some(next)
     }
 

@@ -169,7 +169,9 @@ fn bounds(kind: Kind) -> Bounds {
         Kind::Exact => 170,
         Kind::Lossy | Kind::Late | Kind::Meddled => 400,
     };
-    Bounds { connected, served: 100, fence: 420, settled: QUIET }
+    // A successor that was heard until just now is given a claim before whoever had it hears that it has it; if it is
+    // heard no longer, that lasts until it is dead.
+    Bounds { connected, served: 380, fence: 420, settled: QUIET }
 }
 
 fn fault(rng: &mut StdRng, nodes: usize, kind: Kind) -> Fault {

@@ -125,9 +125,16 @@ impl Witness {
         }
         if let (Content::View(before), Content::View(after)) = (&before.content, &after.content)
             && (before.coordinator, &before.seats) == (after.coordinator, &after.seats)
+            && !self.has_quorum_view(before.epoch)
         {
             self.break_promise(Breach::Needless(after.epoch));
         }
+    }
+
+    /// Whether a majority has agreed on a view after that one of the Lease: it ends only with a later one in the Lease.
+    fn has_quorum_view(&self, base: Epoch) -> bool {
+        let last = Epoch { quorum: u32::MAX, ..base };
+        self.views.range(base..=last).any(|(epoch, _)| epoch.quorum > 0)
     }
 
     /// Looks at all nodes; `hear` tells of two whether they hear each other. Gives the overlaps that are not over.

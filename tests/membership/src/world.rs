@@ -8,7 +8,8 @@ mod troubles;
 use std::collections::{BTreeMap, BTreeSet};
 
 use foghorn_membership::{
-    Body, Claim, ClaimId, Event, Input, Member, MemberId, Message, Output, Path, Preference, Settings, To,
+    Body, Claim, ClaimId, Content, Event, Input, Member, MemberId, Message, Output, Path, Preference,
+    Settings, To,
 };
 
 use crate::{
@@ -124,6 +125,21 @@ impl<T: Reading> World<T> {
         self.now.0 >= self.quiet_from.plus(self.witness.bounds().settled).0
     }
 
+    /// Whether nothing is wrong, nobody is outside, no call takes long, and each claim is announced once.
+    #[must_use]
+    pub fn is_in_order(&self) -> bool {
+        let Some(Content::View(view)) = self.api.lease().map(|lease| &lease.content) else { return false };
+        let running: BTreeSet<MemberId> =
+            self.nodes.iter().filter_map(|node| Some(node.process.as_ref()?.member.seat().id)).collect();
+        let same = |node: &Node<T>| node.process.as_ref().is_none_or(|p| p.member.view() == Some(view));
+        self.now >= self.quiet_from
+            && self.api.calls.iter().all(|call| call.answers <= self.now.plus(self.step))
+            && self.on_the_way.is_empty()
+            && view.seats.iter().map(|seat| seat.id).collect::<BTreeSet<_>>() == running
+            && self.nodes.iter().all(same)
+            && self.claims.iter().all(|claim| self.announcers(*claim).len() == 1)
+    }
+
     /// The claims.
     #[must_use]
     pub const fn claims(&self) -> &BTreeSet<ClaimId> {
@@ -146,8 +162,8 @@ impl<T: Reading> World<T> {
     #[must_use]
     pub fn coordinator(&self) -> Option<usize> {
         match &self.api.lease()?.content {
-            foghorn_membership::Content::View(view) => Some(node_of(view.coordinator)),
-            foghorn_membership::Content::Released | foghorn_membership::Content::Unreadable => None,
+            Content::View(view) => Some(node_of(view.coordinator)),
+            Content::Released | Content::Unreadable => None,
         }
     }
 

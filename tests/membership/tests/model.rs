@@ -13,7 +13,7 @@ fn two_members_keep_their_promises_whatever_two_faults_they_have() {
 
 #[test]
 fn three_members_keep_their_promises_whatever_two_faults_they_have() {
-    check(Search { faults: 2, ..search(3) });
+    check(Search { faults: 2, each: 2, ..search(3) });
 }
 
 fn check(search: Search) {
@@ -43,8 +43,9 @@ fn search(nodes: usize) -> Search {
         menu: menu(nodes),
         faults: 1,
         from: 40,
-        first: 4,
+        first: 2,
         next: 30,
+        each: 1,
         settings: coarse_settings(),
         bounds: COARSE_BOUNDS,
     }
