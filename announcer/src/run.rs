@@ -176,7 +176,7 @@ impl Announcer {
                 },
                 ready = self.port.readable() => {
                     if let Err(error) = ready { warn!(%error, "the packet socket failed"); }
-                    self.port.receive(&permit(self.part.as_ref()));
+                    self.port.receive(permit(self.part.as_ref()));
                 }
                 news = links.changed() => {
                     news.context("interfaces are no longer followed")?;
@@ -218,7 +218,7 @@ impl Announcer {
 
     /// Does all that the engine wants.
     fn act(&mut self) {
-        self.port.act(&permit(self.part.as_ref()));
+        self.port.act(permit(self.part.as_ref()));
         let reports = self.port.reports();
         if let Some(part) = &mut self.part {
             reports.into_iter().for_each(|report| part.reporter.push(report));
