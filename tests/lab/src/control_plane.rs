@@ -3,7 +3,8 @@
 use std::{thread, time::Duration};
 
 use crate::{
-    command::tail,
+    audit,
+    command::{tail, write},
     daemon::Daemon,
     error::Result,
     lab::Lab,
@@ -39,8 +40,14 @@ pub(crate) fn start_api(lab: &Lab) -> Result<()> {
     let host = lab.named(CONTROL_PLANE);
     let api = Daemon::new(&host, "kube-apiserver");
     let pki = lab.pki().display().to_string();
+    let policy = host.dir().join("audit.yaml");
+    write(&policy, audit::POLICY)?;
     api.start(&[
         lab.programs().kube("kube-apiserver"),
+        format!("--audit-policy-file={}", policy.display()),
+        format!("--audit-log-path={}", audit::log_file(&host).display()),
+        "--audit-log-maxsize=100".to_owned(),
+        "--audit-log-maxbackup=1".to_owned(),
         "--etcd-servers=http://127.0.0.1:2379".to_owned(),
         format!("--advertise-address={API_SERVER}"),
         format!("--tls-cert-file={pki}/apiserver.crt"),
@@ -59,7 +66,7 @@ pub(crate) fn start_api(lab: &Lab) -> Result<()> {
         "--profiling=false".to_owned(),
     ])?;
     // A first request that comes too early waits long for its second try, so kubectl asks again and again instead.
-    let ready = poll::until("an API server that is ready", Duration::from_secs(60), || {
+    let ready = poll::until("an API server that is ready", Duration::from_secs(180), || {
         api.check()?;
         thread::sleep(Duration::from_millis(100));
         Ok(lab.kubectl(&["get", "--raw=/readyz", "--request-timeout=2s"]).is_ok().then_some(()))

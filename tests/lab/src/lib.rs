@@ -4,6 +4,7 @@
 //! and an "internet" host; [`Lab::down`] leaves nothing of it behind. Every host is a network namespace `<lab>-<host>` and a
 //! cgroup, every node a mount namespace as well, all state is below [`state_dir`]. [`topology`] has the names and addresses.
 
+mod audit;
 mod cgroup;
 mod clean;
 mod command;
@@ -25,10 +26,12 @@ mod poll;
 mod probe;
 mod process;
 mod programs;
+mod slow_api;
 mod status;
 pub mod topology;
 mod wire;
 
+pub use audit::ApiWrite;
 pub use clean::leftovers;
 pub use daemon::Daemon;
 pub use dhcp::{DhcpConfig, DhcpServer, Lease};
@@ -42,5 +45,6 @@ pub use poll::until;
 pub use probe::{Probe, ProbeReport};
 pub use process::{cpu_time, resident};
 pub use programs::Programs;
+pub use slow_api::SlowApi;
 pub use status::{DaemonStatus, HostStatus};
 pub use wire::Wire;

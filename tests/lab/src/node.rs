@@ -158,6 +158,8 @@ containerRuntimeEndpoint: unix://{dir}/containerd.sock
 staticPodPath: {dir}/manifests
 volumePluginDir: /var/lib/kubelet/volumeplugins
 resolvConf: ""
+# What is killed on purpose is to start again soon, however often it is.
+crashLoopBackOff: {{maxContainerRestartPeriod: 1s}}
 # The disk is the machine's: its filling up must not evict the lab's Pods, and nobody needs its use to be measured.
 imageGCHighThresholdPercent: 100
 evictionHard: {{memory.available: "0%", nodefs.available: "0%", imagefs.available: "0%"}}

@@ -39,6 +39,8 @@ fn a_lab_from_up_to_down_and_up_again_after_a_crash() {
     a_cable_without_carrier_is_seen_by_the_host(&lab);
     a_node_without_power_is_silent_and_comes_back(&lab);
     the_api_server_can_be_stopped_and_cut_off(&lab);
+    the_api_server_can_be_slow(&lab);
+    the_writes_of_leases_are_known(&lab);
     the_gateway_forwards_ports(&lab);
 
     crash();
@@ -192,6 +194,37 @@ fn the_api_server_can_be_stopped_and_cut_off(lab: &Lab) {
     assert!(lab.kubectl(&["get", "nodes"]).is_err());
     lab.start_api().unwrap();
     lab.kubectl(&["get", "nodes"]).unwrap();
+}
+
+fn the_api_server_can_be_slow(lab: &Lab) {
+    let node = lab.node("w1").unwrap();
+    let took = || {
+        let began = Instant::now();
+        node.exec(&["curl", "-ksS", "-m9", "https://198.19.0.1/livez"]).unwrap();
+        began.elapsed()
+    };
+    let delay = Duration::from_secs(1);
+    let slow = lab.slow_api(delay).unwrap();
+    assert!(took() > 2 * delay);
+    lab.kubectl(&["get", "nodes"]).unwrap();
+    drop(slow);
+    assert!(took() < delay);
+}
+
+fn the_writes_of_leases_are_known(lab: &Lab) {
+    let lease = |transitions: u8| {
+        format!(
+            "apiVersion: coordination.k8s.io/v1\nkind: Lease\nmetadata: {{name: watched, namespace: default}}\n\
+             spec: {{holderIdentity: w1, leaseTransitions: {transitions}}}\n"
+        )
+    };
+    let began = jiff::Timestamp::now();
+    lab.apply(&lease(1)).unwrap();
+    lab.apply(&lease(2)).unwrap();
+    let writes = lab.api_writes("default", began).unwrap();
+    let written: Vec<_> = writes.iter().map(|write| (write.name.as_str(), write.transitions)).collect();
+    assert_eq!(written, [("watched", Some(1)), ("watched", Some(2))], "{writes:?}");
+    assert!(writes.iter().all(|write| write.resource == "leases"), "{writes:?}");
 }
 
 /// A node asks by NAT-PMP (RFC 6886, section 3.3); the internet host then reaches it.

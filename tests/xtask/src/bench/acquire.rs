@@ -2,13 +2,12 @@
 //! the addresses cost then.
 
 use std::{
-    net::Ipv4Addr,
     slice,
     thread::sleep,
     time::{Duration, Instant},
 };
 
-use foghorn_lab::{Config, DhcpConfig, Lab, Metrics, Result, Wire, resident, topology::Network, until};
+use foghorn_lab::{Config, Lab, Metrics, Result, Wire, resident, topology::Network, until};
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -85,7 +84,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     taking_down(LAB, || {
         let lab = set_up(Config { name: LAB.to_owned(), nodes: 1, ..Config::default() })?;
         step("a DHCP server with addresses for all, and the chart", || {
-            serve(&lab)?;
+            lab.dhcp(NETWORK).serve_many()?;
             install_chart(&lab, &[])
         })?;
         let how = if arguments.at_once { "at once" } else { "as they are made" };
@@ -109,19 +108,6 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             say(&format!("\n{}", figures::table(&cases)));
         }
         ended
-    })
-}
-
-/// The lab's networks are too small for a thousand leases. The server gets one more on the same cables, in the benchmark
-/// range (RFC 2544), where neither Pods nor Services of the lab are.
-fn serve(lab: &Lab) -> Result<()> {
-    let server = lab.dhcp(NETWORK);
-    server.host().exec(&["ip", "address", "add", "198.18.128.1/20", "dev", "eth0"])?;
-    server.configure(&DhcpConfig {
-        range: (Ipv4Addr::new(198, 18, 128, 16), Ipv4Addr::new(198, 18, 143, 250)),
-        netmask: Ipv4Addr::new(255, 255, 240, 0),
-        lines: vec!["dhcp-lease-max=5000".to_owned()],
-        ..DhcpConfig::of(NETWORK)
     })
 }
 
