@@ -23,7 +23,8 @@ const ASK: Duration = Duration::from_millis(20);
 /// What is done, and what must hold.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Chaos {
-    /// The same faults in the same order for the same seed; when each comes about is the machine's.
+    /// The same faults in the same order for the same seed, each of the coordinator or of the same node; when each comes about is
+    /// the machine's.
     pub seed: u64,
     /// How long faults go on to be made.
     pub lasts: Duration,
@@ -84,7 +85,9 @@ impl Run<'_> {
         while self.began.elapsed() < self.chaos.lasts {
             let addresses: Vec<_> = claims.iter().map(|claim| claim.address).collect();
             let observer = Observer::start(&self.plane.client(), self.plane.asker(), &addresses, ASK)?;
-            let node = nodes.choose(&mut self.rng).cloned().unwrap_or_default();
+            // With everything on one node, the others would be hit most of the time.
+            let (any, coordinator) = (nodes.choose(&mut self.rng).cloned(), self.rng.random_bool(0.5));
+            let node = if coordinator { self.plane.lease()?.coordinator } else { any.unwrap_or_default() };
             let happened = self.happen(&node);
             let recovered = happened.and_then(|()| self.recover());
             let answers = observer.finish()?;
@@ -136,19 +139,7 @@ impl Run<'_> {
         let worst = answers.values().map(Answers::longest_overlap).max().unwrap_or_default();
         let silent = answers.values().map(Answers::longest_silence).max().unwrap_or_default();
         self.note(&format!("  two nodes answered for {worst:?} at worst, nobody for {silent:.1?}"));
-        for (address, answers) in answers {
-            let overlap = answers.longest_overlap();
-            if overlap > self.chaos.overlap {
-                let allowed = self.chaos.overlap;
-                return Err(Error::Config(format!(
-                    "two nodes answered for {address} at once for {overlap:?}, and {allowed:?} are allowed"
-                )));
-            }
-        }
-        let kept = |claim: &&Claim| !answers.contains_key(&claim.address);
-        claims.iter().find(kept).map_or(Ok(()), |claim| {
-            Err(Error::Config(format!("{} has another address than before: {}", claim.name, claim.address)))
-        })
+        held(claims, answers, self.chaos.overlap)
     }
 
     fn note(&mut self, what: &str) {
@@ -156,4 +147,56 @@ impl Run<'_> {
         println!("{line}");
         self.history.push(line);
     }
+}
+
+/// What must have held while these addresses were asked for: two nodes for no longer than that, and the claims have them still.
+fn held(claims: &[Claim], answers: &BTreeMap<Ipv4Addr, Answers>, allowed: Duration) -> Result<()> {
+    let longest = answers.iter().map(|(address, answers)| (answers.longest_overlap(), address)).max();
+    if let Some((overlap, address)) = longest.filter(|(overlap, _)| *overlap > allowed) {
+        let what =
+            format!("two nodes answered for {address} at once for {overlap:?}, {allowed:?} are allowed");
+        return Err(Error::Config(what));
+    }
+    let changed = claims.iter().find(|claim| !answers.contains_key(&claim.address));
+    changed.map_or(Ok(()), |Claim { name, address, .. }| {
+        Err(Error::Config(format!("{name} has another address than before: {address}")))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::answers::Heard;
+
+    use super::*;
+
+    #[test]
+    fn two_nodes_may_answer_for_as_long_as_is_allowed_and_no_longer() {
+        let answers = |both: usize| {
+            let heard = [(A, 0..100), (B, 100 - both..200)];
+            let heard = heard.into_iter().flat_map(|(mac, asks)| asks.map(move |ask| heard_at(ask, mac)));
+            BTreeMap::from([(ADDRESS, Answers { asks: 200, heard: heard.collect(), ..Answers::new(ASK) })])
+        };
+        let allowed = 25 * ASK;
+        held(&[claim(ADDRESS)], &answers(25), allowed).unwrap();
+        assert!(held(&[claim(ADDRESS)], &answers(26), allowed).unwrap_err().to_string().contains("520ms"));
+    }
+
+    #[test]
+    fn a_claim_keeps_its_address() {
+        let answers = BTreeMap::from([(ADDRESS, Answers::new(ASK))]);
+        let changed = held(&[claim(Ipv4Addr::new(192, 0, 2, 8))], &answers, ASK).unwrap_err();
+        assert!(changed.to_string().contains("192.0.2.8"));
+    }
+
+    fn heard_at(ask: usize, mac: [u8; 6]) -> Heard {
+        Heard { ask, at: Duration::ZERO, mac }
+    }
+
+    fn claim(address: Ipv4Addr) -> Claim {
+        Claim { name: "web".to_owned(), address, holder: "w1".to_owned() }
+    }
+
+    const ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 7);
+    const A: [u8; 6] = [2, 0, 0, 0, 0, 0xa];
+    const B: [u8; 6] = [2, 0, 0, 0, 0, 0xb];
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use foghorn_lab::{
-    DhcpServer, Error, Host, Lab, Result,
+    DhcpConfig, DhcpServer, Error, Host, Lab, Result,
     topology::{Cable, Network},
     until,
 };
@@ -77,6 +77,17 @@ impl Plane {
         lab.kubectl(&["create", "namespace", name])?;
         lab.kubectl(&["wait", "--for=condition=Ready", "networkplane", name, "--timeout=90s"])?;
         Ok(Self { lab: lab.clone(), name: name.to_owned() })
+    }
+
+    /// Removes what [`make`](Self::make) and [`scale`](Self::scale) have made; the DHCP server is as the lab has it.
+    ///
+    /// # Errors
+    /// If something of it stays.
+    pub fn remove(self) -> Result<()> {
+        self.lab.kubectl(&["delete", "namespace", &self.name, "--timeout=120s"])?;
+        self.lab.kubectl(&["delete", "networkplane", &self.name, "--timeout=120s"])?;
+        self.client().exec(&["ip", "route", "delete", DhcpServer::MANY, "dev", "eth0"])?;
+        self.lab.dhcp(NETWORK).configure(&DhcpConfig::of(NETWORK))
     }
 
     /// The host from which the addresses are watched.

@@ -1,8 +1,11 @@
 //! `cargo xtask bench`: what Foghorn takes of time and machine.
 
 mod acquire;
+mod arena;
+mod chaos;
 mod claims;
 mod exchanges;
+mod failover;
 mod figures;
 mod timeline;
 mod usage;
@@ -23,11 +26,17 @@ pub(crate) struct Arguments {
 enum Bench {
     /// From Services to addresses by DHCP, and what it costs to have them
     Acquire(acquire::Arguments),
+    /// How long nobody answers when a node, a cable or the API server is lost
+    Failover(failover::Arguments),
+    /// Faults at random; each address must have one holder that serves
+    Chaos(chaos::Arguments),
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     match &arguments.bench {
         Bench::Acquire(arguments) => acquire::run(arguments)?,
+        Bench::Failover(arguments) => failover::run(arguments)?,
+        Bench::Chaos(arguments) => chaos::run(arguments)?,
     }
     Ok(ExitCode::SUCCESS)
 }

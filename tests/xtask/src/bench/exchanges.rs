@@ -64,12 +64,6 @@ fn message(line: &str) -> Option<(f64, &str, String)> {
     Some((time, kind.split_whitespace().next()?, client))
 }
 
-/// The middle one of figures in any order.
-pub(crate) fn median(mut figures: Vec<f64>) -> Option<f64> {
-    figures.sort_by(f64::total_cmp);
-    figures.get(figures.len() / 2).copied()
-}
-
 /// How many times there are in a second, from the first to the last of them.
 pub(crate) fn rate(sorted: &[f64]) -> Option<f64> {
     let span = sorted.last()? - sorted.first()?;
@@ -98,10 +92,9 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_needs_two_times_and_a_median_one() {
+    fn a_rate_needs_two_times() {
         assert_eq!((rate(&[]), rate(&[3.0]), rate(&[3.0, 3.0])), (None, None, None));
         assert_eq!(rate(&[3.0, 3.1, 5.0]), Some(1.0));
-        assert_eq!((median(vec![]), median(vec![9.0, 1.0, 2.0])), (None, Some(2.0)));
     }
 
     fn line(time: &str, client: &str, kind: &str) -> String {

@@ -27,6 +27,13 @@ pub(crate) struct Case {
     pub(crate) figures: Vec<Figure>,
 }
 
+/// The middle one of figures in any order, of two middle ones the mean; `None` if there is none.
+pub(crate) fn median(mut figures: Vec<f64>) -> Option<f64> {
+    figures.sort_by(f64::total_cmp);
+    let (lower, upper) = (figures.get(figures.len().saturating_sub(1) / 2)?, figures.get(figures.len() / 2)?);
+    Some(f64::midpoint(*lower, *upper))
+}
+
 /// A table with a column for each case.
 pub(crate) fn table(cases: &[Case]) -> String {
     let mut text = row("claims", "", cases.iter().map(|case| case.claims.to_string()));
@@ -92,6 +99,12 @@ mod tests {
         });
         assert_eq!(serde_json::from_str::<Value>(&line).unwrap(), expected);
         assert!(!line.contains('\n'));
+    }
+
+    #[test]
+    fn the_median_of_an_even_number_is_the_mean_of_the_middle_ones() {
+        let medians = [vec![], vec![3.0, 1.0, 2.0], vec![4.0, 1.0]].map(median);
+        assert_eq!(medians, [None, Some(2.0), Some(2.5)]);
     }
 
     fn case(claims: usize, bound: f64, rate: Option<f64>) -> Case {

@@ -2,8 +2,8 @@
 
 use super::{
     claims::Seen,
-    exchanges::{Exchange, Exchanges, median, rate},
-    figures::Figure,
+    exchanges::{Exchange, Exchanges, rate},
+    figures::{Figure, median},
 };
 
 /// Times are seconds since 1970.

@@ -1,0 +1,29 @@
+//! Three nodes with Foghorn and one plane whose addresses are watched from outside.
+
+use foghorn_failover::{Backend, Plane};
+use foghorn_lab::{Config, Lab, Result};
+
+use crate::{
+    foghorn::{install_chart, set_up},
+    steps::{step, taking_down},
+};
+
+/// Whatever runs under this name is taken down.
+const LAB: &str = "bench";
+const PLANE: &str = "failover";
+
+/// Makes it, does the work there, and takes it down whatever comes of it.
+pub(crate) fn in_arena<T>(work: impl FnOnce(&Plane) -> Result<T>) -> Result<T> {
+    Lab::down(LAB)?;
+    taking_down(LAB, || {
+        let lab = set_up(Config { name: LAB.to_owned(), nodes: 3, ..Config::default() })?;
+        let (plane, _backend): (Plane, Backend) =
+            step("the chart, a plane, and a host behind its Services", || {
+                install_chart(&lab, &[])?;
+                let plane = Plane::make(&lab, PLANE)?;
+                let backend = plane.serve()?;
+                Ok((plane, backend))
+            })?;
+        work(&plane)
+    })
+}
