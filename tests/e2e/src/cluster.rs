@@ -207,16 +207,34 @@ spec:
         })
     }
 
-    /// The node that holds the Lease of a plane.
+    /// The node that assigns a plane's claims, by the plane's Lease.
     ///
     /// # Errors
     /// If there is none.
-    pub fn holder(&self, plane: Plane) -> Result<String> {
+    pub fn coordinator(&self, plane: Plane) -> Result<String> {
         let namespace = plane.namespace();
-        until(&format!("a holder of plane {}", plane.name), Duration::from_secs(30), || {
+        until(&format!("a coordinator of plane {}", plane.name), Duration::from_secs(30), || {
             let lease = self.lab.kubectl_json(&["-n", &namespace, "get", "lease", &namespace])?;
             let holder = lease["spec"]["holderIdentity"].as_str().unwrap_or_default();
             Ok(holder.rsplit_once('_').map(|(node, _)| node.to_owned()))
+        })
+    }
+
+    /// Waits until all nodes of the lab are members of a plane.
+    ///
+    /// # Errors
+    /// If they are not within a minute.
+    pub fn all_members(&self, plane: Plane) -> Result<()> {
+        let namespace = plane.namespace();
+        let nodes = self.lab.nodes();
+        until(&format!("all nodes are members of plane {}", plane.name), Duration::from_secs(60), || {
+            let lease = self.lab.kubectl_json(&["-n", &namespace, "get", "lease", &namespace])?;
+            let view = lease["metadata"]["annotations"]["foghorn.dev/view"].as_str().unwrap_or_default();
+            let view: Value = serde_json::from_str(view).unwrap_or_default();
+            let members = view["members"].as_array().cloned().unwrap_or_default();
+            let is_member = |name: &str| members.iter().any(|member| member["node"] == name);
+            Ok((members.len() == nodes.len() && nodes.iter().all(|node| is_member(node.name())))
+                .then_some(()))
         })
     }
 

@@ -102,6 +102,17 @@ spec:
         })
     }
 
+    /// Waits until a node holds its claim, and gives the node's name.
+    ///
+    /// # Errors
+    /// If none does within half a minute.
+    pub fn holder(&self) -> Result<String> {
+        until(&format!("a holder of claim {}", self.claim_name()), PATIENCE, || {
+            let claim = self.claim()?.unwrap_or_default();
+            Ok(claim["status"]["holder"].as_str().map(str::to_owned))
+        })
+    }
+
     /// Waits until the claim is held by another node than that one.
     ///
     /// # Errors

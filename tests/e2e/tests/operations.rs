@@ -16,19 +16,29 @@ use foghorn_lab::{
 use serde_json::Value;
 
 #[test]
-fn the_metrics_of_announcers_tell_who_leads_and_what_was_said_on_the_wire() -> Result<()> {
+fn the_metrics_of_announcers_tell_who_assigns_who_holds_and_what_was_said_on_the_wire() -> Result<()> {
     run(|cluster| {
         cluster.namespace("shop")?;
         let service = cluster.service("shop", "web", PUBLIC)?;
         let address = service.address()?;
         cluster.get(PUBLIC.network, address)?;
         assert_eq!(cluster.who_has(PUBLIC.network, address)?.len(), 1);
-        let holder = cluster.holder(PUBLIC)?;
+        cluster.all_members(PUBLIC)?;
+        let (holder, coordinator) = (service.holder()?, cluster.coordinator(PUBLIC)?);
         for node in cluster.lab.nodes() {
-            let holds = if node.name() == holder { 1.0 } else { 0.0 };
+            let if_it_is = |name: &str| if node.name() == name { 1.0 } else { 0.0 };
+            let holds = if_it_is(&holder);
             let metrics = announcer_metrics(cluster, PUBLIC, &node)?;
-            assert_eq!(metrics.get("foghorn_leading", &[]), Some(holds), "{metrics:?}");
+            assert_eq!(metrics.get("foghorn_coordinating", &[]), Some(if_it_is(&coordinator)), "{metrics:?}");
+            assert_eq!(metrics.get("foghorn_members", &[]), Some(3.0), "{metrics:?}");
+            assert_eq!(metrics.get("foghorn_claims_granted", &[]), Some(holds), "{metrics:?}");
             assert_eq!(metrics.get("foghorn_claims_held", &[]), Some(holds), "{metrics:?}");
+            for path in ["path=\"wire\"", "path=\"udp\""] {
+                assert!(
+                    metrics.count("foghorn_heartbeats_received_total", &[path]) > 0.0,
+                    "{path} {metrics:?}"
+                );
+            }
             assert_eq!(metrics.count("foghorn_leases", &[]), holds, "{metrics:?}");
             let requests = ["verb=\"get\"", "resource=\"leases\"", "code=\"200\""];
             assert!(metrics.count("foghorn_api_requests_total", &requests) > 0.0, "{metrics:?}");
@@ -88,7 +98,7 @@ fn the_metrics_of_the_operator_count_planes_claims_and_requests() -> Result<()> 
 #[test]
 fn the_probes_of_an_announcer_answer_on_its_node_only_and_not_while_it_is_stopped() -> Result<()> {
     run(|cluster| {
-        let holder = cluster.holder(PUBLIC)?;
+        let holder = cluster.coordinator(PUBLIC)?;
         let nodes = cluster.lab.nodes();
         let Some(node) = nodes.iter().find(|node| node.name() != holder) else {
             return Err(Error::Config("a lab of two nodes at least".to_owned()));
@@ -222,7 +232,7 @@ fn a_node_whose_interface_is_not_in_order_is_named_with_the_cause_and_holds_noth
             ("InterfaceDown", &["link set eth1 down"], &["link set eth1 up"]),
         ];
         for (reason, broken, mended) in cases {
-            let node = cluster.lab.node(&cluster.holder(PUBLIC)?)?;
+            let node = cluster.lab.node(&service.holder()?)?;
             let own = node_number(node.name()).map(|number| Network::Public.address(10 + number));
             let own = own.unwrap_or(Ipv4Addr::UNSPECIFIED).to_string();
             let ip = |lines: &[&str]| -> Result<()> {

@@ -46,7 +46,7 @@ const LIMITS: [&str; 5] = [
     "announce.probe",
     "announce.maxPerSecond",
 ];
-const LEADING: &str = "foghorn_leading";
+const COORDINATING: &str = "foghorn_coordinating";
 const MESSAGES: &str = "foghorn_dhcp_messages_total";
 const WRITES: &str = "foghorn_status_writes_total";
 const REQUESTS: &str = "foghorn_api_requests_total";
@@ -171,7 +171,7 @@ impl Acquisition<'_> {
         if self.arguments.at_once {
             self.lab.unplug(NODE, NETWORK)?;
             until("a node that owns nothing", PATIENCE, || {
-                Ok((self.metrics(port)?.count(LEADING, &[]) == 0.0).then_some(()))
+                Ok((self.metrics(port)?.count(COORDINATING, &[]) == 0.0).then_some(()))
             })?;
             create(self.lab, name, &class(name), self.claims)?;
             watch.made(self.claims, PATIENCE)?;
