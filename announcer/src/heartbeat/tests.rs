@@ -60,7 +60,7 @@ fn an_interface_that_is_left_and_taken_again_is_heard_again_and_udp_goes_on() {
 }
 
 #[test]
-fn members_hear_each_other_by_both_ways_and_share_the_claims() {
+fn members_hear_each_other_by_both_ways_and_each_claim_has_one_holder() {
     on_two_nodes(async |nodes| {
         let [one, two] = members(&nodes).await;
         assert_ne!(one.rights.standing().coordinator, two.rights.standing().coordinator);
@@ -75,10 +75,13 @@ fn members_hear_each_other_by_both_ways_and_share_the_claims() {
 fn what_a_member_held_that_is_no_more_the_other_has_within_a_second() {
     on_two_nodes(async |nodes| {
         let [one, two] = members(&nodes).await;
+        // Who came second may have nothing: a node that joins moves no claim.
+        let (holder, other) = if one.holds(&CLAIMS[..1]) { (one, two) } else { (two, one) };
+        assert!(!other.holds(&CLAIMS));
         let began = clock::now();
-        one.end().await;
-        assert!(CLAIMS.iter().all(|claim| one.rights.until(*claim) == Instant::ZERO));
-        until("the other has all", || two.holds(&CLAIMS)).await;
+        holder.end().await;
+        assert!(CLAIMS.iter().all(|claim| holder.rights.until(*claim) == Instant::ZERO));
+        until("the other has all", || other.holds(&CLAIMS)).await;
         let took = clock::now() - began;
         assert!(took < Duration::from_secs(1), "{took:?}");
     });
@@ -134,7 +137,9 @@ fn a_port_that_another_has_is_named_and_is_free_after_the_end() {
         let second = start().await.unwrap_err();
         assert!(second.to_string().contains("UDP port 7946 of this node is in use"), "{second}");
         first.stop().await;
-        start().await.unwrap();
+        // A program that another test starts just now has this one's sockets for a moment.
+        let free = async { while start().await.is_err() {} };
+        tokio::time::timeout(Duration::from_secs(5), free).await.unwrap();
     });
 }
 
@@ -210,7 +215,7 @@ impl Running {
 async fn members(nodes: &Nodes) -> [Running; 2] {
     let lease = Lease::default();
     let members = [Running::start(nodes, 0, lease.clone()).await, Running::start(nodes, 1, lease).await];
-    until("both are members and each has what it should", || {
+    until("both are members and hold all claims", || {
         let share = |member: &Running| CLAIMS.iter().filter(|claim| member.holds(&[**claim])).count();
         members.iter().all(|member| member.rights.standing().members == 2)
             && members.iter().map(share).sum::<usize>() == CLAIMS.len()

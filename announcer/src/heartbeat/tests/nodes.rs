@@ -3,7 +3,7 @@
 use std::{
     fs::File,
     future::Future,
-    net::IpAddr,
+    net::{IpAddr, UdpSocket},
     os::fd::AsFd,
     process::Command,
     sync::atomic::{AtomicU32, Ordering},
@@ -45,7 +45,10 @@ pub(super) fn on_two_nodes<T: Future<Output = ()>>(test: impl FnOnce(Nodes) -> T
     let thread = std::thread::spawn(move || {
         let nodes = lay();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(test(nodes));
+        runtime.block_on(async {
+            ready(&nodes).await;
+            test(nodes).await;
+        });
     });
     if let Err(panic) = thread.join() {
         std::panic::resume_unwind(panic);
@@ -69,6 +72,25 @@ fn lay() -> Nodes {
         ["lo", "eth0", "mgmt0"].iter().for_each(|name| ip(&format!("link set {name} up")));
     }
     nodes
+}
+
+/// Waits until the cables carry frames, and the nodes know each other's hardware addresses: until then they keep a few
+/// datagrams only.
+async fn ready(nodes: &Nodes) {
+    for node in [0, 1] {
+        while !nodes.link(node).await.carrier {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+    let bind = |node| {
+        nodes.enter(node);
+        UdpSocket::bind((address(node), 7_000)).unwrap()
+    };
+    let [one, two] = [0, 1].map(bind);
+    two.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+    while two.recv(&mut [0; 1]).is_err() {
+        one.send_to(&[0], (address(1), 7_000)).unwrap();
+    }
 }
 
 fn ip(words: &str) {
