@@ -233,8 +233,3 @@ fn node_mac(cluster: &Cluster, node: &str) -> String {
     let cables = specs.iter().filter(|spec| spec.name == node).flat_map(|spec| &spec.cables);
     cables.filter(|cable| cable.network == PUBLIC.network).map(foghorn_lab::topology::Cable::mac).collect()
 }
-
-/// When a frame was seen, in seconds.
-fn time(line: &str) -> f64 {
-    line.split_whitespace().next().and_then(|time| time.parse().ok()).unwrap_or_default()
-}
