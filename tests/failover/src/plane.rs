@@ -8,7 +8,7 @@ use std::{
 };
 
 use foghorn_lab::{
-    DhcpConfig, DhcpServer, Error, Host, Lab, Result,
+    Error, Host, Lab, Result,
     topology::{Cable, Network},
     until,
 };
@@ -60,13 +60,12 @@ pub struct Lease {
 }
 
 impl Plane {
-    /// Makes a plane of that name, a DHCP server with addresses for all, and the client's way to them. The chart is there already.
+    /// Makes a plane of that name, addresses for all by DHCP, and the client's way to them. The chart is there already.
     ///
     /// # Errors
     /// If something of it does not come about.
     pub fn make(lab: &Lab, name: &str) -> Result<Self> {
-        lab.dhcp(NETWORK).serve_many()?;
-        lab.client(NETWORK).exec(&["ip", "route", "replace", DhcpServer::MANY, "dev", "eth0"])?;
+        lab.widen(NETWORK)?;
         let plane = json!({
             "apiVersion": "foghorn.dev/v1alpha1",
             "kind": "NetworkPlane",
@@ -86,8 +85,7 @@ impl Plane {
     pub fn remove(self) -> Result<()> {
         self.lab.kubectl(&["delete", "namespace", &self.name, "--timeout=120s"])?;
         self.lab.kubectl(&["delete", "networkplane", &self.name, "--timeout=120s"])?;
-        self.client().exec(&["ip", "route", "delete", DhcpServer::MANY, "dev", "eth0"])?;
-        self.lab.dhcp(NETWORK).configure(&DhcpConfig::of(NETWORK))
+        self.lab.narrow(NETWORK)
     }
 
     /// The host from which the addresses are watched.

@@ -70,9 +70,6 @@ pub struct DhcpServer {
 }
 
 impl DhcpServer {
-    /// The network of [`Self::serve_many`].
-    pub const MANY: &str = "198.18.128.0/20";
-
     /// The server of a network on that host, whose `eth0` is on it.
     #[must_use]
     pub fn new(host: Host, network: Network) -> Self {
@@ -109,21 +106,6 @@ impl DhcpServer {
         self.stop()?;
         write(&self.config_file(), self.text(config))?;
         self.start()
-    }
-
-    /// Has it give addresses of [`Self::MANY`], enough for some thousand leases, which the lab's networks are too small for. The
-    /// network is one more on the same cables, in the benchmark range (RFC 2544), where neither Pods nor Services of the lab are.
-    ///
-    /// # Errors
-    /// If it does not start with it.
-    pub fn serve_many(&self) -> Result<()> {
-        self.host.exec(&["ip", "address", "replace", "198.18.128.1/20", "dev", "eth0"])?;
-        self.configure(&DhcpConfig {
-            range: (Ipv4Addr::new(198, 18, 128, 16), Ipv4Addr::new(198, 18, 143, 250)),
-            netmask: Ipv4Addr::new(255, 255, 240, 0),
-            lines: vec!["dhcp-lease-max=5000".to_owned()],
-            ..DhcpConfig::of(self.network)
-        })
     }
 
     /// Whether it has this configuration, running or not.

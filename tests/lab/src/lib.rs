@@ -29,6 +29,7 @@ mod programs;
 mod slow_api;
 mod status;
 pub mod topology;
+mod wide;
 mod wire;
 
 pub use audit::ApiWrite;

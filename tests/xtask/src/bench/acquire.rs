@@ -84,7 +84,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     taking_down(LAB, || {
         let lab = set_up(Config { name: LAB.to_owned(), nodes: 1, ..Config::default() })?;
         step("a DHCP server with addresses for all, and the chart", || {
-            lab.dhcp(NETWORK).serve_many()?;
+            lab.widen(NETWORK)?;
             install_chart(&lab, &[])
         })?;
         let how = if arguments.at_once { "at once" } else { "as they are made" };
