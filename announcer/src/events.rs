@@ -106,7 +106,6 @@ impl Teller {
     pub fn start(client: Client, pod: &str, clock: Clock) -> Self {
         let reporter =
             Reporter { controller: "foghorn.dev/announcer".to_owned(), instance: Some(pod.to_owned()) };
-        let recorder = Recorder::new(client, reporter);
         let (sender, mut tellings) = mpsc::channel::<Telling>(WAITING);
         tokio::spawn(async move {
             while let Some(Telling { object, reason, note }) = tellings.recv().await {
@@ -117,6 +116,8 @@ impl Teller {
                     action: "Announce".to_owned(),
                     secondary: None,
                 };
+                // A recorder takes events of one reason about one object for repetitions, whatever they say.
+                let recorder = Recorder::new(client.clone(), reporter.clone());
                 if let Err(error) = recorder.publish(&event, &object).await {
                     debug!(%error, reason, "an event could not be published");
                 }

@@ -7,7 +7,7 @@ use super::{
     hearing::Peer,
     holdings::digest,
     judging::Flaps,
-    placement::{self, Able},
+    placement::{self, Able, Networks},
     table::{Gathering, Slot, Table},
 };
 use crate::{
@@ -42,6 +42,8 @@ pub(super) struct Coordinator<T> {
     /// What each member's holdings were when they were last compared, and with which version of the table.
     compared: BTreeMap<MemberId, (Digest, u64)>,
     crew: Vec<Able>,
+    /// The networks of all members that this coordinator has seen.
+    networks: Networks,
     /// Something has changed that claims may have to move for.
     pub(super) dirty: bool,
     /// Something has been heard that this may follow from.
@@ -142,6 +144,7 @@ impl<T: Time> Member<T> {
                     astray: BTreeMap::new(),
                     compared: BTreeMap::new(),
                     crew: Vec::new(),
+                    networks: Networks::new(),
                     dirty: true,
                     stirred: true,
                     flaps: Flaps::default(),
@@ -293,6 +296,8 @@ impl<T: Time> Member<T> {
         let Some(view) = self.view.clone() else { return };
         let Role::Coordinator(coordinator) = &mut self.role else { return };
         if coordinator.crew != crew {
+            let networks = crew.iter().flat_map(|able| able.subnets.iter().copied());
+            coordinator.networks.extend(networks);
             coordinator.crew = crew;
             coordinator.dirty = true;
         }
@@ -359,7 +364,7 @@ impl<T: Time> Member<T> {
         let mut nowhere = BTreeMap::new();
         for (id, claim) in &self.claims {
             let slot = coordinator.table.slot(*id).copied();
-            let eligible = match placement::eligible(claim, &crew) {
+            let eligible = match placement::eligible(claim, &crew, &coordinator.networks) {
                 Ok(eligible) => eligible,
                 Err(why) => {
                     nowhere.insert(*id, why);
@@ -460,7 +465,9 @@ impl<T: Time> Member<T> {
         let mut moves = Vec::new();
         for (id, slot) in coordinator.table.slots() {
             let (Some(owner), Some(claim)) = (slot.owner, self.claims.get(&id)) else { continue };
-            let Ok(eligible) = placement::eligible(claim, &coordinator.crew) else { continue };
+            let Ok(eligible) = placement::eligible(claim, &coordinator.crew, &coordinator.networks) else {
+                continue;
+            };
             let load = |id: MemberId| loads.get(&id).copied().unwrap_or_default();
             let weight = |id| eligible.iter().find(|able| able.id == id).map(|able| able.weight);
             let Some(best) = placement::choose(id, &eligible, &loads, self.settings.placement) else {

@@ -1,6 +1,9 @@
 //! Which member gets a claim.
 
-use std::{collections::BTreeMap, net::Ipv4Addr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
+};
 
 use super::holdings::mix;
 use crate::{Claim, ClaimId, MemberId, Nowhere, Placement};
@@ -18,8 +21,18 @@ pub(super) struct Able {
 /// How many claims each member has.
 pub(super) type Loads = BTreeMap<MemberId, usize>;
 
+/// The networks of members' interfaces, also of members that are gone.
+pub(super) type Networks = BTreeSet<(Ipv4Addr, u8)>;
+
 /// The members that may have the claim, those to be avoided only if there is no other.
-pub(super) fn eligible<'a>(claim: &Claim, crew: &'a [Able]) -> Result<Vec<&'a Able>, Nowhere> {
+///
+/// An address in one of the `networks` is for members in that network. One in none of them is for all: it is routed to
+/// where the members are.
+pub(super) fn eligible<'a>(
+    claim: &Claim,
+    crew: &'a [Able],
+    networks: &Networks,
+) -> Result<Vec<&'a Able>, Nowhere> {
     if crew.is_empty() {
         return Err(Nowhere::NoMember);
     }
@@ -28,10 +41,12 @@ pub(super) fn eligible<'a>(claim: &Claim, crew: &'a [Able]) -> Result<Vec<&'a Ab
     if serving.is_empty() {
         return Err(Nowhere::NoServingNode);
     }
+    let bound = claim.address.is_some_and(|address| networks.iter().any(|net| contains(*net, address)));
     let near = |able: &&Able| match claim.address {
         Some(address) => able.subnets.is_empty() || able.subnets.iter().any(|net| contains(*net, address)),
         None => true,
     };
+    let near = |able: &&Able| !bound || near(able);
     let near: Vec<_> = serving.into_iter().filter(near).collect();
     if near.is_empty() {
         return Err(Nowhere::NoSubnet);
@@ -73,7 +88,7 @@ mod tests {
         let crew = [able(1), able(2), able(3)];
         let mut loads = Loads::new();
         for claim in 0..100 {
-            let eligible = eligible(&Claim::default(), &crew).unwrap();
+            let eligible = eligible(&Claim::default(), &crew, &Networks::new()).unwrap();
             let owner = choose(ClaimId(claim), &eligible, &loads, Placement::Spread).unwrap();
             *loads.entry(owner).or_default() += 1;
         }
@@ -93,24 +108,35 @@ mod tests {
     fn a_node_to_be_avoided_gets_a_claim_only_if_no_other_can() {
         let avoided = Able { avoid: true, ..able(1) };
         let crew = [avoided.clone(), able(2)];
-        assert_eq!(ids(&eligible(&Claim::default(), &crew)), [MemberId(2)]);
-        assert_eq!(ids(&eligible(&Claim::default(), &[avoided])), [MemberId(1)]);
+        assert_eq!(ids(&eligible(&Claim::default(), &crew, &Networks::new())), [MemberId(2)]);
+        assert_eq!(ids(&eligible(&Claim::default(), &[avoided], &Networks::new())), [MemberId(1)]);
     }
 
     #[test]
-    fn only_nodes_that_serve_and_are_in_the_network_get_a_claim() {
-        let crew = [able(1), Able { subnets: vec![(Ipv4Addr::new(192, 0, 2, 9), 24)], ..able(2) }];
+    fn only_nodes_that_serve_get_a_claim() {
+        let crew = [able(1), able(2)];
         let on = |nodes: &[&str]| Claim {
             nodes: Some(nodes.iter().map(|node| (*node).to_owned()).collect()),
             ..Claim::default()
         };
-        assert_eq!(ids(&eligible(&on(&["n1"]), &crew)), [MemberId(1)]);
-        assert_eq!(eligible(&on(&[]), &crew), Err(Nowhere::NoServingNode));
-        let elsewhere = Claim { address: Some(Ipv4Addr::new(203, 0, 113, 5)), ..on(&["n2"]) };
-        assert_eq!(eligible(&elsewhere, &crew), Err(Nowhere::NoSubnet));
-        let near = Claim { address: Some(Ipv4Addr::new(192, 0, 2, 77)), ..Claim::default() };
-        assert_eq!(ids(&eligible(&near, &crew)), [MemberId(1), MemberId(2)]);
-        assert_eq!(eligible(&near, &[]), Err(Nowhere::NoMember));
+        assert_eq!(ids(&eligible(&on(&["n1"]), &crew, &Networks::new())), [MemberId(1)]);
+        assert_eq!(eligible(&on(&[]), &crew, &Networks::new()), Err(Nowhere::NoServingNode));
+        assert_eq!(eligible(&Claim::default(), &[], &Networks::new()), Err(Nowhere::NoMember));
+    }
+
+    #[test]
+    fn an_address_of_a_network_that_members_are_in_or_were_in_is_for_them_only() {
+        let net = |last| (Ipv4Addr::new(192, 0, 2, last), 24);
+        let other = (Ipv4Addr::new(198, 51, 100, 9), 24);
+        let inside = Able { subnets: vec![net(9)], ..able(1) };
+        let outside = Able { subnets: vec![other], ..able(2) };
+        let networks = Networks::from([net(9), other]);
+        let claim = Claim { address: Some(Ipv4Addr::new(192, 0, 2, 77)), nodes: None };
+        let both = [inside, outside.clone()];
+        assert_eq!(ids(&eligible(&claim, &both, &networks)), [MemberId(1)]);
+        assert_eq!(eligible(&claim, std::slice::from_ref(&outside), &networks), Err(Nowhere::NoSubnet));
+        let routed = Claim { address: Some(Ipv4Addr::new(203, 0, 113, 5)), nodes: None };
+        assert_eq!(ids(&eligible(&routed, &both, &networks)), [MemberId(1), MemberId(2)]);
     }
 
     fn ids(eligible: &Result<Vec<&Able>, Nowhere>) -> Vec<MemberId> {
