@@ -5,6 +5,8 @@ mod io;
 mod member;
 mod message;
 mod names;
+#[cfg(feature = "planted-bugs")]
+mod planted;
 mod time;
 mod timings;
 mod view;
@@ -16,6 +18,8 @@ pub use message::{
     Acks, Body, Digest, Entry, Health, Holding, Inventory, Message, Path, Report, Round, Table,
 };
 pub use names::{ClaimId, MemberId, Seat};
+#[cfg(feature = "planted-bugs")]
+pub use planted::Bug;
 pub use time::Time;
 pub use timings::{Timings, TimingsError};
 pub use view::{Change, Content, Precondition, Record, View, Write};

@@ -24,6 +24,7 @@ use self::{
     follower::Follower,
     hearing::Hearing,
     holdings::{Holdings, Step},
+    judging::WIRES,
     lease::{Ended, Lease, Purpose},
     outsider::Outsider,
     quorum::Ballot,
@@ -63,6 +64,8 @@ pub struct Member<T: Time> {
     holdings: Holdings<T>,
     role: Role<T>,
     outputs: VecDeque<Output<T>>,
+    #[cfg(feature = "planted-bugs")]
+    bugs: BTreeSet<crate::Bug>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -95,7 +98,15 @@ impl<T: Time> Member<T> {
             holdings: Holdings::new(),
             role: Role::Outsider(Outsider::new(now)),
             outputs: VecDeque::new(),
+            #[cfg(feature = "planted-bugs")]
+            bugs: BTreeSet::new(),
         }
+    }
+
+    /// Makes it break a rule.
+    #[cfg(feature = "planted-bugs")]
+    pub fn plant(&mut self, bug: crate::Bug) {
+        self.bugs.insert(bug);
     }
 
     /// Takes an input. The outputs are to be drained afterwards.
@@ -145,7 +156,10 @@ impl<T: Time> Member<T> {
             return;
         }
         // Rule 16: this process itself was away; what it did not hear meanwhile says nothing.
-        if now.since(self.last_turn) > self.settings.timings.late {
+        let late = now.since(self.last_turn) > self.settings.timings.late;
+        #[cfg(feature = "planted-bugs")]
+        let late = late && !self.bugs.contains(&crate::Bug::NeverLate);
+        if late {
             self.hearing.restart(now);
             if let Role::Coordinator(coordinator) = &mut self.role {
                 coordinator.away(now);
@@ -186,6 +200,14 @@ impl<T: Time> Member<T> {
             return T::ZERO;
         }
         let timings = &self.settings.timings;
+        #[cfg(feature = "planted-bugs")]
+        if self.bugs.contains(&crate::Bug::NoFence) {
+            return T::NEVER;
+        }
+        #[cfg(feature = "planted-bugs")]
+        if self.bugs.contains(&crate::Bug::RenewalIsARight) && self.is_coordinator() {
+            return self.lease.answered().map_or(T::ZERO, |answered| answered + timings.renewal * 3 / 2);
+        }
         match &self.role {
             Role::Outsider(_) => T::ZERO,
             Role::Follower(follower) => follower.permit(timings),
@@ -279,6 +301,10 @@ impl<T: Time> Member<T> {
 
     /// Rule 15: whoever holds a claim by a higher right has it.
     fn hear_taken(&mut self, now: T, holdings: &[Holding]) {
+        #[cfg(feature = "planted-bugs")]
+        if self.bugs.contains(&crate::Bug::DeafToTaken) {
+            return;
+        }
         let mut mine = Vec::new();
         for holding in holdings {
             match self.holdings.told(holding) {
@@ -303,6 +329,10 @@ impl<T: Time> Member<T> {
         let able = self.health.carrier && self.view.as_ref().is_some_and(|view| view.has(self.me.id));
         let mut taken = Vec::new();
         for entry in entries {
+            #[cfg(feature = "planted-bugs")]
+            if self.bugs.contains(&crate::Bug::StaleTable) {
+                self.holdings.forget_right(entry.claim);
+            }
             match self.holdings.ask(self.me.id, entry, able) {
                 Step::Take(holding) => taken.push(holding),
                 Step::Drop(claim) => self.drop_claim(claim),
@@ -479,13 +509,14 @@ impl<T: Time> Member<T> {
 
     /// What this member says of itself.
     fn own_report(&self, now: T, round: Option<(MemberId, T)>, table: u64) -> Report<T> {
+        let small = self.view.as_ref().is_some_and(|view| view.seats.len() <= WIRES);
         Report {
             seat: self.me.clone(),
             round,
             table,
             holdings: self.holdings.digest(),
             health: self.health.clone(),
-            hears: self.hearing.on_the_wire(now, self.settings.timings.dead),
+            hears: if small { self.hearing.on_the_wire(now, self.settings.timings.dead) } else { Vec::new() },
             api: self.api_usable(now),
             leaving: self.leaving.is_some(),
         }

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use foghorn_membership::{Settings, Timings};
+use foghorn_membership::{Bug, Settings, Timings};
 use stateright::{Model, Property};
 
 use crate::{Bounds, Breach, Clock, Fault, Moment, Plan, Surroundings, World, settings};
@@ -35,6 +35,8 @@ pub struct Search {
     pub settings: Settings,
     /// What is promised.
     pub bounds: Bounds,
+    /// Rules that no member keeps.
+    pub bugs: Vec<Bug>,
 }
 
 /// A world, and which faults it had.
@@ -116,6 +118,7 @@ impl Search {
             settings: self.settings.clone(),
             step: STEP,
             bounds: self.bounds,
+            bugs: self.bugs.clone(),
         })
     }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use foghorn_clock::Instant;
-use foghorn_membership::{Path, Placement, Settings, Timings};
+use foghorn_membership::{Bug, Path, Placement, Settings, Timings};
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
 
 use crate::{
@@ -89,7 +89,7 @@ impl Schedule {
         faults.sort_by_key(|(at, _)| *at);
         let mut settings = settings();
         settings.quorum = [None, Some(true), Some(false)].choose(&mut rng).copied().unwrap_or_default();
-        let plan = Plan { nodes, claims: 4, settings, step: 1, bounds: bounds(kind) };
+        let plan = Plan { nodes, claims: 4, settings, step: 1, bounds: bounds(kind), bugs: Vec::new() };
         Self { seed, kind, climate, plan, faults }
     }
 
@@ -103,8 +103,16 @@ impl Schedule {
             settings: settings(),
             step: 1,
             bounds: bounds(Kind::Exact),
+            bugs: Vec::new(),
         };
         Self { seed: 0, kind: Kind::Exact, climate: Climate::FAIR, plan, faults }
+    }
+
+    /// The same with members that do not keep these rules.
+    #[must_use]
+    pub fn with(mut self, bugs: &[Bug]) -> Self {
+        self.plan.bugs = bugs.to_vec();
+        self
     }
 
     /// Plays it; `tells`: prints what happens.

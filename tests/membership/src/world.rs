@@ -8,7 +8,7 @@ mod troubles;
 use std::collections::{BTreeMap, BTreeSet};
 
 use foghorn_membership::{
-    Body, Claim, ClaimId, Content, Event, Input, Member, MemberId, Message, Output, Path, Preference,
+    Body, Bug, Claim, ClaimId, Content, Event, Input, Member, MemberId, Message, Output, Path, Preference,
     Settings, To,
 };
 
@@ -60,6 +60,8 @@ pub struct Plan {
     pub step: u64,
     /// What is promised.
     pub bounds: Bounds,
+    /// Rules that no member keeps.
+    pub bugs: Vec<Bug>,
 }
 
 /// A plane in the course of its faults.
@@ -68,6 +70,7 @@ pub struct World<T: Reading> {
     now: Moment,
     step: u64,
     settings: Settings,
+    bugs: Vec<Bug>,
     nodes: Vec<Node<T>>,
     cuts: BTreeMap<(usize, usize, Path), Moment>,
     on_the_way: BTreeMap<Moment, Vec<(usize, Path, Message<T>)>>,
@@ -89,6 +92,7 @@ impl<T: Reading> World<T> {
             now: Moment::START,
             step: plan.step,
             settings: plan.settings,
+            bugs: plan.bugs,
             nodes: plan.nodes.into_iter().map(start).collect(),
             cuts: BTreeMap::new(),
             on_the_way: BTreeMap::new(),
@@ -218,8 +222,10 @@ impl<T: Reading> World<T> {
             let mut inbox = std::collections::VecDeque::from([Input::Health(health.clone())]);
             inbox.extend(claims.iter().map(|claim| Input::Claim(*claim, Claim::default())));
             inbox.push_back(Input::Ready(true));
+            let mut member = Member::new(node.time(now), seat, settings.clone());
+            self.bugs.iter().for_each(|bug| member.plant(*bug));
             node.process = Some(Process {
-                member: Member::new(node.time(now), seat, settings.clone()),
+                member,
                 inbox,
                 health,
                 avoided: avoided.clone(),

@@ -48,6 +48,7 @@ fn search(nodes: usize) -> Search {
         each: 1,
         settings: coarse_settings(),
         bounds: COARSE_BOUNDS,
+        bugs: Vec::new(),
     }
 }
 

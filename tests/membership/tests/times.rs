@@ -152,5 +152,6 @@ fn plan(weather: &mut Weather) -> Plan {
         settings: settings(),
         step: 1,
         bounds: Bounds { connected: 130, served: 100, fence: 420, settled: 100_000 },
+        bugs: Vec::new(),
     }
 }

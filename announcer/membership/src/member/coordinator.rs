@@ -6,6 +6,8 @@ use super::{
     Member, Members, Role,
     hearing::Peer,
     holdings::digest,
+    judging::{Flaps, WIRES},
+    placement::{self, Able},
     judging::Flaps,
     placement::{self, Able, Networks},
     table::{Gathering, Slot, Table},
@@ -449,9 +451,10 @@ impl<T: Time> Member<T> {
         if listener == self.me.id {
             return self.health.carrier && self.hearing.on_the_wire(now, dead).contains(&speaker);
         }
+        let large = self.view.as_ref().is_some_and(|view| view.seats.len() > WIRES);
         self.hearing
             .report(listener)
-            .is_some_and(|report| report.health.carrier && report.hears.contains(&speaker))
+            .is_some_and(|report| report.health.carrier && (large || report.hears.contains(&speaker)))
     }
 
     /// Moves claims from the most to the least loaded once, when the plane asks for it with a new text.

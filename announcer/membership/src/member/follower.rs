@@ -116,6 +116,10 @@ impl<T: Time> Member<T> {
         follower.alive = now;
         follower.invited = follower.invited.filter(|_| round.invite).or(round.invite.then_some(now));
         follower.acknowledge(now, self.me.id, &view, &round.acks);
+        #[cfg(feature = "planted-bugs")]
+        if self.bugs.contains(&crate::Bug::ArrivalIsARight) {
+            follower.acked = now;
+        }
         if !is_new {
             return;
         }

@@ -63,6 +63,12 @@ impl<T: Time> Holdings<T> {
         self.held.is_empty()
     }
 
+    /// Whatever right to the claim was heard of is heard of no longer.
+    #[cfg(feature = "planted-bugs")]
+    pub(super) fn forget_right(&mut self, claim: ClaimId) {
+        self.floor.remove(&claim);
+    }
+
     /// What an entry of the coordinator's table asks of this member. `able` says whether it may take claims at all.
     pub(super) fn ask(&mut self, me: MemberId, entry: &Entry, able: bool) -> Step {
         let claim = entry.claim;

@@ -12,8 +12,8 @@ use crate::{Change, Content, Event, MemberId, Output, Record, Seat, Time, View};
 const LONGEST_WAIT: u32 = 60;
 /// A node that stayed for so long is steady again.
 const STEADY: Duration = Duration::from_secs(600);
-/// Above so many members nobody is asked whom it hears: what is silent on the network only is not found out.
-const WIRES: usize = 64;
+/// Above so many members nobody says whom it hears: what is silent on the network only is not found out.
+pub(super) const WIRES: usize = 64;
 
 /// Nodes that were lost lately: how often, and when last.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

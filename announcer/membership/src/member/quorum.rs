@@ -111,7 +111,10 @@ impl<T: Time> Member<T> {
             Role::Follower(follower) => known.coordinator == from || now.since(follower.alive()) >= dead,
             Role::Outsider(_) | Role::Coordinator(_) => false,
         };
-        if !leaderless || view.epoch <= self.ballot.voted {
+        let voted = view.epoch <= self.ballot.voted;
+        #[cfg(feature = "planted-bugs")]
+        let voted = voted && !self.bugs.contains(&crate::Bug::DoubleVote);
+        if !leaderless || voted {
             return;
         }
         if self.api_usable(now) {
