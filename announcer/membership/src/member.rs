@@ -156,10 +156,7 @@ impl<T: Time> Member<T> {
             return;
         }
         // Rule 16: this process itself was away; what it did not hear meanwhile says nothing.
-        let late = now.since(self.last_turn) > self.settings.timings.late;
-        #[cfg(feature = "planted-bugs")]
-        let late = late && !self.bugs.contains(&crate::Bug::NeverLate);
-        if late {
+        if now.since(self.last_turn) > self.settings.timings.late {
             self.hearing.restart(now);
             if let Role::Coordinator(coordinator) = &mut self.role {
                 coordinator.away(now);
@@ -485,11 +482,10 @@ impl<T: Time> Member<T> {
         self.outputs.push_back(Output::Left);
     }
 
-    /// Members that are heard, this one included, of the Lease's view.
-    fn hears_majority(&self, now: T) -> bool {
+    /// Whether more than half of the Lease's view, this member included, was heard within that time.
+    fn hears_majority(&self, now: T, limit: Duration) -> bool {
         let Some(base) = &self.base else { return false };
-        let dead = self.settings.timings.dead;
-        let heard = |seat: &&Seat| seat.id == self.me.id || self.hearing.is_alive(now, seat.id, dead);
+        let heard = |seat: &&Seat| seat.id == self.me.id || self.hearing.is_alive(now, seat.id, limit);
         base.seats.iter().filter(heard).count() * 2 > base.seats.len()
     }
 

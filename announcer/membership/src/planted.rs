@@ -13,8 +13,6 @@ pub enum Bug {
     DeafToTaken,
     /// Rule 15: entries of a table that are older than what it knows are carried out.
     StaleTable,
-    /// Rule 16: what it did not hear while it was away itself counts as silence.
-    NeverLate,
     /// Rule 28: it votes for everybody who asks.
     DoubleVote,
 }

@@ -432,19 +432,14 @@ impl<T: Reading> World<T> {
     fn sight(&self, index: usize) -> Sight {
         let Some(node) = self.nodes.get(index) else { return Sight::default() };
         let now = self.now;
-        let running = node.process.as_ref().filter(|_| node.runs(now));
-        let Some(process) = running.filter(|process| process.leaving.is_none()) else {
-            let claims = self.claims.iter().copied();
-            let announces = claims.filter(|claim| self.announces(node, *claim)).collect();
-            return Sight { announces, ..Sight::default() };
-        };
+        let Some(process) = &node.process else { return Sight::default() };
         let others = process.member.view().map_or(0, |view| view.seats.len().saturating_sub(1));
         let graced = others == 1 && node.health(now).gateway == Some(true);
-        let hears_nobody =
-            || (0..self.nodes.len()).all(|other| !self.hears(index, other) && !self.hears(other, index));
+        let apart = |other: usize| !self.hears(index, other) && !self.hears(other, index);
+        let hears_nobody = || (0..self.nodes.len()).filter(|other| *other != index).all(apart);
         Sight {
             announces: self.claims.iter().copied().filter(|claim| self.announces(node, *claim)).collect(),
-            eligible: now >= node.no_carrier,
+            eligible: node.runs(now) && now >= node.no_carrier && process.leaving.is_none(),
             avoided: now < node.cordoned,
             served: node.is_served(now),
             alone: now < node.no_api.1 && others > 0 && !graced && hears_nobody(),

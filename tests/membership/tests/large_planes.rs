@@ -6,14 +6,14 @@ use foghorn_membership_check::{Bounds, Climate, Clock, Figures, Plan, Weather, W
 
 #[test]
 fn in_a_small_plane_reports_go_to_all() {
-    let plane = measure(10, 4000);
+    let plane = measure(10, 5000);
     assert!(plane.frames_of_a_member <= 12.0, "{plane:?}");
     assert!((80.0..120.0).contains(&plane.datagrams_of_a_member), "{plane:?}");
 }
 
 #[test]
 fn in_a_large_plane_reports_go_to_the_coordinator_and_its_deputies() {
-    for (members, settling) in [(100, 8000), (1000, 30_000)] {
+    for (members, settling) in [(100, 5000), (1000, 7000)] {
         let plane = measure(members, settling);
         assert!(plane.frames_of_a_member <= 36.0, "{plane:?}");
         assert!(plane.datagrams_of_a_member <= 36.0, "{plane:?}");
@@ -30,10 +30,15 @@ struct Plane {
 }
 
 fn measure(members: usize, settling: u64) -> Plane {
-    const SECONDS: u32 = 2;
+    const SECONDS: u32 = 1;
     let mut weather = Weather::new(1, Climate { delay: 1, ..Climate::FAIR });
-    // The first is there before the others are, which come in groups.
-    let start = |node: u64| (Clock::default(), if node == 0 { 0 } else { 2500 + node / 50 * 1200 });
+    // The first is there before the others are, and a hundred before all.
+    let after = |node: u64| match node {
+        0 => 0,
+        1..100 => 2500,
+        _ => 4000,
+    };
+    let start = |node: u64| (Clock::default(), after(node));
     let nodes = (0..).map(start).take(members).collect();
     let bounds = Bounds { connected: 200, served: 200, fence: 420, settled: settling + 60_000 };
     let mut world = World::<Instant>::new(Plan {

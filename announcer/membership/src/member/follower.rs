@@ -263,7 +263,7 @@ impl<T: Time> Member<T> {
             patience += if able { timings.patience * 3 } else { timings.patience };
         }
         let base = self.base.as_ref().map_or(0, |base| base.seats.len());
-        if base >= 3 && !self.hears_majority(now) {
+        if base >= 3 && !self.hears_majority(now, timings.dead) {
             patience += timings.patience;
         }
         patience
@@ -284,7 +284,9 @@ impl<T: Time> Member<T> {
     /// Rule 14: while nobody assigns, those who hear a majority go on by the word of the one that takes over.
     fn stand(&mut self, now: T, view: &View) {
         let interval = self.settings.timings.interval;
-        let majority = self.hears_majority(now);
+        // What was heard before is no proof: by the end of the grace others may have removed this member.
+        let recent = self.settings.timings.permit.saturating_sub(interval);
+        let majority = self.hears_majority(now, recent);
         let alone = self.base.as_ref().is_some_and(|base| base.seats.len() == 2)
             && self.lease.failing(now, self.settings.timings.api_failing)
             && self.health.gateway == Some(true);
