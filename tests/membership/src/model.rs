@@ -157,7 +157,7 @@ impl Model for Search {
             return;
         }
         actions.push(None);
-        if state.until.after(state.world.now()) % (self.each * STEP) == 0 {
+        if state.until.after(state.world.now()).is_multiple_of(self.each * STEP) {
             actions.extend(self.menu.iter().cloned().map(Some));
         }
     }
