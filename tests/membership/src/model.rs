@@ -35,8 +35,8 @@ pub struct Search {
     pub settings: Settings,
     /// What is promised.
     pub bounds: Bounds,
-    /// Rules that no member keeps.
-    pub bugs: Vec<Bug>,
+    /// Rules that the members of these nodes do not keep.
+    pub bugs: Vec<(usize, Bug)>,
 }
 
 /// A world, and which faults it had.

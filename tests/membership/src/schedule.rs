@@ -108,11 +108,17 @@ impl Schedule {
         Self { seed: 0, kind: Kind::Exact, climate: Climate::FAIR, plan, faults }
     }
 
-    /// The same with members that do not keep these rules.
+    /// The same with members, by their nodes, that do not keep these rules.
     #[must_use]
-    pub fn with(mut self, bugs: &[Bug]) -> Self {
+    pub fn with(mut self, bugs: &[(usize, Bug)]) -> Self {
         self.plan.bugs = bugs.to_vec();
         self
+    }
+
+    /// How many nodes there are.
+    #[must_use]
+    pub const fn nodes(&self) -> usize {
+        self.plan.nodes.len()
     }
 
     /// Plays it; `tells`: prints what happens.

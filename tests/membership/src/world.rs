@@ -60,8 +60,8 @@ pub struct Plan {
     pub step: u64,
     /// What is promised.
     pub bounds: Bounds,
-    /// Rules that no member keeps.
-    pub bugs: Vec<Bug>,
+    /// Rules that the members of these nodes do not keep.
+    pub bugs: Vec<(usize, Bug)>,
 }
 
 /// A plane in the course of its faults.
@@ -70,7 +70,7 @@ pub struct World<T: Reading> {
     now: Moment,
     step: u64,
     settings: Settings,
-    bugs: Vec<Bug>,
+    bugs: Vec<(usize, Bug)>,
     nodes: Vec<Node<T>>,
     cuts: BTreeMap<(usize, usize, Path), Moment>,
     on_the_way: BTreeMap<Moment, Vec<(usize, Path, Message<T>)>>,
@@ -223,7 +223,8 @@ impl<T: Reading> World<T> {
             inbox.extend(claims.iter().map(|claim| Input::Claim(*claim, Claim::default())));
             inbox.push_back(Input::Ready(true));
             let mut member = Member::new(node.time(now), seat, settings.clone());
-            self.bugs.iter().for_each(|bug| member.plant(*bug));
+            let bugs = self.bugs.iter().filter(|(of, _)| *of == index);
+            bugs.for_each(|(_, bug)| member.plant(*bug));
             node.process = Some(Process {
                 member,
                 inbox,
