@@ -6,9 +6,9 @@ use super::{
     Member, Members, Role,
     hearing::Peer,
     holdings::digest,
+    judging::Flaps,
     judging::{Flaps, WIRES},
     placement::{self, Able},
-    judging::Flaps,
     placement::{self, Able, Networks},
     table::{Gathering, Slot, Table},
 };
