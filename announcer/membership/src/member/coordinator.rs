@@ -6,9 +6,7 @@ use super::{
     Member, Members, Role,
     hearing::Peer,
     holdings::digest,
-    judging::Flaps,
     judging::{Flaps, WIRES},
-    placement::{self, Able},
     placement::{self, Able, Networks},
     table::{Gathering, Slot, Table},
 };
