@@ -158,8 +158,10 @@ impl<T: Time> Member<T> {
         // Rule 16: this process itself was away; what it did not hear meanwhile says nothing.
         if now.since(self.last_turn) > self.settings.timings.late {
             self.hearing.restart(now);
-            if let Role::Coordinator(coordinator) = &mut self.role {
-                coordinator.away(now);
+            match &mut self.role {
+                Role::Outsider(_) => {}
+                Role::Follower(follower) => follower.away(now),
+                Role::Coordinator(coordinator) => coordinator.away(now),
             }
         }
         self.last_turn = now;
@@ -485,8 +487,10 @@ impl<T: Time> Member<T> {
     /// Whether more than half of the Lease's view, this member included, was heard within that time.
     fn hears_majority(&self, now: T, limit: Duration) -> bool {
         let Some(base) = &self.base else { return false };
-        let heard = |seat: &&Seat| seat.id == self.me.id || self.hearing.is_alive(now, seat.id, limit);
-        base.seats.iter().filter(heard).count() * 2 > base.seats.len()
+        // Here only what was heard counts; a silence that says nothing is no proof of life.
+        let heard = |id| self.hearing.peer(id).is_some_and(|peer| now.since(peer.heard()) <= limit);
+        let counts = |seat: &&Seat| seat.id == self.me.id || heard(seat.id);
+        base.seats.iter().filter(counts).count() * 2 > base.seats.len()
     }
 
     fn api_usable(&self, now: T) -> bool {

@@ -25,7 +25,7 @@ pub struct Search {
     pub faults: usize,
     /// The first of them begins within so many steps…
     pub first: u64,
-    /// … from this one on; by then a plane has its members, or not yet.
+    /// … after so many in which the plane gets its members, and the claims are spread.
     pub from: u64,
     /// Each other one begins within so many steps after the one before…
     pub next: u64,
@@ -68,6 +68,9 @@ impl State {
 /// silent or outside.
 const IN_ORDER: u64 = 16;
 
+/// Claims have moved after so many steps.
+const REBALANCED: u64 = 10;
+
 /// A network that delivers within the step, and an API server that takes one.
 struct Exact;
 
@@ -106,9 +109,10 @@ pub fn coarse_settings() -> Settings {
     Settings { timings, ..settings() }
 }
 
-/// What is promised in the model: of a step, one half each way is nobody's.
+/// What is promised in the model. Of two that the API server answers, one may hand over to the other in the very moment
+/// in which it ceases to hear that; it goes on until it takes the other for dead.
 pub const COARSE_BOUNDS: Bounds =
-    Bounds { connected: 3 * STEP, served: 2 * STEP, fence: 8 * STEP, settled: 100 * STEP };
+    Bounds { connected: 3 * STEP, served: 8 * STEP, fence: 8 * STEP, settled: 100 * STEP };
 
 impl Search {
     fn start(&self) -> World<Moment> {
@@ -146,6 +150,11 @@ impl Model for Search {
     fn init_states(&self) -> Vec<State> {
         let mut world = self.start();
         for _ in 0..self.from {
+            Self::wait(&mut world);
+        }
+        // The first member has all claims until somebody asks for this.
+        world.suffer(&Fault::Rebalance);
+        for _ in 0..REBALANCED {
             Self::wait(&mut world);
         }
         let until = world.now().plus(self.first * STEP);

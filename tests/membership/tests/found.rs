@@ -42,6 +42,14 @@ fn a_coordinator_that_gave_up_its_claims_while_it_could_not_assign_assigns_them_
     keeps_promises(2, faults);
 }
 
+/// The silence timers start again when it goes on; that is no sign of life of those whom it does not hear.
+#[test]
+fn a_member_that_is_cut_off_and_then_stopped_for_a_moment_stays_silent() {
+    let faults =
+        vec![(4000, Fault::Rebalance), (5000, Fault::Isolate(1, true, 3000)), (5750, Fault::Stop(1, 400))];
+    keeps_promises(3, faults);
+}
+
 /// Views that are written until all members are in.
 fn joins(members: u64) -> u64 {
     members

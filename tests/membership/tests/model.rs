@@ -3,6 +3,7 @@
 
 use std::time::Instant;
 
+use foghorn_membership::Bug;
 use foghorn_membership_check::{Away, COARSE_BOUNDS, Fault, Hand, STEP, Search, coarse_settings};
 use stateright::{Checker as _, Model as _};
 
@@ -14,6 +15,13 @@ fn two_members_keep_their_promises_whatever_two_faults_they_have() {
 #[test]
 fn three_members_keep_their_promises_whatever_two_faults_they_have() {
     check(Search { faults: 2, each: 2, ..search(3) });
+}
+
+#[test]
+fn a_member_without_a_fence_is_found() {
+    let bugs = [0, 1, 2].map(|node| (node, Bug::NoFence)).to_vec();
+    let checker = Search { bugs, ..search(3) }.checker().spawn_dfs().join();
+    assert!(checker.discovery("whoever hears nobody is silent").is_some());
 }
 
 fn check(search: Search) {

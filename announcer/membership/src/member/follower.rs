@@ -41,6 +41,11 @@ impl<T: Time> Follower<T> {
         self.alive
     }
 
+    /// This process was away: that it heard no round meanwhile says nothing (rule 16).
+    pub(super) fn away(&mut self, now: T) {
+        self.alive = now;
+    }
+
     pub(super) fn acked(&self) -> T {
         self.acked
     }
