@@ -98,7 +98,7 @@ async fn clean(netlink: &Netlink, wanted: &Wanted) {
             }
         }
         Err(error) => {
-            warn!(%error, "it is not known what an earlier announcer has left; the kernel takes it away")
+            warn!(%error, "it is not known what an earlier announcer has left; the kernel takes it away");
         }
     }
 }
