@@ -35,7 +35,7 @@ use crate::{
     heartbeat::{HeartbeatMetrics, Heartbeats, Setup, keys},
     host_address::{self, Wanted},
     interface::Selector,
-    metrics::Metrics,
+    metrics::{Metrics, Phase},
     ownership::{News, Ownership},
     plane_lease::PlaneLease,
     pod_conditions::{self, PathWatch, PodConditions},
@@ -280,7 +280,14 @@ impl Announcer {
                 info!(epoch = %view.epoch, coordinator = %view.coordinator, members = nodes.join(","), "view");
             }
             Event::Coordinating(epoch) => info!(%epoch, "this node assigns the plane's claims"),
-            Event::Dead { seat } => warn!(node = seat.node, "not heard any more; its claims go to others"),
+            Event::Dead { seat, silent } => {
+                warn!(node = seat.node, ?silent, "not heard any more; its claims go to others");
+                self.metrics.failed_over(Phase::Detection, silent);
+            }
+            Event::Reassigned { after } => {
+                info!(?after, "what was held by others that are lost is given to those that are there");
+                self.metrics.failed_over(Phase::Decision, after);
+            }
             Event::ForeignHand(why) => {
                 self.teller.tell(Telling::foreign_hand(&self.args.namespace, &part.lease_name, why));
             }

@@ -1,6 +1,6 @@
 //! What a member is told, and what it wants done.
 
-use std::{collections::BTreeMap, net::Ipv4Addr};
+use std::{collections::BTreeMap, net::Ipv4Addr, time::Duration};
 
 use crate::{ClaimId, Epoch, Grant, Health, MemberId, Message, Path, Record, Seat, Timings, View, Write};
 
@@ -148,10 +148,17 @@ pub enum Event {
     View(View),
     /// This member has become the coordinator of that epoch.
     Coordinating(Epoch),
-    /// This member's coordinator has not heard that one for too long.
+    /// That one was not heard for too long: this member writes a view without it.
     Dead {
         /// The member.
         seat: Seat,
+        /// For how long it was not heard.
+        silent: Duration,
+    },
+    /// What lost members had is given to others.
+    Reassigned {
+        /// How long that took, from when the first view without them was written.
+        after: Duration,
     },
     /// The Lease was changed by somebody who is no member; it says why that is noticed.
     ForeignHand(&'static str),

@@ -44,6 +44,8 @@ pub(super) struct Coordinator<T> {
     crew: Vec<Able>,
     /// The networks of all members that this coordinator has seen.
     networks: Networks,
+    /// When the view was written without somebody whose claims are not given to others yet.
+    lost: Option<T>,
     /// Something has changed that claims may have to move for.
     pub(super) dirty: bool,
     /// Something has been heard that this may follow from.
@@ -103,8 +105,11 @@ impl<T: Time> Member<T> {
         sent: T,
     ) -> Box<Coordinator<T>> {
         let others = || view.others(self.me.id).map(|seat| seat.id);
+        let loses = before.is_some_and(|before| before.seats.iter().any(|seat| !view.has(seat.id)));
+        let lost = Some(sent).filter(|sent| loses && *sent > T::ZERO);
         match role {
             Role::Coordinator(mut coordinator) => {
+                coordinator.lost = coordinator.lost.or(lost);
                 coordinator.echoes.retain(|id, _| view.has(*id));
                 coordinator.missing.retain(|id, _| view.has(*id));
                 coordinator.opening.retain(|id| view.has(*id));
@@ -145,6 +150,7 @@ impl<T: Time> Member<T> {
                     compared: BTreeMap::new(),
                     crew: Vec::new(),
                     networks: Networks::new(),
+                    lost,
                     dirty: true,
                     stirred: true,
                     flaps: Flaps::default(),
@@ -312,6 +318,9 @@ impl<T: Time> Member<T> {
         self.rebalance(&view);
         let Role::Coordinator(coordinator) = &mut self.role else { return };
         if let Some(news) = coordinator.table.news() {
+            if let Some(lost) = coordinator.lost.take() {
+                self.outputs.push_back(Output::Event(Event::Reassigned { after: now.since(lost) }));
+            }
             for id in coordinator.echoes.keys() {
                 coordinator.resent.insert(*id, now);
             }

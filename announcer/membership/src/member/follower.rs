@@ -4,7 +4,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use super::{Member, REPORT_TO_ALL, Role, coordinator::deputies};
 use crate::{
-    Acks, Body, Change, Epoch, MemberId, Output, Report, Round, Seat, Table, Time, Timings, To, View,
+    Acks, Body, Change, Epoch, Event, MemberId, Output, Report, Round, Seat, Table, Time, Timings, To, View,
 };
 
 /// Rounds of which it is known when they were reported on.
@@ -239,6 +239,9 @@ impl<T: Time> Member<T> {
             return;
         }
         let output = if self.lease.is_known() {
+            let dead = view.seats.iter().find(|seat| seat.id == view.coordinator && !invited);
+            let dead = dead.map(|seat| Output::Event(Event::Dead { seat: seat.clone(), silent }));
+            self.outputs.extend(dead);
             let change = Change::View { coordinator: self.me.id, seats };
             self.lease.change(now, change, self.highest)
         } else {

@@ -80,7 +80,8 @@ impl<T: Time> Member<T> {
         let change = match wanted {
             Some(wanted) => {
                 for seat in &wanted.dead {
-                    self.outputs.push_back(Output::Event(Event::Dead { seat: seat.clone() }));
+                    let silent = now.since(self.hearing.heard(seat.id));
+                    self.outputs.push_back(Output::Event(Event::Dead { seat: seat.clone(), silent }));
                     if let Role::Coordinator(coordinator) = &mut self.role {
                         coordinator.flaps.lost(now, &seat.node);
                     }
