@@ -488,7 +488,7 @@ impl<T: Time> Member<T> {
     fn hears_majority(&self, now: T, limit: Duration) -> bool {
         let Some(base) = &self.base else { return false };
         // Here only what was heard counts; a silence that says nothing is no proof of life.
-        let heard = |id| self.hearing.peer(id).is_some_and(|peer| now.since(peer.heard()) <= limit);
+        let heard = |id| self.hearing.peer(id).is_some_and(|peer| now.since(peer.heard) <= limit);
         let counts = |seat: &&Seat| seat.id == self.me.id || heard(seat.id);
         base.seats.iter().filter(counts).count() * 2 > base.seats.len()
     }

@@ -10,13 +10,12 @@ const FORGET: Duration = Duration::from_secs(600);
 /// What is known of another member, or of one that wants to become a member.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Peer<T> {
-    /// When it was last heard on the plane's own network.
-    wire: Option<T>,
-    /// When it was last heard between node addresses.
-    udp: Option<T>,
-    /// The latest of its stamps, by its own clock; by either way.
-    newest_wire: T,
-    newest_udp: T,
+    /// The latest of its stamps, by its own clock, and when it came first.
+    newest: Option<T>,
+    pub(super) heard: T,
+    /// The same of what came on the plane's own network.
+    newest_on_wire: Option<T>,
+    heard_on_wire: Option<T>,
     /// Since when it has been heard without a pause.
     pub(super) since: T,
     /// The epoch of its view, as it last said.
@@ -38,32 +37,32 @@ impl<T: Time> Hearing<T> {
         Self { peers: BTreeMap::new(), judge_from: now }
     }
 
-    /// Notes that a message has come. False if a later one came that way before it: then it says nothing new.
+    /// Notes that a message has come. False if a later one came before it: then it says nothing new.
+    ///
+    /// Only what is newer than all before, by either way, is a sign of life: a copy that comes late is none (rule 9).
     pub(super) fn note(&mut self, now: T, path: Path, message: &Message<T>, pause: Duration) -> bool {
         let peer = self.peers.entry(message.from).or_insert(Peer {
-            wire: None,
-            udp: None,
-            newest_wire: T::ZERO,
-            newest_udp: T::ZERO,
+            newest: None,
+            heard: T::ZERO,
+            newest_on_wire: None,
+            heard_on_wire: None,
             since: now,
             epoch: Epoch::default(),
             report: None,
         });
-        let latest = peer.heard();
-        let latest_stamp = peer.newest_wire.max(peer.newest_udp);
-        let (heard, newest) = match path {
-            Path::Wire => (&mut peer.wire, &mut peer.newest_wire),
-            Path::Udp => (&mut peer.udp, &mut peer.newest_udp),
-        };
-        if message.at < *newest {
-            return false;
+        let at = Some(message.at);
+        if path == Path::Wire && peer.newest_on_wire < at {
+            peer.newest_on_wire = at;
+            peer.heard_on_wire = Some(now);
         }
-        *newest = message.at;
-        *heard = Some(now);
-        if now.since(latest) > pause {
-            peer.since = now;
+        if peer.newest < at {
+            if now.since(peer.heard) > pause {
+                peer.since = now;
+            }
+            peer.newest = at;
+            peer.heard = now;
         }
-        let is_news = message.at >= latest_stamp;
+        let is_news = peer.newest == at;
         if is_news {
             peer.epoch = message.epoch;
         }
@@ -92,23 +91,24 @@ impl<T: Time> Hearing<T> {
     pub(super) fn fresh_report(&self, id: MemberId, limit: Duration) -> Option<&Report<T>> {
         let peer = self.peers.get(&id)?;
         let (at, report) = peer.report.as_ref()?;
-        (peer.newest_wire.max(peer.newest_udp).since(*at) <= limit).then_some(report)
+        (peer.newest?.since(*at) <= limit).then_some(report)
     }
 
     /// When it was last heard by either way, as far as that says something: not before this process was there itself.
     pub(super) fn heard(&self, id: MemberId) -> T {
-        self.peers.get(&id).map_or(T::ZERO, Peer::heard).max(self.judge_from)
+        self.peers.get(&id).map_or(T::ZERO, |peer| peer.heard).max(self.judge_from)
     }
 
     /// Whether it was heard within `limit`.
     pub(super) fn is_alive(&self, now: T, id: MemberId, limit: Duration) -> bool {
-        self.peers.get(&id).is_some_and(|peer| now.since(peer.heard().max(self.judge_from)) <= limit)
+        self.peers.get(&id).is_some_and(|peer| now.since(peer.heard.max(self.judge_from)) <= limit)
     }
 
     /// Those that are heard on the plane's own network.
     pub(super) fn on_the_wire(&self, now: T, limit: Duration) -> Vec<MemberId> {
-        let heard =
-            |peer: &Peer<T>| peer.wire.is_some_and(|wire| now.since(wire.max(self.judge_from)) <= limit);
+        let heard = |peer: &Peer<T>| {
+            peer.heard_on_wire.is_some_and(|wire| now.since(wire.max(self.judge_from)) <= limit)
+        };
         self.peers.iter().filter(|(_, peer)| heard(peer)).map(|(id, _)| *id).collect()
     }
 
@@ -118,13 +118,6 @@ impl<T: Time> Hearing<T> {
     }
 
     pub(super) fn forget_old(&mut self, now: T) {
-        self.peers.retain(|_, peer| now.since(peer.heard()) < FORGET);
-    }
-}
-
-impl<T: Time> Peer<T> {
-    /// When it was last heard by either way.
-    pub(super) fn heard(&self) -> T {
-        self.wire.into_iter().chain(self.udp).max().unwrap_or(T::ZERO)
+        self.peers.retain(|_, peer| now.since(peer.heard) < FORGET);
     }
 }
