@@ -490,8 +490,10 @@ impl Announcer {
         };
         let statuses = self.claims.values().filter_map(|claim| claim.status.as_ref());
         let of_plane: BTreeSet<_> = statuses.filter_map(|status| status.address).collect();
+        // What is left over is looked for once, when all claims are known.
+        let link = self.port.link().filter(|_| self.claims_complete);
         let wanted = Wanted {
-            interface: self.port.link().map(|link| link.index),
+            interface: link.map(|link| link.index),
             addresses: if fenced { self.port.engine().addresses() } else { BTreeMap::new() },
             of_plane,
             limit: usize::try_from(config.host_address.max_per_node).unwrap_or(usize::MAX),

@@ -1,8 +1,8 @@
 //! The announcers of a plane.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, iter};
 
-use foghorn_crds::{NetworkPlane, PlanePorts, contract};
+use foghorn_crds::{HostAddressMode, NetworkPlane, PlanePorts, contract};
 use foghorn_shell::logs::Format;
 use k8s_openapi::{
     api::{
@@ -33,6 +33,8 @@ const STATE_VOLUME: &str = "state";
 const DEFAULT_PRIORITY_CLASS: &str = "system-node-critical";
 /// The user of the image, whose binary has the file capability `cap_net_raw`.
 const USER: i64 = 65532;
+/// The same binary with the file capability `cap_net_admin` too, which cannot be started without it.
+const NET_ADMIN_BINARY: &str = "/foghorn-announcer-net-admin";
 /// For a hand-over of the addresses; a node that shuts down waits no longer for critical Pods.
 const GRACE_SECONDS: i64 = 10;
 /// A new announcer has been let in and can take addresses over before the next one is replaced.
@@ -128,8 +130,11 @@ fn container(plane: &NetworkPlane, ports: PlanePorts, options: &Run) -> Containe
         Format::Json => "json",
         Format::Text => "text",
     };
+    let fenced = plane.spec.host_address.mode == HostAddressMode::Fenced;
+    let net_admin = fenced.then(|| "NET_ADMIN".to_owned());
     Container {
         name: contract::ANNOUNCER_NAME.to_owned(),
+        command: fenced.then(|| vec![NET_ADMIN_BINARY.to_owned()]),
         image: Some(options.announcer_image.clone()),
         image_pull_policy: Some(options.announcer_image_pull_policy.clone()),
         args: Some(vec![
@@ -161,7 +166,7 @@ fn container(plane: &NetworkPlane, ports: PlanePorts, options: &Run) -> Containe
         security_context: Some(SecurityContext {
             capabilities: Some(Capabilities {
                 drop: Some(vec!["ALL".to_owned()]),
-                add: Some(vec!["NET_RAW".to_owned()]),
+                add: Some(iter::once("NET_RAW".to_owned()).chain(net_admin).collect()),
             }),
             read_only_root_filesystem: Some(true),
             ..SecurityContext::default()
@@ -300,10 +305,27 @@ mod tests {
         let capabilities = context.capabilities.unwrap();
         assert_eq!(capabilities.drop.unwrap(), ["ALL"]);
         assert_eq!(capabilities.add.unwrap(), ["NET_RAW"]);
+        assert_eq!(container_of(&set).command, None);
         assert_eq!(context.read_only_root_filesystem, Some(true));
         assert_eq!(context.privileged, None);
         assert_eq!(context.allow_privilege_escalation, None, "the file capability would be lost");
         assert!(pod.volumes.unwrap().iter().all(|volume| volume.host_path.is_none()));
+    }
+
+    #[test]
+    fn with_fenced_host_addresses_announcers_may_change_the_nodes_network_and_have_the_binary_for_it() {
+        let mut plane = plane("blue", "x.dev/blue");
+        plane.spec.host_address.mode = HostAddressMode::Fenced;
+        let fenced = container_of(&build(&plane));
+        assert_eq!(fenced.command.as_deref().unwrap(), ["/foghorn-announcer-net-admin"]);
+        let context = fenced.security_context.clone().unwrap();
+        let capabilities = context.capabilities.unwrap();
+        assert_eq!(capabilities.drop.unwrap(), ["ALL"]);
+        assert_eq!(capabilities.add.unwrap(), ["NET_RAW", "NET_ADMIN"]);
+        plane.spec.host_address.mode = HostAddressMode::None;
+        let plain = container_of(&build(&plane));
+        let rest = Container { command: None, security_context: plain.security_context.clone(), ..fenced };
+        assert_eq!(rest, plain);
     }
 
     #[test]
@@ -355,6 +377,7 @@ mod tests {
         after.spec.interface.name = Some("eth7".into());
         after.spec.allowed_subnets = vec!["203.0.113.0/24".into()];
         after.spec.default = true;
+        after.spec.host_address.max_per_node = 7;
         assert_eq!(build(&before), build(&after));
     }
 

@@ -3,7 +3,6 @@
 mod architecture;
 
 use std::{
-    ffi::OsStr,
     fs,
     path::{Path, PathBuf},
 };
@@ -20,6 +19,8 @@ use crate::{
 const BUSYBOX: &str = "/bin/busybox";
 /// What the announcer's binary is given: its user is not root, and a container's capabilities do not reach other users.
 const ANNOUNCER_CAPABILITY: &str = "cap_net_raw+ep";
+/// What its copy for planes with `hostAddress: Fenced` is given. In a container without both it cannot be started.
+const NET_ADMIN_CAPABILITY: &str = "cap_net_raw,cap_net_admin+ep";
 
 /// What an image is made from.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -28,9 +29,18 @@ pub struct Image {
     pub name: String,
     /// Its Dockerfile.
     pub dockerfile: PathBuf,
-    /// The binary that is all of the build context, under its own name.
-    pub binary: PathBuf,
-    /// File capabilities of the binary as `setcap` takes them.
+    /// All of the build context.
+    pub binaries: Vec<Binary>,
+}
+
+/// A program in an image.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Binary {
+    /// What it is copied from.
+    pub file: PathBuf,
+    /// Its name in the build context.
+    pub name: String,
+    /// Its file capabilities as `setcap` takes them.
     pub capability: Option<String>,
 }
 
@@ -43,8 +53,7 @@ pub fn build_lab_images() -> Result<Vec<PathBuf>> {
     let image = |name: &str| Image {
         name: format!("localhost/{name}:1"),
         dockerfile: Path::new(env!("CARGO_MANIFEST_DIR")).join("images").join(name).join("Dockerfile"),
-        binary: PathBuf::from(BUSYBOX),
-        capability: None,
+        binaries: vec![Binary { file: BUSYBOX.into(), name: "busybox".to_owned(), capability: None }],
     };
     let folder = cache()?.join("images");
     ["pause", "web"].iter().map(|name| build_image(&image(name), &folder)).collect()
@@ -71,14 +80,23 @@ pub fn build_images(architecture: Architecture) -> Result<Vec<PathBuf>> {
     println!("compiling operator and announcer for {}", architecture.name());
     build.args(["-p", "foghorn-operator", "-p", "foghorn-announcer"]);
     run(build.current_dir(&root).env("CARGO_TARGET_DIR", &target))?;
-    let image = |part: &str, capability: Option<&str>| Image {
-        name: format!("localhost/foghorn-{part}:dev"),
-        dockerfile: root.join(part).join("Dockerfile"),
-        binary: target.join(architecture.target()).join("release").join(format!("foghorn-{part}")),
+    let binary = |part: &str, suffix: &str, capability: Option<&str>| Binary {
+        file: target.join(architecture.target()).join("release").join(format!("foghorn-{part}")),
+        name: format!("foghorn-{part}{suffix}"),
         capability: capability.map(str::to_owned),
     };
+    let image = |part: &str, binaries| Image {
+        name: format!("localhost/foghorn-{part}:dev"),
+        dockerfile: root.join(part).join("Dockerfile"),
+        binaries,
+    };
     let folder = root.join("target/images").join(architecture.name());
-    [image("operator", None), image("announcer", Some(ANNOUNCER_CAPABILITY))]
+    let operator = vec![binary("operator", "", None)];
+    let announcer = vec![
+        binary("announcer", "", Some(ANNOUNCER_CAPABILITY)),
+        binary("announcer", "-net-admin", Some(NET_ADMIN_CAPABILITY)),
+    ];
+    [image("operator", operator), image("announcer", announcer)]
         .iter()
         .map(|image| build_for(architecture, image, &folder))
         .collect()
@@ -93,10 +111,13 @@ pub fn build_image(image: &Image, folder: &Path) -> Result<PathBuf> {
 }
 
 fn build_for(architecture: Architecture, image: &Image, folder: &Path) -> Result<PathBuf> {
-    let Image { name, dockerfile, binary, capability } = image;
-    let bytes = fs::read(binary).map_err(Error::io(format!("reading {}", binary.display())))?;
-    let capability = capability.as_deref().unwrap_or_default();
-    let print = fingerprint([name.as_bytes(), read(dockerfile)?.as_bytes(), &bytes, capability.as_bytes()]);
+    let Image { name, dockerfile, binaries } = image;
+    let mut print = vec![name.clone().into_bytes(), read(dockerfile)?.into_bytes()];
+    for Binary { file, name, capability } in binaries {
+        let bytes = fs::read(file).map_err(Error::io(format!("reading {}", file.display())))?;
+        print.extend([name.clone().into_bytes(), bytes, capability.clone().unwrap_or_default().into_bytes()]);
+    }
+    let print = fingerprint(print);
     let stem = name.replace(['/', ':'], "-");
     let archive = folder.join(format!("{stem}-{print}.tar"));
     if archive.exists() {
@@ -107,12 +128,14 @@ fn build_for(architecture: Architecture, image: &Image, folder: &Path) -> Result
     remove_dir(&work)?;
     let (context, storage) = (work.join("context"), work.join("storage"));
     create_dir(&context)?;
-    let staged = context.join(binary.file_name().unwrap_or(OsStr::new("binary")));
-    fs::copy(binary, &staged).map_err(Error::io(format!("copying {}", binary.display())))?;
-    let [context, storage, staged] = [context, storage, staged].map(|path| path.display().to_string());
-    if !capability.is_empty() {
-        run(&mut command(&["setcap", capability, &staged]))?;
+    for Binary { file, name, capability } in binaries {
+        let staged = context.join(name);
+        fs::copy(file, &staged).map_err(Error::io(format!("copying {}", file.display())))?;
+        if let Some(capability) = capability {
+            run(&mut command(&["setcap", capability, &staged.display().to_string()]))?;
+        }
     }
+    let [context, storage] = [context, storage].map(|path| path.display().to_string());
     let (dockerfile, unfinished) = (dockerfile.display().to_string(), work.join("image.tar"));
     let runtime = format!("{storage}/run");
     let buildah = |args: &[&str]| {

@@ -39,7 +39,7 @@ pub use dhcp::{DhcpConfig, DhcpServer, Lease};
 pub use error::{Error, Result};
 pub use host::Host;
 pub use http::{Metrics, fetch};
-pub use images::{Architecture, IMAGE_VALUES, Image, build_image, build_images, build_lab_images};
+pub use images::{Architecture, Binary, IMAGE_VALUES, Image, build_image, build_images, build_lab_images};
 pub use lab::{Config, Lab, state_dir};
 pub use packages::{install, install_missing as install_missing_packages};
 pub use poll::until;

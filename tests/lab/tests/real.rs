@@ -18,7 +18,8 @@ use std::{
 };
 
 use foghorn_lab::{
-    Config, DhcpConfig, Error, Image, Lab, Probe, Wire, build_image, leftovers, topology::Network, until,
+    Binary, Config, DhcpConfig, Error, Image, Lab, Probe, Wire, build_image, leftovers, topology::Network,
+    until,
 };
 
 const NAME: &str = "selftest";
@@ -100,8 +101,11 @@ fn a_container_of_another_user_has_its_file_capability(lab: &Lab) {
     let image = Image {
         name: "localhost/raw-socket:1".to_owned(),
         dockerfile: Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/raw-socket/Dockerfile"),
-        binary: PathBuf::from("/bin/busybox"),
-        capability: Some("cap_net_raw+ep".to_owned()),
+        binaries: vec![Binary {
+            file: PathBuf::from("/bin/busybox"),
+            name: "busybox".to_owned(),
+            capability: Some("cap_net_raw+ep".to_owned()),
+        }],
     };
     let archive = build_image(&image, Path::new(env!("CARGO_TARGET_TMPDIR"))).unwrap();
     lab.load_image(&archive).unwrap();
