@@ -69,6 +69,10 @@ capabilities:
 {{- fail (printf "planes.%s.failureDetection: %s can be given with mode Custom only, and the mode is %s" $name $figure $mode) }}
 {{- end }}
 {{- end }}
+{{- $host := $plane.hostAddress | default dict }}
+{{- if and (eq ($host.mode | default "None") "Fenced") (not $host.unguarded) }}
+{{- fail (printf "planes.%s.hostAddress: mode Fenced needs unguarded: true: the node, and all that listens on all of its addresses, can be reached by the Services' addresses" $name) }}
+{{- end }}
 {{- range dig "dhcp" "options" list $plane }}
 {{- if has (int .code) (list 12 50 52 53 54 55 57 60 61 77 80 81 82) }}
 {{- fail (printf "planes.%s.dhcp.options: option %d is Foghorn's own business, or has a field of its own" $name (int .code)) }}

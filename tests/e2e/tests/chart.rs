@@ -163,6 +163,14 @@ fn wrong_values_are_refused_with_a_message_that_names_them() -> Result<()> {
                 &["planes.shop.failureDetection", "missedHeartbeats", "mode Custom only", "Fast"],
             ),
             (
+                &["planes.shop.interface.name=eth1", "planes.shop.hostAddress.mode=Fenced"],
+                &["planes.shop.hostAddress", "Fenced needs unguarded: true"],
+            ),
+            (
+                &["planes.shop.interface.name=eth1", "planes.shop.hostAddress.maxPerNode=0"],
+                &["/planes/shop/hostAddress/maxPerNode", "0", "1"],
+            ),
+            (
                 &[
                     "planes.shop.interface.name=eth1",
                     "planes.shop.placement.preferredNodes[0].weight=101",
