@@ -1,6 +1,10 @@
 //! The lab with Foghorn in it.
 
-use std::{collections::BTreeSet, net::Ipv4Addr, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
+    time::Duration,
+};
 
 use foghorn_lab::{DhcpConfig, Error, Lab, Result, topology::Network, until};
 use serde_json::Value;
@@ -192,6 +196,23 @@ spec:
     pub fn who_has(&self, network: Network, address: Ipv4Addr) -> Result<BTreeSet<String>> {
         let macs = self.lab.client(network).who_has("eth0", address)?;
         Ok(macs.into_iter().map(|mac| self.lab.host_of_mac(&mac).unwrap_or(mac)).collect())
+    }
+
+    /// The nodes that have an address on one of their interfaces, each with what `ip -json address` says of it there.
+    ///
+    /// # Errors
+    /// If a node cannot be asked.
+    pub fn on_interfaces(&self, address: Ipv4Addr) -> Result<BTreeMap<String, Value>> {
+        let mut found = BTreeMap::new();
+        for node in self.lab.nodes() {
+            let said = node.exec(&["ip", "-json", "-4", "address", "show"])?;
+            let links: Vec<Value> =
+                serde_json::from_str(&said).map_err(|error| failed(format!("{said}: {error}")))?;
+            let entries = links.iter().filter_map(|link| link["addr_info"].as_array()).flatten();
+            let entry = entries.into_iter().find(|entry| entry["local"] == address.to_string());
+            found.extend(entry.map(|entry| (node.name().to_owned(), entry.clone())));
+        }
+        Ok(found)
     }
 
     /// What `http://<address>/` answers to the client of a network. An address is in the status before kube-proxy has

@@ -16,6 +16,9 @@ const RESERVED: Plane = Plane { name: "reserved", class: "foghorn.dev/reserved",
 const REGISTERED: Plane =
     Plane { name: "registered", class: "foghorn.dev/registered", network: Network::Public };
 
+/// The plane of the page on addresses on the nodes.
+const ON_NODES: Plane = Plane { name: "on-nodes", class: "foghorn.dev/on-nodes", network: Network::Public };
+
 /// A fenced block below `<!-- test: name -->`.
 struct Block {
     name: String,
@@ -40,6 +43,7 @@ fn what_the_documentation_shows_works() -> Result<()> {
             "plane-with-all-fields",
             "overrides",
             "dhcp",
+            "host-address",
             "values",
         ] {
             let known = names.iter().position(|known| *known == name);
@@ -56,6 +60,7 @@ fn what_the_documentation_shows_works() -> Result<()> {
                 "plane-with-all-fields" => plane_with_all_fields(cluster, text)?,
                 "overrides" => overrides(cluster, text)?,
                 "dhcp" => dhcp(cluster, text)?,
+                "host-address" => host_address(cluster, text)?,
                 _ => values(cluster, text)?,
             }
         }
@@ -184,6 +189,18 @@ fn dhcp(cluster: &Cluster, text: &str) -> Result<()> {
     );
     assert!(cluster.get(REGISTERED.network, address)?.contains(" on w"));
     cluster.remove_plane(REGISTERED)
+}
+
+/// A plane whose addresses are on the nodes that hold them.
+fn host_address(cluster: &Cluster, text: &str) -> Result<()> {
+    apply(cluster, text)?;
+    cluster.wait_ready(ON_NODES.name)?;
+    let service = cluster.existing(NAMESPACE, "web-on-nodes", ON_NODES);
+    let address = service.address()?;
+    assert!(cluster.get(ON_NODES.network, address)?.contains(" on w"));
+    let nodes: Vec<_> = cluster.on_interfaces(address)?.into_keys().collect();
+    assert_eq!(nodes, [service.holder()?]);
+    cluster.remove_plane(ON_NODES)
 }
 
 /// Values of the chart, which it takes.

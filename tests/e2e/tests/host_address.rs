@@ -1,0 +1,122 @@
+//! Addresses that are also on the interface of the node that holds them.
+
+use std::{
+    net::Ipv4Addr,
+    time::{Duration, Instant},
+};
+
+use foghorn_e2e::{Cluster, Error, Plane, Result, Service, run};
+use foghorn_lab::{Lab, topology::Network, until};
+use serde_json::Value;
+
+const FENCED: Plane = Plane { name: "fenced", class: "foghorn.dev/fenced", network: Network::Public };
+const MODE: &str = "hostAddress: {mode: Fenced, unguarded: true}";
+/// Ten seconds, which the kernel rounds up.
+const RUN_OUT: Duration = Duration::from_secs(12);
+const SOON: Duration = Duration::from_secs(20);
+
+#[test]
+fn a_plane_that_becomes_fenced_has_its_address_on_the_holder_and_on_no_other_node() -> Result<()> {
+    run(|cluster| {
+        let (service, address) = served(cluster, "")?;
+        let text = address.to_string();
+        let ping = || cluster.lab.client(FENCED.network).exec(&["ping", "-c", "1", "-W", "1", &text]);
+        assert!(cluster.on_interfaces(address)?.is_empty());
+        assert!(ping().is_err(), "no node has the address");
+
+        let patch = r#"{"spec":{"hostAddress":{"mode":"Fenced","unguarded":true}}}"#;
+        cluster.lab.kubectl(&["patch", "networkplane", FENCED.name, "--type=merge", "-p", patch])?;
+        let entry = on_its_holder_only(cluster, &service, address)?.1;
+        println!("{entry}");
+        assert_eq!(entry["label"], "eth1", "{entry}");
+        assert_eq!(entry["prefixlen"], 32, "{entry}");
+        assert_eq!(entry["deprecated"], true, "{entry}");
+        assert_eq!(entry["preferred_life_time"], 0, "{entry}");
+        assert!(entry["valid_life_time"].as_u64().is_some_and(|seconds| seconds <= 10), "{entry}");
+        ping()?;
+        assert!(cluster.get(FENCED.network, address)?.contains(" on w"));
+        cluster.remove_plane(FENCED)
+    })
+}
+
+#[test]
+fn an_address_goes_from_the_node_of_an_announcer_that_is_killed_or_stopped() -> Result<()> {
+    run(|cluster| {
+        let (service, address) = served(cluster, MODE)?;
+        type Fault = fn(&Lab, &str, &str) -> Result<()>;
+        let faults: [(&str, Fault); 2] = [("killed", Lab::kill_announcer), ("stopped", Lab::stop_announcer)];
+        for (what, fault) in faults {
+            let (holder, _) = on_its_holder_only(cluster, &service, address)?;
+            let began = Instant::now();
+            fault(&cluster.lab, FENCED.name, &holder)?;
+            until(&format!("{address} is not on {holder}"), RUN_OUT, || {
+                Ok((!cluster.on_interfaces(address)?.contains_key(&holder)).then_some(()))
+            })?;
+            println!("{what}: the address was on {holder} for another {:.1?}", began.elapsed());
+            let next = service.held_by_another(&holder)?;
+            assert_eq!(on_its_holder_only(cluster, &service, address)?.0, next);
+            cluster.lab.resume_announcer(FENCED.name, &holder)?;
+            cluster.all_members(FENCED)?;
+        }
+        assert!(cluster.get(FENCED.network, address)?.contains(" on w"));
+        cluster.remove_plane(FENCED)
+    })
+}
+
+#[test]
+fn what_an_announcer_left_is_taken_away_by_the_next_one_and_what_is_not_the_planes_stays() -> Result<()> {
+    run(|cluster| {
+        let (service, address) = served(cluster, MODE)?;
+        let (holder, _) = on_its_holder_only(cluster, &service, address)?;
+        let other = cluster.lab.nodes().into_iter().find(|node| node.name() != holder);
+        let other = other.ok_or_else(|| Error::Config("the lab has one node only".to_owned()))?;
+        let foreign = FENCED.network.address(250);
+        let change = |how: &str, address: Ipv4Addr| {
+            let address = format!("{address}/32");
+            other.exec(&["ip", "address", how, &address, "dev", "eth1", "proto", "0xf0"])
+        };
+        change("add", address)?;
+        change("add", foreign)?;
+        cluster.lab.kill_announcer(FENCED.name, other.name())?;
+        assert_eq!(on_its_holder_only(cluster, &service, address)?.0, holder);
+        let left: Vec<_> = cluster.on_interfaces(foreign)?.into_keys().collect();
+        change("delete", foreign)?;
+        assert_eq!(left, [other.name()]);
+        cluster.remove_plane(FENCED)
+    })
+}
+
+#[test]
+fn a_fenced_plane_that_does_not_say_unguarded_is_refused() -> Result<()> {
+    run(|cluster| {
+        let refused = cluster.make_plane(FENCED, "hostAddress: {mode: Fenced}");
+        let said = refused.err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(said.contains("spec.hostAddress") && said.contains("Fenced needs unguarded: true"), "{said}");
+        Ok(())
+    })
+}
+
+/// A Service on a plane of its own, of whose spec there is more.
+fn served<'a>(cluster: &'a Cluster, more: &str) -> Result<(Service<'a>, Ipv4Addr)> {
+    cluster.make_plane(FENCED, more)?;
+    cluster.wait_ready(FENCED.name)?;
+    cluster.all_members(FENCED)?;
+    cluster.namespace("shop")?;
+    let service = cluster.service("shop", "web", FENCED)?;
+    let address = service.address()?;
+    Ok((service, address))
+}
+
+/// Waits until the node that holds the address is the only one that has it on an interface; the node, and what is there.
+fn on_its_holder_only(
+    cluster: &Cluster,
+    service: &Service<'_>,
+    address: Ipv4Addr,
+) -> Result<(String, Value)> {
+    until(&format!("{address} is on the interface of its holder only"), SOON, || {
+        let holder = service.holder()?;
+        let mut found = cluster.on_interfaces(address)?;
+        let entry = found.remove(&holder).filter(|_| found.is_empty());
+        Ok(entry.map(|entry| (holder, entry)))
+    })
+}
