@@ -1,12 +1,12 @@
 //! What no host should send.
 
-use std::{net::Ipv4Addr, time::Duration};
+use std::{error::Error, net::Ipv4Addr, time::Duration};
 
 use foghorn_lab::{Host, Result};
 use foghorn_netio::{Netlink, PacketSocket};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
-use crate::cluster::failed;
+use crate::inside::inside;
 
 const STORM: usize = 10_000;
 const EACH: usize = 2_000;
@@ -19,33 +19,28 @@ const BURST: usize = 100;
 /// # Errors
 /// If the frames cannot be sent.
 pub fn garbage(host: &Host, address: Ipv4Addr) -> Result<usize> {
-    let sending = host.inside(move || send(address).map_err(|error| error.to_string()))?;
-    let sent = sending.join().map_err(|_| failed("the thread that sends garbage panicked"))??;
-    sent.map_err(failed)
+    inside(host, move || send(address))
 }
 
-fn send(address: Ipv4Addr) -> std::result::Result<usize, Box<dyn std::error::Error>> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let links = Netlink::open()?.links().await?;
-        let link = links.into_iter().find(|link| link.name == "eth0").ok_or("no eth0")?;
-        let socket = PacketSocket::open(link.index)?;
-        let mut rng = StdRng::seed_from_u64(1);
-        let mut sent = 0;
-        for n in 0..STORM + 3 * EACH {
-            let frame = match n % 8 {
-                0 => random(&mut rng),
-                1 => reply(&mut rng, |message, rng| message.truncate(rng.random_range(0..message.len()))),
-                2 => reply(&mut rng, |message, rng| message[2] = rng.random_range(7..=255)),
-                _ => who_has(address, link.mac.unwrap_or_default(), &mut rng),
-            };
-            sent += usize::from(socket.send(&frame).is_ok());
-            if n % BURST == 0 {
-                tokio::time::sleep(Duration::from_millis(2)).await;
-            }
+async fn send(address: Ipv4Addr) -> std::result::Result<usize, Box<dyn Error>> {
+    let links = Netlink::open()?.links().await?;
+    let link = links.into_iter().find(|link| link.name == "eth0").ok_or("no eth0")?;
+    let socket = PacketSocket::open(link.index)?;
+    let mut rng = StdRng::seed_from_u64(1);
+    let mut sent = 0;
+    for n in 0..STORM + 3 * EACH {
+        let frame = match n % 8 {
+            0 => random(&mut rng),
+            1 => reply(&mut rng, |message, rng| message.truncate(rng.random_range(0..message.len()))),
+            2 => reply(&mut rng, |message, rng| message[2] = rng.random_range(7..=255)),
+            _ => who_has(address, link.mac.unwrap_or_default(), &mut rng),
+        };
+        sent += usize::from(socket.send(&frame).is_ok());
+        if n % BURST == 0 {
+            tokio::time::sleep(Duration::from_millis(2)).await;
         }
-        Ok(sent)
-    })
+    }
+    Ok(sent)
 }
 
 fn random(rng: &mut StdRng) -> Vec<u8> {

@@ -5,6 +5,8 @@
 
 mod cluster;
 mod garbage;
+mod inside;
+mod leftover;
 mod operator;
 mod service;
 
@@ -18,6 +20,7 @@ pub use cluster::{CHART, Cluster, IMAGES, PRIVATE, PUBLIC, Plane, condition};
 pub use foghorn_lab::{Error, Metrics, Result, fetch, resident};
 use foghorn_lab::{Lab, Wire, topology::Network};
 pub use garbage::garbage;
+pub use leftover::leave_address;
 pub use operator::OperatorPod;
 pub use service::Service;
 
