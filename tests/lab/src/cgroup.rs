@@ -66,6 +66,27 @@ fn mount_point(line: &str) -> Option<&str> {
     kind.starts_with("cgroup").then_some(point)
 }
 
+/// The folder of the cgroup that a process is in, in the hierarchy with that controller.
+pub(crate) fn of_process(pid: i32, controller: &str) -> Option<PathBuf> {
+    let lines = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    folder_in(&Hierarchies::find(), &lines, controller)
+}
+
+/// By the lines of `/proc/<pid>/cgroup`: number, controllers and path (cgroups(7)).
+fn folder_in(hierarchies: &Hierarchies, lines: &str, controller: &str) -> Option<PathBuf> {
+    lines.lines().find_map(|line| {
+        let (_, line) = line.split_once(':')?;
+        let (controllers, path) = line.split_once(':')?;
+        let (is_it, mount) = match hierarchies {
+            Hierarchies::V1(_) => {
+                (controllers.split(',').any(|it| it == controller), Path::new(MOUNT).join(controller))
+            }
+            Hierarchies::V2(unified) => (controllers.is_empty(), unified.clone()),
+        };
+        Some(mount.join(path.strip_prefix('/')?)).filter(|_| is_it)
+    })
+}
+
 impl Cgroup {
     pub(crate) fn of_host(lab: &str, host: &str) -> Self {
         Self { name: format!("{}{host}", prefix(lab)), hierarchies: Hierarchies::find() }
@@ -217,8 +238,23 @@ fn tree(folder: &Path) -> Vec<PathBuf> {
 }
 
 #[cfg(test)]
-#[cfg(feature = "root")]
 mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cgroup_of_a_process_is_found_in_either_version() {
+        let lines = "5:cpuset:/other\n4:cpu,cpuacct:/lab/pod/c1\n0::/unified\n";
+        let v1 = Hierarchies::V1(Vec::new());
+        let v2 = Hierarchies::V2(PathBuf::from("/mnt/cgroup"));
+        assert_eq!(folder_in(&v1, lines, "cpu"), Some(Path::new(MOUNT).join("cpu/lab/pod/c1")));
+        assert_eq!(folder_in(&v1, lines, "io"), None);
+        assert_eq!(folder_in(&v2, lines, "cpu"), Some(PathBuf::from("/mnt/cgroup/unified")));
+    }
+}
+
+#[cfg(test)]
+#[cfg(feature = "root")]
+mod root_tests {
     use std::process::Command;
 
     use super::*;

@@ -5,14 +5,10 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::{
     control_plane,
     error::{Error, Result},
-    host::Host,
     lab::Lab,
     network, node,
-    topology::{API_SERVER, Network},
+    topology::Network,
 };
-
-/// The table that [`Lab::cut_api`] makes on a node.
-const CUT: &str = "foghorn_lab_cut";
 
 impl Lab {
     /// A node loses power: its cables are dead and its processes stand still.
@@ -138,33 +134,5 @@ impl Lab {
     /// If it does not start.
     pub fn start_api(&self) -> Result<()> {
         control_plane::start_api(self)
-    }
-
-    /// Drops all packets between a node, its Pods included, and the API server's host.
-    ///
-    /// # Errors
-    /// If there is no such node.
-    pub fn cut_api(&self, node: &str) -> Result<()> {
-        let drop = format!("ip daddr {API_SERVER} drop; ip saddr {API_SERVER} drop;");
-        let chain = |hook| format!("chain {hook} {{ type filter hook {hook} priority 0; {drop} }}\n");
-        let chains: String = ["input", "forward", "output"].map(chain).concat();
-        self.node(node)?
-            .nft(&format!("table ip {CUT}\ndelete table ip {CUT}\ntable ip {CUT} {{\n{chains}}}\n"))
-    }
-
-    /// Undoes [`Self::cut_api`].
-    ///
-    /// # Errors
-    /// If there is no such node.
-    pub fn mend_api(&self, node: &str) -> Result<()> {
-        self.node(node)?.nft(&format!("table ip {CUT}\ndelete table ip {CUT}\n"))
-    }
-
-    /// Whether [`Self::cut_api`] is in force on a node.
-    ///
-    /// # Errors
-    /// If nft cannot be run.
-    pub(crate) fn is_cut(&self, host: &Host) -> Result<bool> {
-        Ok(host.exec(&["nft", "list", "tables", "ip"])?.lines().any(|line| line == format!("table ip {CUT}")))
     }
 }

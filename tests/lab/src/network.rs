@@ -66,12 +66,16 @@ fn configure(spec: &HostSpec, host: &Host, all: &[HostSpec]) -> Result<()> {
 
 /// Connects or disconnects a cable at the switch: the host sees no carrier.
 pub(crate) fn set_cable(lab: &Lab, host: &str, network: Network, plugged: bool) -> Result<()> {
+    let state = if plugged { "up" } else { "down" };
+    lab.switch().exec(&["ip", "link", "set", &port(lab, host, network)?, state]).map(drop)
+}
+
+/// The switch's end of a host's cable to a network.
+pub(crate) fn port(lab: &Lab, host: &str, network: Network) -> Result<String> {
     let cables = lab.specs().into_iter().find(|spec| spec.name == host).map(|spec| spec.cables);
     let cable = cables.into_iter().flatten().find(|cable| cable.network == network);
-    let cable =
-        cable.ok_or_else(|| Error::NoCable { host: host.to_owned(), network: network.name().to_owned() })?;
-    let state = if plugged { "up" } else { "down" };
-    lab.switch().exec(&["ip", "link", "set", &cable.port, state]).map(drop)
+    let no_cable = || Error::NoCable { host: host.to_owned(), network: network.name().to_owned() };
+    cable.map(|cable| cable.port).ok_or_else(no_cable)
 }
 
 /// The switch's ports that are unplugged.
