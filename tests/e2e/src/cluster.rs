@@ -9,7 +9,7 @@ use std::{
 use foghorn_lab::{DhcpConfig, Error, Lab, Result, topology::Network, until};
 use serde_json::Value;
 
-use crate::Service;
+use crate::{Mark, PRIVATE, PUBLIC, Plane, Service};
 
 /// The chart's folder.
 pub const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../helm/foghorn");
@@ -23,32 +23,6 @@ pub const IMAGES: [&str; 4] = [
 /// Marks the namespaces that tests make.
 const LABEL: &str = "foghorn-e2e";
 const SYSTEM: &str = "foghorn-system";
-
-/// A plane of the chart's example with two planes, and the network that it is on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Plane {
-    /// The plane's name.
-    pub name: &'static str,
-    /// Its `loadBalancerClass`.
-    pub class: &'static str,
-    /// The lab's network.
-    pub network: Network,
-}
-
-/// On eth1.
-pub const PUBLIC: Plane =
-    Plane { name: "public-prod", class: "foghorn.dev/public-prod", network: Network::Public };
-/// On eth0; the default plane.
-pub const PRIVATE: Plane =
-    Plane { name: "private-dev", class: "foghorn.dev/private-dev", network: Network::Private };
-
-impl Plane {
-    /// The namespace of its announcers and claims.
-    #[must_use]
-    pub fn namespace(&self) -> String {
-        format!("foghorn-{}", self.name)
-    }
-}
 
 /// The lab with Foghorn in it.
 pub struct Cluster {
@@ -102,40 +76,6 @@ impl Cluster {
         args.extend(["--wait", "--timeout", "60s", "-f", values]);
         IMAGES.iter().chain(more).for_each(|value| args.extend(["--set", value]));
         self.lab.helm(&args)
-    }
-
-    /// Waits until a plane is ready on all nodes.
-    ///
-    /// # Errors
-    /// If it is not within a minute.
-    pub fn wait_ready(&self, plane: &str) -> Result<()> {
-        let all = format!("{0}/{0}", self.lab.config().nodes);
-        until(&format!("plane {plane} ready on {all} nodes"), Duration::from_secs(60), || {
-            let plane = self.lab.kubectl_json(&["get", "networkplane", plane])?;
-            let ready = condition(&plane, "Ready").is_some_and(|c| c["status"] == "True");
-            Ok((ready && plane["status"]["nodes"] == all.as_str()).then_some(()))
-        })
-    }
-
-    /// Makes a plane on eth1 besides the others, with more fields of its spec as they are between braces in YAML.
-    ///
-    /// # Errors
-    /// If the API server refuses it.
-    pub fn make_plane(&self, plane: Plane, more: &str) -> Result<()> {
-        let Plane { name, class, .. } = plane;
-        let manifest = format!(
-            "apiVersion: foghorn.dev/v1alpha1\nkind: NetworkPlane\nmetadata: {{name: {name}}}\nspec: {{loadBalancerClass: {class}, interface: {{name: eth1}}, {more}}}\n"
-        );
-        self.lab.apply(&manifest).map(drop)
-    }
-
-    /// Deletes a plane, and waits until it is gone with all that belongs to it.
-    ///
-    /// # Errors
-    /// If something of it is left.
-    pub fn remove_plane(&self, plane: Plane) -> Result<()> {
-        self.lab.kubectl(&["delete", "networkplane", plane.name, "--timeout=90s"])?;
-        self.plane_gone(plane)
     }
 
     /// Makes a namespace, with a web Deployment of one Pod on each node.
@@ -228,37 +168,6 @@ spec:
         })
     }
 
-    /// The node that assigns a plane's claims, by the plane's Lease.
-    ///
-    /// # Errors
-    /// If there is none.
-    pub fn coordinator(&self, plane: Plane) -> Result<String> {
-        let namespace = plane.namespace();
-        until(&format!("a coordinator of plane {}", plane.name), Duration::from_secs(30), || {
-            let lease = self.lab.kubectl_json(&["-n", &namespace, "get", "lease", &namespace])?;
-            let holder = lease["spec"]["holderIdentity"].as_str().unwrap_or_default();
-            Ok(holder.rsplit_once('_').map(|(node, _)| node.to_owned()))
-        })
-    }
-
-    /// Waits until all nodes of the lab are members of a plane.
-    ///
-    /// # Errors
-    /// If they are not within a minute.
-    pub fn all_members(&self, plane: Plane) -> Result<()> {
-        let namespace = plane.namespace();
-        let nodes = self.lab.nodes();
-        until(&format!("all nodes are members of plane {}", plane.name), Duration::from_secs(60), || {
-            let lease = self.lab.kubectl_json(&["-n", &namespace, "get", "lease", &namespace])?;
-            let view = lease["metadata"]["annotations"]["foghorn.dev/view"].as_str().unwrap_or_default();
-            let view: Value = serde_json::from_str(view).unwrap_or_default();
-            let members = view["members"].as_array().cloned().unwrap_or_default();
-            let is_member = |name: &str| members.iter().any(|member| member["node"] == name);
-            Ok((members.len() == nodes.len() && nodes.iter().all(|node| is_member(node.name())))
-                .then_some(()))
-        })
-    }
-
     /// The events about a Service, as `reason: note`.
     ///
     /// # Errors
@@ -274,17 +183,6 @@ spec:
         Ok(events["items"].as_array().into_iter().flatten().filter(of_service).map(text).collect())
     }
 
-    /// The announcers' Pods of a plane: node and name.
-    ///
-    /// # Errors
-    /// If they cannot be read.
-    pub fn announcers(&self, plane: Plane) -> Result<Vec<(String, String)>> {
-        let pods = self.lab.kubectl_json(&["-n", &plane.namespace(), "get", "pods"])?;
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let pods = pods["items"].as_array().cloned().unwrap_or_default();
-        Ok(pods.iter().map(|pod| (text(&pod["spec"]["nodeName"]), text(&pod["metadata"]["name"]))).collect())
-    }
-
     /// Heals what a test broke.
     ///
     /// # Errors
@@ -295,12 +193,14 @@ spec:
         }
         for node in self.lab.nodes() {
             self.lab.power_on(node.name())?;
-            // Nothing was cut, mostly.
-            let _whole = self.lab.mend_api(node.name());
+            self.lab.mend_api(node.name())?;
+            self.lab.mend_udp(node.name())?;
+            self.lab.mend_ethertype(node.name())?;
             for plane in [PUBLIC, PRIVATE] {
                 let _none_there = self.lab.resume_announcer(plane.name, node.name());
             }
         }
+        Mark::ALL.into_iter().try_for_each(|mark| self.unmark_all(mark))?;
         for network in Network::OF_NODES {
             let server = self.lab.dhcp(network);
             let usual = DhcpConfig::of(network);

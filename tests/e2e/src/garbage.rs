@@ -1,17 +1,14 @@
 //! What no host should send.
 
-use std::{error::Error, net::Ipv4Addr, time::Duration};
+use std::net::Ipv4Addr;
 
 use foghorn_lab::{Host, Result};
-use foghorn_netio::{Netlink, PacketSocket};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
-use crate::inside::inside;
+use crate::frames;
 
 const STORM: usize = 10_000;
 const EACH: usize = 2_000;
-/// Frames between two pauses, so that the kernel's queues are not all that is tested.
-const BURST: usize = 100;
 
 /// Sends from `eth0` of a host: random frames, DHCP replies cut short, with impossible lengths and with random octets, and a
 /// storm of 10,000 ARP requests for an address. Answers with how many frames that were.
@@ -19,28 +16,17 @@ const BURST: usize = 100;
 /// # Errors
 /// If the frames cannot be sent.
 pub fn garbage(host: &Host, address: Ipv4Addr) -> Result<usize> {
-    inside(host, move || send(address))
-}
-
-async fn send(address: Ipv4Addr) -> std::result::Result<usize, Box<dyn Error>> {
-    let links = Netlink::open()?.links().await?;
-    let link = links.into_iter().find(|link| link.name == "eth0").ok_or("no eth0")?;
-    let socket = PacketSocket::open(link.index)?;
-    let mut rng = StdRng::seed_from_u64(1);
-    let mut sent = 0;
-    for n in 0..STORM + 3 * EACH {
-        let frame = match n % 8 {
-            0 => random(&mut rng),
-            1 => reply(&mut rng, |message, rng| message.truncate(rng.random_range(0..message.len()))),
-            2 => reply(&mut rng, |message, rng| message[2] = rng.random_range(7..=255)),
-            _ => who_has(address, link.mac.unwrap_or_default(), &mut rng),
-        };
-        sent += usize::from(socket.send(&frame).is_ok());
-        if n % BURST == 0 {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    }
-    Ok(sent)
+    frames::send(host, move |mac| {
+        let mut rng = StdRng::seed_from_u64(1);
+        (0..STORM + 3 * EACH)
+            .map(|n| match n % 8 {
+                0 => random(&mut rng),
+                1 => reply(&mut rng, |message, rng| message.truncate(rng.random_range(0..message.len()))),
+                2 => reply(&mut rng, |message, rng| message[2] = rng.random_range(7..=255)),
+                _ => who_has(address, mac, &mut rng),
+            })
+            .collect()
+    })
 }
 
 fn random(rng: &mut StdRng) -> Vec<u8> {

@@ -4,11 +4,16 @@
 //! when one fails prints what the cluster says and what was seen on the wire.
 
 mod cluster;
+mod frames;
 mod garbage;
+mod holders;
 mod inside;
 mod leftover;
+mod mark;
 mod operator;
+mod plane;
 mod service;
+mod traffic;
 
 use std::{
     env,
@@ -16,13 +21,18 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-pub use cluster::{CHART, Cluster, IMAGES, PRIVATE, PUBLIC, Plane, condition};
+pub use cluster::{CHART, Cluster, IMAGES, condition};
 pub use foghorn_lab::{Error, Metrics, Result, fetch, resident};
 use foghorn_lab::{Lab, Wire, topology::Network};
+pub use frames::claim;
 pub use garbage::garbage;
+pub use holders::{Holders, loads};
 pub use leftover::leave_address;
+pub use mark::Mark;
 pub use operator::OperatorPod;
+pub use plane::{PRIVATE, PUBLIC, Plane};
 pub use service::Service;
+pub use traffic::{all_probed, probed, served};
 
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 

@@ -2,15 +2,13 @@
 
 use std::{
     collections::BTreeSet,
-    net::{Ipv4Addr, SocketAddr},
+    net::Ipv4Addr,
     thread::sleep,
     time::{Duration, Instant},
 };
 
-use foghorn_e2e::{Cluster, PUBLIC, Result, Service, run};
-use foghorn_lab::{Probe, Wire};
-
-const PAUSE: Duration = Duration::from_millis(50);
+use foghorn_e2e::{Cluster, PUBLIC, Result, Service, probed, run, served};
+use foghorn_lab::Wire;
 
 #[test]
 fn an_announcer_that_is_killed_is_followed_by_another_node_with_the_same_address() -> Result<()> {
@@ -146,33 +144,6 @@ fn a_lease_that_foreign_hands_delete_or_spoil_is_written_again_and_an_event_says
         }
         Ok(())
     })
-}
-
-/// A Service that is served.
-fn served(cluster: &Cluster) -> Result<(Service<'_>, Ipv4Addr)> {
-    cluster.all_members(PUBLIC)?;
-    cluster.namespace("shop")?;
-    let service = cluster.service("shop", "web", PUBLIC)?;
-    let address = service.address()?;
-    assert!(cluster.get(PUBLIC.network, address)?.contains(" on w"));
-    // A node's kube-proxy may know of the address a moment later than the client.
-    sleep(Duration::from_secs(1));
-    Ok((service, address))
-}
-
-/// What a client sees of the address during `fault`, and two seconds after.
-fn probed(
-    cluster: &Cluster,
-    address: Ipv4Addr,
-    fault: impl FnOnce() -> Result<()>,
-) -> Result<foghorn_lab::ProbeReport> {
-    let target = SocketAddr::from((address, 80));
-    let probe = Probe::start(&cluster.lab.client(PUBLIC.network), target, PAUSE)?;
-    sleep(Duration::from_secs(1));
-    let result = fault();
-    sleep(Duration::from_secs(2));
-    let report = probe.finish()?;
-    result.map(|()| report)
 }
 
 /// A Service whose owner was lost.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use foghorn_e2e::{Cluster, PRIVATE, Plane, Result, condition, run};
+use foghorn_e2e::{PRIVATE, Plane, Result, condition, run};
 use foghorn_lab::{topology::Network, until};
 
 const NARROW: Plane = Plane { name: "narrow", class: "foghorn.dev/narrow", network: Network::Public };
@@ -11,14 +11,14 @@ const NARROW: Plane = Plane { name: "narrow", class: "foghorn.dev/narrow", netwo
 fn a_plane_whose_announcers_cannot_be_made_says_why() -> Result<()> {
     run(|cluster| {
         cluster.make_plane(NARROW, "nodeSelector: {no: node}")?;
-        println!("{}", reason(cluster, NARROW, "AnnouncersReady", "NoNodes")?);
+        println!("{}", cluster.plane_reason(NARROW, "AnnouncersReady", "NoNodes")?);
         cluster.lab.kubectl(&["-n", &NARROW.namespace(), "create", "quota", "none", "--hard=pods=0"])?;
         let patch = r#"{"spec":{"nodeSelector":null}}"#;
         cluster.lab.kubectl(&["patch", "networkplane", NARROW.name, "--type=merge", "-p", patch])?;
-        let said = reason(cluster, NARROW, "AnnouncersReady", "FailedCreate")?;
+        let said = cluster.plane_reason(NARROW, "AnnouncersReady", "FailedCreate")?;
         println!("{said}");
         assert!(said.contains("exceeded quota"), "{said}");
-        assert_eq!(reason(cluster, NARROW, "Ready", "FailedCreate")?, said);
+        assert_eq!(cluster.plane_reason(NARROW, "Ready", "FailedCreate")?, said);
         cluster.lab.kubectl(&["-n", &NARROW.namespace(), "delete", "quota", "none"])?;
         cluster.wait_ready(NARROW.name)?;
         cluster.remove_plane(NARROW)
@@ -36,7 +36,7 @@ fn two_default_planes_are_a_condition_and_take_nothing_from_a_service_that_has_a
 
         cluster.make_plane(NARROW, "default: true")?;
         for (plane, other) in [(PRIVATE, NARROW), (NARROW, PRIVATE)] {
-            let said = reason(cluster, plane, "TwoDefaults", "TwoDefaults")?;
+            let said = cluster.plane_reason(plane, "TwoDefaults", "TwoDefaults")?;
             assert!(said.contains(other.name), "{said}");
         }
         let new = old.sibling("new");
@@ -97,14 +97,5 @@ fn a_service_beyond_a_limit_waits_and_gets_the_slot_that_another_gives_back() ->
         first.gone()?;
         second.address()?;
         cluster.remove_plane(NARROW)
-    })
-}
-
-/// Waits until a plane's condition has that reason, and gives its message.
-fn reason(cluster: &Cluster, plane: Plane, type_: &str, reason: &str) -> Result<String> {
-    until(&format!("{reason} on plane {}", plane.name), Duration::from_secs(30), || {
-        let object = cluster.lab.kubectl_json(&["get", "networkplane", plane.name])?;
-        let found = condition(&object, type_).filter(|found| found["reason"] == reason);
-        Ok(found.map(|found| found["message"].as_str().unwrap_or_default().to_owned()))
     })
 }

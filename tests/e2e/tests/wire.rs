@@ -1,9 +1,9 @@
-//! Garbage from the wire.
+//! What strangers send on the network.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{collections::BTreeSet, net::SocketAddr, thread::sleep, time::Duration};
 
-use foghorn_e2e::{PUBLIC, Result, run};
-use foghorn_lab::Probe;
+use foghorn_e2e::{PUBLIC, Result, probed, run, served};
+use foghorn_lab::{Probe, until};
 
 #[test]
 fn garbage_and_storms_do_not_slow_the_service_of_others() -> Result<()> {
@@ -33,6 +33,39 @@ fn garbage_and_storms_do_not_slow_the_service_of_others() -> Result<()> {
         assert!(cluster.get(PUBLIC.network, second)?.contains(" on w"));
         assert_eq!(cluster.announcers(PUBLIC)?, before);
         assert_eq!(restarts(cluster)?, restarted);
+        Ok(())
+    })
+}
+
+#[test]
+fn a_host_that_claims_an_address_is_named_in_an_event_and_the_address_stays() -> Result<()> {
+    run(|cluster| {
+        let (service, address) = served(cluster)?;
+        let owner = service.holder()?;
+        let stranger = cluster.lab.host("gw-public")?;
+        let report = probed(cluster, address, || {
+            foghorn_e2e::claim(&stranger, address)?;
+            sleep(Duration::from_secs(3));
+            Ok(())
+        })?;
+        println!("{report}");
+        assert!(report.longest_gap < Duration::from_secs(1), "{report}");
+        assert_eq!(cluster.who_has(PUBLIC.network, address)?, BTreeSet::from([owner]));
+        assert_eq!(service.address()?, address);
+        let note = until("an event that names the host", Duration::from_secs(20), || {
+            let events =
+                cluster.lab.kubectl_json(&["-n", &PUBLIC.namespace(), "get", "events.events.k8s.io"])?;
+            let is_it = |event: &&serde_json::Value| {
+                event["reason"] == "ForeignClaimant"
+                    && event["regarding"]["kind"] == "AddressClaim"
+                    && event["regarding"]["name"] == service.claim_name().as_str()
+            };
+            let found = events["items"].as_array().into_iter().flatten().find(is_it);
+            Ok(found.map(|event| event["note"].as_str().unwrap_or_default().to_owned()))
+        })?;
+        println!("{note}");
+        // The gateway of the public network, see the lab's addresses.
+        assert!(note.starts_with(&format!("02:0f:09:00:02:01 claims {address} too")), "{note}");
         Ok(())
     })
 }

@@ -1,0 +1,134 @@
+//! One plane under test.
+
+use std::time::Duration;
+
+use foghorn_lab::{Result, topology::Network, until};
+use serde_json::Value;
+
+use crate::{Cluster, cluster::condition};
+
+/// A plane of the chart's example with two planes, and the network that it is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plane {
+    /// The plane's name.
+    pub name: &'static str,
+    /// Its `loadBalancerClass`.
+    pub class: &'static str,
+    /// The lab's network.
+    pub network: Network,
+}
+
+/// On eth1.
+pub const PUBLIC: Plane =
+    Plane { name: "public-prod", class: "foghorn.dev/public-prod", network: Network::Public };
+/// On eth0; the default plane.
+pub const PRIVATE: Plane =
+    Plane { name: "private-dev", class: "foghorn.dev/private-dev", network: Network::Private };
+
+impl Plane {
+    /// The namespace of its announcers and claims.
+    #[must_use]
+    pub fn namespace(&self) -> String {
+        format!("foghorn-{}", self.name)
+    }
+}
+
+impl Cluster {
+    /// Waits until a plane is ready on all nodes.
+    ///
+    /// # Errors
+    /// If it is not within a minute.
+    pub fn wait_ready(&self, plane: &str) -> Result<()> {
+        let all = format!("{0}/{0}", self.lab.config().nodes);
+        until(&format!("plane {plane} ready on {all} nodes"), Duration::from_secs(60), || {
+            let plane = self.lab.kubectl_json(&["get", "networkplane", plane])?;
+            let ready = condition(&plane, "Ready").is_some_and(|c| c["status"] == "True");
+            Ok((ready && plane["status"]["nodes"] == all.as_str()).then_some(()))
+        })
+    }
+
+    /// Makes a plane on eth1 besides the others, with more fields of its spec as they are between braces in YAML.
+    ///
+    /// # Errors
+    /// If the API server refuses it.
+    pub fn make_plane(&self, plane: Plane, more: &str) -> Result<()> {
+        let Plane { name, class, .. } = plane;
+        let manifest = format!(
+            "apiVersion: foghorn.dev/v1alpha1\nkind: NetworkPlane\nmetadata: {{name: {name}}}\nspec: {{loadBalancerClass: {class}, interface: {{name: eth1}}, {more}}}\n"
+        );
+        self.lab.apply(&manifest).map(drop)
+    }
+
+    /// Deletes a plane, and waits until it is gone with all that belongs to it.
+    ///
+    /// # Errors
+    /// If something of it is left.
+    pub fn remove_plane(&self, plane: Plane) -> Result<()> {
+        self.lab.kubectl(&["delete", "networkplane", plane.name, "--timeout=90s"])?;
+        self.plane_gone(plane)
+    }
+
+    /// The node that assigns a plane's claims, by the plane's Lease.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn coordinator(&self, plane: Plane) -> Result<String> {
+        until(&format!("a coordinator of plane {}", plane.name), Duration::from_secs(30), || {
+            let lease = self.lease(plane)?;
+            let holder = lease["spec"]["holderIdentity"].as_str().unwrap_or_default();
+            Ok(holder.rsplit_once('_').map(|(node, _)| node.to_owned()))
+        })
+    }
+
+    /// The view in a plane's Lease: epoch, coordinator and members as JSON, the same text as long as it is the same view.
+    ///
+    /// # Errors
+    /// If there is no Lease.
+    pub fn view(&self, plane: Plane) -> Result<String> {
+        let lease = self.lease(plane)?;
+        Ok(lease["metadata"]["annotations"]["foghorn.dev/view"].as_str().unwrap_or_default().to_owned())
+    }
+
+    fn lease(&self, plane: Plane) -> Result<Value> {
+        let namespace = plane.namespace();
+        self.lab.kubectl_json(&["-n", &namespace, "get", "lease", &namespace])
+    }
+
+    /// Waits until all nodes of the lab are members of a plane.
+    ///
+    /// # Errors
+    /// If they are not within a minute.
+    pub fn all_members(&self, plane: Plane) -> Result<()> {
+        let nodes = self.lab.nodes();
+        until(&format!("all nodes are members of plane {}", plane.name), Duration::from_secs(60), || {
+            let view: Value = serde_json::from_str(&self.view(plane)?).unwrap_or_default();
+            let members = view["members"].as_array().cloned().unwrap_or_default();
+            let is_member = |name: &str| members.iter().any(|member| member["node"] == name);
+            Ok((members.len() == nodes.len() && nodes.iter().all(|node| is_member(node.name())))
+                .then_some(()))
+        })
+    }
+
+    /// Waits until a plane's condition has that reason, and gives its message.
+    ///
+    /// # Errors
+    /// If it has not within half a minute.
+    pub fn plane_reason(&self, plane: Plane, type_: &str, reason: &str) -> Result<String> {
+        until(&format!("{reason} on plane {}", plane.name), Duration::from_secs(30), || {
+            let object = self.lab.kubectl_json(&["get", "networkplane", plane.name])?;
+            let found = condition(&object, type_).filter(|found| found["reason"] == reason);
+            Ok(found.map(|found| found["message"].as_str().unwrap_or_default().to_owned()))
+        })
+    }
+
+    /// The announcers' Pods of a plane: node and name.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub fn announcers(&self, plane: Plane) -> Result<Vec<(String, String)>> {
+        let pods = self.lab.kubectl_json(&["-n", &plane.namespace(), "get", "pods"])?;
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let pods = pods["items"].as_array().cloned().unwrap_or_default();
+        Ok(pods.iter().map(|pod| (text(&pod["spec"]["nodeName"]), text(&pod["metadata"]["name"]))).collect())
+    }
+}

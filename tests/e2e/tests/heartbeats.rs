@@ -1,0 +1,168 @@
+//! What heartbeats bear without moving an address.
+
+use std::{
+    collections::BTreeSet,
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use foghorn_e2e::{Cluster, Holders, PUBLIC, Plane, Result, Service, loads, probed, run};
+use foghorn_lab::{Wire, topology::Network};
+
+/// A plane with a failure detection of its own.
+const OWN: Plane = Plane { name: "own", class: "foghorn.dev/own", network: Network::Public };
+/// The EtherType of heartbeats.
+const ETHERTYPE: u16 = 0x88b5;
+const COUNT: usize = 9;
+
+#[test]
+fn a_way_that_is_not_heard_on_is_told_with_the_nodes_and_moves_nothing() -> Result<()> {
+    run(|cluster| {
+        let services = spread(cluster, PUBLIC)?;
+        let plane = cluster.lab.kubectl_json(&["get", "networkplane", PUBLIC.name])?;
+        let port = plane["status"]["ports"]["metrics"].as_u64().and_then(|port| u16::try_from(port).ok());
+        let port = port.unwrap_or_default();
+        let udp = ("HeartbeatUDP", "HeartbeatWire");
+        let wire = ("HeartbeatWire", "HeartbeatUDP");
+        unheard(cluster, &services, udp, || cluster.lab.cut_udp("w1", port))?;
+        cluster.lab.mend_udp("w1")?;
+        heard(cluster)?;
+        unheard(cluster, &services, wire, || cluster.lab.cut_ethertype("w1", PUBLIC.network, ETHERTYPE))?;
+        cluster.lab.mend_ethertype("w1")?;
+        heard(cluster)
+    })
+}
+
+#[test]
+fn an_announcer_with_a_fifth_of_a_core_is_not_taken_for_lost_in_a_normal_plane() -> Result<()> {
+    run(|cluster| {
+        own_plane(cluster, "failureDetection: {mode: Normal}")?;
+        let services = spread(cluster, OWN)?;
+        let (view, before) = (cluster.view(OWN)?, cluster.holders(&services)?);
+        let node = cluster.coordinator(OWN)?;
+        let throttle = cluster.lab.throttle_announcer(OWN.name, &node, 20)?;
+        sleep(Duration::from_secs(20));
+        let waits = throttle.waits()?;
+        println!("the announcer of {node} had to wait {waits} times");
+        assert!(waits > 100, "the limit was not felt");
+        assert_eq!(cluster.view(OWN)?, view);
+        drop(throttle);
+        assert_eq!(cluster.holders(&services)?, before);
+        cluster.remove_plane(OWN)
+    })
+}
+
+#[test]
+fn a_node_whose_announcer_goes_up_and_down_does_not_make_the_addresses_of_others_move() -> Result<()> {
+    run(|cluster| {
+        let services = spread(cluster, PUBLIC)?;
+        let before = cluster.holders(&services)?;
+        let flapping = "w2";
+        let wire = Wire::start(&cluster.lab.switch(), PUBLIC.network.bridge(), "arp")?;
+        let began = Instant::now();
+        let mut kills = 0;
+        while began.elapsed() < Duration::from_secs(20) {
+            // It may not be up again yet.
+            kills += u32::from(cluster.lab.kill_announcer(PUBLIC.name, flapping).is_ok());
+            sleep(Duration::from_secs(1));
+        }
+        println!("killed {kills} times");
+        assert!(kills > 5, "{kills}");
+        cluster.all_members(PUBLIC)?;
+        let after = cluster.holders(&services)?;
+        println!("{:?}, then {:?}", loads(&before), loads(&after));
+        for service in services.iter().filter(|service| before[&service.name] != flapping) {
+            let owner = &before[&service.name];
+            assert_eq!(after[&service.name], *owner, "{}", service.name);
+            let said = cluster.claimants(&wire, service.address()?);
+            assert_eq!(said, BTreeSet::from([owner.clone()]), "{} moved in between", service.name);
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn a_change_of_failure_detection_takes_effect_and_moves_nothing() -> Result<()> {
+    run(|cluster| {
+        own_plane(cluster, "failureDetection: {mode: Fast}")?;
+        let services = spread(cluster, OWN)?;
+        let (view, before) = (cluster.view(OWN)?, cluster.holders(&services)?);
+        let [first, ..] = &services[..] else { return Ok(()) };
+        let port =
+            cluster.lab.kubectl_json(&["get", "networkplane", OWN.name])?["status"]["ports"]["metrics"]
+                .clone();
+        let fast = heartbeats(cluster, &port.to_string())?;
+        let mut normal = 0;
+        let report = probed(cluster, first.address()?, || {
+            let patch = r#"{"spec":{"failureDetection":{"mode":"Normal"}}}"#;
+            cluster.lab.kubectl(&["patch", "networkplane", OWN.name, "--type=merge", "-p", patch])?;
+            // The kubelet is not asked: announcers watch their plane's configuration.
+            sleep(Duration::from_secs(5));
+            normal = heartbeats(cluster, &port.to_string())?;
+            Ok(())
+        })?;
+        println!("{fast} heartbeats in 3 s at Fast, {normal} at Normal; {report}");
+        assert!(normal > 0 && normal * 3 < fast * 2, "the change has no effect");
+        assert!(report.longest_gap < Duration::from_secs(1), "{report}");
+        assert_eq!(cluster.view(OWN)?, view);
+        assert_eq!(cluster.holders(&services)?, before);
+        cluster.remove_plane(OWN)
+    })
+}
+
+/// Makes the plane [`OWN`] with more fields.
+fn own_plane(cluster: &Cluster, fields: &str) -> Result<()> {
+    cluster.make_plane(OWN, fields)?;
+    cluster.wait_ready(OWN.name)
+}
+
+/// Services of a plane that all nodes are members of.
+fn spread(cluster: &Cluster, plane: Plane) -> Result<Vec<Service<'_>>> {
+    cluster.all_members(plane)?;
+    cluster.namespace("shop")?;
+    cluster.services("shop", COUNT, plane)
+}
+
+/// Both ways are heard on.
+fn heard(cluster: &Cluster) -> Result<()> {
+    for type_ in ["HeartbeatUDP", "HeartbeatWire"] {
+        println!("{}", cluster.plane_reason(PUBLIC, type_, "AllHeard")?);
+    }
+    Ok(())
+}
+
+/// Starts the announcers anew while w1 is cut off by one way: that is told by the first of the two conditions and not by
+/// the second, and nothing moves.
+fn unheard(
+    cluster: &Cluster,
+    services: &[Service<'_>],
+    (silent, well): (&str, &str),
+    cut: impl FnOnce() -> Result<()>,
+) -> Result<()> {
+    heard(cluster)?;
+    cut()?;
+    let kubectl = |args: &[&str]| cluster.lab.kubectl(&[&["-n", &*PUBLIC.namespace()], args].concat());
+    kubectl(&["rollout", "restart", "daemonset/announcer"])?;
+    kubectl(&["rollout", "status", "daemonset/announcer", "--timeout=120s"])?;
+    cluster.all_members(PUBLIC)?;
+    let (view, before) = (cluster.view(PUBLIC)?, cluster.holders(services)?);
+    let said = cluster.plane_reason(PUBLIC, silent, "PathNeverHeard")?;
+    println!("{silent}: {said}");
+    for (node, others) in [("w1", "w2, w3"), ("w2", "w1"), ("w3", "w1")] {
+        let of_node = said.split("; ").find(|part| part.starts_with(&format!("node {node}: ")));
+        assert!(of_node.is_some_and(|part| part.ends_with(&format!(": {others}"))), "{said}");
+    }
+    cluster.plane_reason(PUBLIC, well, "AllHeard")?;
+    sleep(Duration::from_secs(5));
+    assert_eq!(cluster.view(PUBLIC)?, view);
+    let after: Holders = cluster.holders(services)?;
+    assert_eq!(after, before);
+    Ok(())
+}
+
+/// How many heartbeats of a plane go between the nodes by UDP in three seconds.
+fn heartbeats(cluster: &Cluster, port: &str) -> Result<usize> {
+    let wire = Wire::start(&cluster.lab.switch(), Network::Private.bridge(), &format!("udp port {port}"))?;
+    sleep(Duration::from_secs(3));
+    Ok(wire.lines().len())
+}
