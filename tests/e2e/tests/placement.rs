@@ -119,6 +119,29 @@ fn a_node_that_is_cordoned_excluded_or_out_of_service_hands_over_and_the_plane_s
 }
 
 #[test]
+fn a_taint_that_evicts_the_announcer_moves_the_address_once_and_without_a_gap() -> Result<()> {
+    run(|cluster| {
+        let (service, address) = served(cluster)?;
+        let owner = service.holder()?;
+        let taint = |taint: &str| cluster.lab.kubectl(&["taint", "node", &owner, taint]).map(drop);
+        let mut next = String::new();
+        let report = probed(cluster, address, || {
+            taint("node.kubernetes.io/out-of-service=nodeshutdown:NoExecute")?;
+            next = service.held_by_another(&owner)?;
+            Ok(())
+        })?;
+        println!("evicted: {owner} → {next}, {report}");
+        assert!(report.longest_gap < GAP, "{report}");
+        taint("node.kubernetes.io/out-of-service-")?;
+        cluster.wait_ready(PUBLIC.name)?;
+        cluster.all_members(PUBLIC)?;
+        sleep(QUIET);
+        assert_eq!(cluster.who_has(PUBLIC.network, address)?, BTreeSet::from([next]), "{owner} came back");
+        Ok(())
+    })
+}
+
+#[test]
 fn if_every_node_would_be_passed_over_the_addresses_stay() -> Result<()> {
     run(|cluster| {
         let (service, address) = served(cluster)?;
