@@ -92,7 +92,11 @@ impl PathWatch {
         let silent = |heard: fn(&PathsOf) -> Option<Instant>| -> Vec<String> {
             let settled =
                 |of: &&PathsOf| self.since.get(&of.seat.node).is_some_and(|since| now - *since >= SETTLED);
-            paths.iter().filter(settled).filter(|of| heard(of).is_none()).map(node).collect()
+            let mut silent: Vec<_> =
+                paths.iter().filter(settled).filter(|of| heard(of).is_none()).map(node).collect();
+            // Not the order of the view, which changes: what is told stays the same words.
+            silent.sort();
+            silent
         };
         let telling = |way: &str, silent: Vec<String>| {
             if silent.is_empty() {
@@ -116,16 +120,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_way_by_which_a_member_is_not_heard_is_told_with_its_name_once_it_had_the_time() {
+    fn a_way_by_which_members_are_not_heard_is_told_with_their_names_once_they_had_the_time() {
         let mut watch = PathWatch::default();
-        let paths = vec![of("w2", Some(at(1)), None), of("w3", Some(at(1)), Some(at(1)))];
+        let paths = vec![
+            of("w4", Some(at(1)), None),
+            of("w2", Some(at(1)), None),
+            of("w3", Some(at(1)), Some(at(1))),
+        ];
         let first = watch.conditions(at(1), "eth1", &paths);
         assert!(first.values().all(|telling| telling.good), "{first:?}");
         let later = watch.conditions(at(11), "eth1", &paths);
         assert!(later[contract::HEARTBEAT_WIRE_CONDITION].good);
         let udp = &later[contract::HEARTBEAT_UDP_CONDITION];
         assert_eq!((udp.good, udp.reason), (false, reasons::PATH_NEVER_HEARD));
-        assert_eq!(udp.message, "not heard between node addresses: w2");
+        assert_eq!(udp.message, "not heard between node addresses: w2, w4");
     }
 
     #[test]

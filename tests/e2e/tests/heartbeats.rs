@@ -7,7 +7,7 @@ use std::{
 };
 
 use foghorn_e2e::{Cluster, Holders, PUBLIC, Plane, Result, Service, loads, probed, run};
-use foghorn_lab::{Wire, topology::Network};
+use foghorn_lab::{Wire, topology::Network, until};
 
 /// A plane with a failure detection of its own.
 const OWN: Plane = Plane { name: "own", class: "foghorn.dev/own", network: Network::Public };
@@ -22,12 +22,12 @@ fn a_way_that_is_not_heard_on_is_told_with_the_nodes_and_moves_nothing() -> Resu
         let plane = cluster.lab.kubectl_json(&["get", "networkplane", PUBLIC.name])?;
         let port = plane["status"]["ports"]["metrics"].as_u64().and_then(|port| u16::try_from(port).ok());
         let port = port.unwrap_or_default();
-        let udp = ("HeartbeatUDP", "HeartbeatWire");
-        let wire = ("HeartbeatWire", "HeartbeatUDP");
-        unheard(cluster, &services, udp, || cluster.lab.cut_udp("w1", port))?;
+        let (udp, wire) = (("HeartbeatUDP", "between node addresses"), ("HeartbeatWire", "on eth1"));
+        unheard(cluster, &services, udp, wire.0, || cluster.lab.cut_udp("w1", port))?;
         cluster.lab.mend_udp("w1")?;
         heard(cluster)?;
-        unheard(cluster, &services, wire, || cluster.lab.cut_ethertype("w1", PUBLIC.network, ETHERTYPE))?;
+        let cut = || cluster.lab.cut_ethertype("w1", PUBLIC.network, ETHERTYPE);
+        unheard(cluster, &services, wire, udp.0, cut)?;
         cluster.lab.mend_ethertype("w1")?;
         heard(cluster)
     })
@@ -131,12 +131,13 @@ fn heard(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
-/// Starts the announcers anew while w1 is cut off by one way: that is told by the first of the two conditions and not by
-/// the second, and nothing moves.
+/// Starts the announcers anew while w1 is cut off by one way: the condition of that way tells it in those words, that of the
+/// other way does not, and nothing moves.
 fn unheard(
     cluster: &Cluster,
     services: &[Service<'_>],
-    (silent, well): (&str, &str),
+    (silent, by): (&str, &str),
+    well: &str,
     cut: impl FnOnce() -> Result<()>,
 ) -> Result<()> {
     heard(cluster)?;
@@ -146,12 +147,12 @@ fn unheard(
     kubectl(&["rollout", "status", "daemonset/announcer", "--timeout=120s"])?;
     cluster.all_members(PUBLIC)?;
     let (view, before) = (cluster.view(PUBLIC)?, cluster.holders(services)?);
-    let said = cluster.plane_reason(PUBLIC, silent, "PathNeverHeard")?;
-    println!("{silent}: {said}");
-    for (node, others) in [("w1", "w2, w3"), ("w2", "w1"), ("w3", "w1")] {
-        let of_node = said.split("; ").find(|part| part.starts_with(&format!("node {node}: ")));
-        assert!(of_node.is_some_and(|part| part.ends_with(&format!(": {others}"))), "{said}");
-    }
+    let pair = |node: &str, others: &str| format!("node {node}: not heard {by}: {others}");
+    let pairs = [pair("w1", "w2, w3"), pair("w2", "w1"), pair("w3", "w1")].join("; ");
+    until(&pairs, Duration::from_secs(30), || {
+        Ok((cluster.plane_reason(PUBLIC, silent, "PathNeverHeard")? == pairs).then_some(()))
+    })?;
+    println!("{silent}: {pairs}");
     cluster.plane_reason(PUBLIC, well, "AllHeard")?;
     sleep(Duration::from_secs(5));
     assert_eq!(cluster.view(PUBLIC)?, view);
