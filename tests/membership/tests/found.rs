@@ -50,6 +50,16 @@ fn a_member_that_is_cut_off_and_then_stopped_for_a_moment_stays_silent() {
     keeps_promises(3, faults);
 }
 
+#[test]
+fn a_member_that_is_cut_off_stays_silent_although_old_messages_arrive_once_more() {
+    let faults = vec![
+        (4000, Fault::Rebalance),
+        (5000, Fault::Twice(2, 500, 102)),
+        (5100, Fault::Isolate(1, true, 3000)),
+    ];
+    keeps_promises(3, faults);
+}
+
 /// Views that are written until all members are in.
 fn joins(members: u64) -> u64 {
     members

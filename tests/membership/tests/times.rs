@@ -70,6 +70,19 @@ fn an_api_server_that_is_away_changes_nothing() {
     assert!(gaps.worst() == 0 && gaps.most_writes == 0);
 }
 
+#[test]
+fn late_copies_of_the_rounds_of_a_lost_coordinator_delay_nothing() {
+    let mut weather = Weather::new(0, Climate { delay: 1, ..Climate::FAIR });
+    let mut world = World::<Instant>::new(plan(&mut weather));
+    pass(&mut world, &mut weather, 5000);
+    let lost = world.coordinator().unwrap();
+    world.suffer(&Fault::Twice(lost, 380, 150));
+    pass(&mut world, &mut weather, 150);
+    world.suffer(&Fault::Crash(lost, None));
+    pass(&mut world, &mut weather, 600);
+    assert_ne!(world.coordinator(), Some(lost));
+}
+
 /// Who is struck.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Whom {

@@ -118,7 +118,6 @@ impl<T: Time> Member<T> {
         let Role::Follower(follower) = &mut self.role else { return };
         let is_new = follower.round.is_none_or(|(of, before)| of != from || at > before);
         follower.round = Some((from, at));
-        follower.alive = now;
         follower.invited = follower.invited.filter(|_| round.invite).or(round.invite.then_some(now));
         follower.acknowledge(now, self.me.id, &view, &round.acks);
         #[cfg(feature = "planted-bugs")]
@@ -128,6 +127,7 @@ impl<T: Time> Member<T> {
         if !is_new {
             return;
         }
+        follower.alive = now;
         if follower.reports.len() >= ROUNDS {
             follower.reports.pop_front();
         }
