@@ -105,6 +105,13 @@ impl Ownership {
         self.heartbeats.tell(Input::Health(health));
     }
 
+    /// Whether another claim had this one's name until now.
+    #[must_use]
+    pub fn replaces(&self, claim: &AddressClaim) -> bool {
+        let known = claim.metadata.name.as_ref().and_then(|name| self.names().id(name));
+        known.is_some_and(|known| claim_id(claim) != Some(known))
+    }
+
     /// The present state of a claim. Gives what follows at once: a grant that came before the claim was known.
     pub fn claim(&mut self, claim: &AddressClaim) -> Option<News> {
         let (Some(name), Some(id)) = (&claim.metadata.name, claim_id(claim)) else { return None };

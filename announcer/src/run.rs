@@ -304,6 +304,10 @@ impl Announcer {
         match news {
             ClaimNews::Present(claim) => {
                 if let Some(name) = claim.metadata.name.clone() {
+                    let replaced = self.part.as_ref().is_some_and(|part| part.ownership.replaces(&claim));
+                    if replaced {
+                        self.claim_gone(&name);
+                    }
                     self.claims.insert(name, claim.clone());
                 }
                 self.port.tell(Input::Claim(claim.clone()));
@@ -311,14 +315,7 @@ impl Announcer {
                     self.follow(granted);
                 }
             }
-            ClaimNews::Gone(name) => {
-                self.claims.remove(&name);
-                self.port.tell(Input::ClaimGone(&name));
-                if let Some(part) = &mut self.part {
-                    part.ownership.claim_gone(&name);
-                    part.reporter.revoke(&name);
-                }
-            }
+            ClaimNews::Gone(name) => self.claim_gone(&name),
             ClaimNews::Complete => {
                 self.claims_complete = true;
                 self.health.set("claims", true, "");
@@ -328,6 +325,19 @@ impl Announcer {
             }
         }
         self.port.watch_gateway(gateway(&self.claims));
+    }
+
+    /// A claim is no more. What can still be said for it, such as a RELEASE, is said before its right ends; another claim
+    /// of the same name has to be granted anew.
+    fn claim_gone(&mut self, name: &str) {
+        self.claims.remove(name);
+        self.port.tell(Input::ClaimGone(name));
+        self.act();
+        if let Some(part) = &mut self.part {
+            part.ownership.claim_gone(name);
+            part.reporter.revoke(name);
+        }
+        self.port.tell(Input::Revoked { claim: name });
     }
 
     async fn take_config(&mut self, config: PlaneConfig, netlink: &Netlink) -> anyhow::Result<()> {
