@@ -30,7 +30,7 @@ use std::{
 };
 
 use foghorn_clock::Instant;
-use foghorn_crds::{AddressClaim, AddressClaimStatus, PlaneConfig, ProbeMode};
+use foghorn_crds::{AddressClaim, PlaneConfig, ProbeMode};
 use foghorn_dhcp::{self as dhcp, MessageKind, frame::UdpChecksum};
 use foghorn_l2::{self as l2, L2};
 use foghorn_membership::Grant;
@@ -46,7 +46,7 @@ use self::{
     recipients::Recipients,
     starts::{Pace, Starts},
 };
-use crate::metrics::Metrics;
+use crate::{metrics::Metrics, report::Report};
 
 /// The same for a claim that was just taken over.
 const TAKEOVER_REPORT_DELAY: Duration = Duration::from_millis(300);
@@ -131,19 +131,6 @@ pub struct Conflict {
     pub mac: [u8; 6],
     /// Whether it was told off (RFC 5227, 2.4); else the address is given up for now.
     pub defended: bool,
-}
-
-/// A status to write.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Report {
-    /// The claim, by name.
-    pub claim: String,
-    /// The claim's UID: another claim of the same name is not meant.
-    pub uid: Option<String>,
-    /// By which this node holds the claim.
-    pub grant: Grant,
-    /// The status. Conditions that it does not have stay as they are.
-    pub status: AddressClaimStatus,
 }
 
 /// The engine of one node.

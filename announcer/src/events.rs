@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::Ipv4Addr, time::Duration};
 
 use foghorn_clock::Instant;
-use foghorn_crds::{AddressClaim, hardware_address};
+use foghorn_crds::{AddressClaim, conditions::reasons, hardware_address};
 use foghorn_membership::Nowhere;
 use foghorn_shell::clock::Clock;
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -45,16 +45,7 @@ impl Telling {
     /// Nobody can have a claim.
     #[must_use]
     pub fn nowhere(claim: &AddressClaim, why: Nowhere) -> Self {
-        let (reason, note) = match why {
-            Nowhere::NoMember => {
-                ("NoMember", "no announcer of the plane has a carrier and is heard by the others")
-            }
-            Nowhere::NoServingNode => (
-                "NoServingNode",
-                "externalTrafficPolicy is Local, and no announcer's node has a ready endpoint",
-            ),
-            Nowhere::NoSubnet => ("NoSubnet", "no announcer's interface is in the network of the address"),
-        };
+        let (reason, note) = words(why);
         Self { object: claim.object_ref(&()), reason, note: note.to_owned() }
     }
 
@@ -69,6 +60,23 @@ impl Telling {
             ..ObjectReference::default()
         };
         Self { object, reason: "LeaseChanged", note: format!("{why}; the coordinator writes its view again") }
+    }
+}
+
+/// The reason why nobody can have a claim, and the same for people.
+#[must_use]
+pub const fn words(why: Nowhere) -> (&'static str, &'static str) {
+    match why {
+        Nowhere::NoMember => {
+            (reasons::NO_MEMBER, "no announcer of the plane has a carrier and is heard by the others")
+        }
+        Nowhere::NoServingNode => (
+            reasons::NO_SERVING_NODE,
+            "externalTrafficPolicy is Local, and no announcer's node has a ready endpoint",
+        ),
+        Nowhere::NoSubnet => {
+            (reasons::NO_SUBNET, "no announcer's interface is in the network of the address")
+        }
     }
 }
 

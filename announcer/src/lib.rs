@@ -17,6 +17,8 @@ pub mod plane_lease;
 pub mod pod_conditions;
 pub mod port;
 pub mod report;
+pub mod restart;
 pub mod run;
 pub mod settings;
+pub mod snapshot;
 pub mod watch;

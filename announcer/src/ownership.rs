@@ -7,7 +7,7 @@ use std::{
 
 use foghorn_clock::Instant;
 use foghorn_crds::AddressClaim;
-use foghorn_membership::{Claim, ClaimId, Event, Grant, Health, Input, Output, Settings};
+use foghorn_membership::{Claim, ClaimId, Epoch, Event, Grant, Health, Input, Output, Settings, View};
 use foghorn_netio::Link;
 
 use crate::{
@@ -78,6 +78,11 @@ impl Ownership {
     /// By which ways the other members are heard.
     pub async fn paths(&self) -> Option<Paths> {
         self.heartbeats.paths().await
+    }
+
+    /// What an earlier life of this node knew of the views.
+    pub fn restore(&self, base: View, highest: Epoch) {
+        self.heartbeats.tell(Input::Restored { base, highest });
     }
 
     /// Whether all claims are known, so that this node can take part.

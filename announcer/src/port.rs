@@ -9,8 +9,9 @@ use foghorn_netio::{Link, PacketSocket, SendError, SocketError, clock};
 use tracing::{debug, warn};
 
 use crate::{
-    engine::{Conflict, Engine, FrameKind, Input, Output, Report},
+    engine::{Conflict, Engine, FrameKind, Input, Output},
     metrics::{Metrics, Phase},
+    report::Report,
 };
 
 /// Frames that waited longer in the socket are not answered: the process was stopped meanwhile.

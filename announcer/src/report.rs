@@ -7,19 +7,20 @@
 use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
 
 use foghorn_clock::Instant;
-use foghorn_crds::{AddressClaim, AddressClaimStatus, conditions};
-use foghorn_membership::Grant;
+use foghorn_crds::{AddressClaim, AddressClaimStatus, ClaimState, conditions};
+use foghorn_membership::{Grant, Nowhere};
 use foghorn_shell::clock::Clock;
 use futures::{
     StreamExt,
     future::{AbortHandle, BoxFuture, abortable},
     stream::FuturesUnordered,
 };
+use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Condition, jiff::Timestamp};
 use kube::{Api, Client, api::PostParams};
 use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
-use crate::{engine::Report, metrics::Metrics};
+use crate::{events::words, metrics::Metrics};
 
 /// Writes under way at once.
 const CONCURRENCY: usize = 8;
@@ -30,6 +31,53 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// Until when this node may announce the claim of that name; past if it may not.
 pub type Permit = Arc<dyn Fn(&str) -> Instant + Send + Sync>;
+
+/// A status to write.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Report {
+    /// The claim, by name.
+    pub claim: String,
+    /// The claim's UID: another claim of the same name is not meant.
+    pub uid: Option<String>,
+    /// By which it is held, or nobody's. What was written by a greater one stays.
+    pub grant: Grant,
+    /// What is said.
+    pub said: Said,
+}
+
+/// What a report says.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Said {
+    /// By the one that holds the claim: the whole status. Conditions that it does not have stay as they are.
+    Held(Box<AddressClaimStatus>),
+    /// By the one that assigns: nobody holds it, and this is its `Ready`.
+    Unassigned(Box<Condition>),
+}
+
+impl Report {
+    /// That nobody can have the claim.
+    #[must_use]
+    pub fn unassigned(claim: &AddressClaim, grant: Grant, why: Nowhere, now: Timestamp) -> Self {
+        let (reason, message) = words(why);
+        let generation = claim.metadata.generation;
+        let ready = conditions::condition(conditions::READY, false, reason, message, generation, now);
+        Self {
+            claim: claim.metadata.name.clone().unwrap_or_default(),
+            uid: claim.metadata.uid.clone(),
+            grant,
+            said: Said::Unassigned(Box::new(ready)),
+        }
+    }
+
+    /// The status that the holder tells. Only who may announce the claim may say so.
+    #[must_use]
+    pub fn held(&self) -> Option<&AddressClaimStatus> {
+        match &self.said {
+            Said::Held(status) => Some(status),
+            Said::Unassigned(_) => None,
+        }
+    }
+}
 
 /// How the try to write a report ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,14 +134,17 @@ impl Reporter {
     pub fn start(&mut self, claims: &BTreeMap<String, Arc<AddressClaim>>) {
         while self.writes.len() < CONCURRENCY {
             let now = (self.clock)();
-            let may_start =
-                |claim: &&String| !self.writing.contains_key(*claim) && now < (self.permit)(claim.as_str());
-            let next = self.waiting.keys().find(may_start).cloned();
+            let may_start = |(claim, report): &(&String, &Report)| {
+                let may_say = report.held().is_none() || now < (self.permit)(claim.as_str());
+                may_say && !self.writing.contains_key(*claim)
+            };
+            let next = self.waiting.iter().find(may_start).map(|(claim, _)| claim.clone());
             let Some((claim, report)) = next.and_then(|claim| self.waiting.remove_entry(&claim)) else {
                 return;
             };
             let (permit, clock, of) = (self.permit.clone(), self.clock, claim.clone());
-            let may_write = move || clock() < permit(&of);
+            let holders = report.held().is_some();
+            let may_write = move || !holders || clock() < permit(&of);
             let base = claims.get(&claim).map(|claim| AddressClaim::clone(claim));
             let (write, handle) = abortable(write(self.api.clone(), may_write, base, report.clone()));
             self.writing.insert(claim.clone(), (report, handle));
@@ -163,12 +214,29 @@ pub fn merged(mut claim: AddressClaim, report: &Report) -> Option<AddressClaim> 
     if written.is_some_and(|written| written > report.grant) {
         return None;
     }
-    let mut all = before.conditions;
-    for condition in report.status.conditions.clone() {
+    let mut all = before.conditions.clone();
+    let (status, news) = match &report.said {
+        Said::Held(status) => (AddressClaimStatus::clone(status), status.conditions.clone()),
+        Said::Unassigned(condition) => (unassigned(before, report.grant), vec![Condition::clone(condition)]),
+    };
+    for condition in news {
         conditions::set(&mut all, condition);
     }
-    claim.status = Some(AddressClaimStatus { conditions: all, ..report.status.clone() });
+    claim.status = Some(AddressClaimStatus { conditions: all, ..status });
     Some(claim)
+}
+
+/// The status of a claim that nobody holds. Its lease still is its own: whoever holds it next goes on with it.
+fn unassigned(before: AddressClaimStatus, grant: Grant) -> AddressClaimStatus {
+    AddressClaimStatus {
+        state: Some(ClaimState::Unassigned),
+        address: None,
+        holder: None,
+        holder_hardware_address: None,
+        interface: None,
+        epoch: Some(grant.to_string()),
+        ..before
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -205,7 +273,6 @@ mod tests {
         AddressClaimSpec, AddressFamily, AddressSource, ClaimState, DhcpRequest, ServiceReference,
     };
     use http::{Method, Request, Response};
-    use k8s_openapi::jiff::Timestamp;
     use kube::client::Body;
     use serde_json::json;
     use tower_test::mock::{Handle, pair};
@@ -243,6 +310,46 @@ mod tests {
     fn a_report_of_another_claim_of_the_same_name_is_dropped() {
         let other = Report { uid: Some("another".into()), ..report("5.2.0.1") };
         assert_eq!(merged(claim(None), &other), None);
+    }
+
+    #[test]
+    fn a_claim_that_nobody_holds_keeps_its_lease_and_names_no_holder() {
+        let ready = conditions::condition(
+            conditions::READY,
+            false,
+            conditions::reasons::NO_MEMBER,
+            "",
+            None,
+            Timestamp::UNIX_EPOCH,
+        );
+        let of_nobody = Report { said: Said::Unassigned(Box::new(ready)), ..report("5.2.0.1") };
+        let lease = serde_json::from_value(json!({
+            "address": "192.0.2.9", "server": "192.0.2.1", "acquiredAt": "2026-01-01T00:00:00.000000Z",
+        }))
+        .unwrap();
+        let held = AddressClaimStatus {
+            address: Some([192, 0, 2, 9].into()),
+            holder: Some("w1".into()),
+            lease: Some(lease),
+            ..status(ClaimState::Bound, "5.2.0.0")
+        };
+        let after = merged(claim(Some(held.clone())), &of_nobody).and_then(|claim| claim.status).unwrap();
+        assert_eq!((after.state, after.address, after.holder), (Some(ClaimState::Unassigned), None, None));
+        assert_eq!((after.lease, after.epoch.as_deref()), (held.lease.clone(), Some("5.2.0.1")));
+        assert_eq!(after.conditions.len(), 1);
+        let later = AddressClaimStatus { epoch: Some("5.2.0.2".into()), ..held };
+        assert_eq!(merged(claim(Some(later)), &of_nobody), None, "somebody holds it by now");
+    }
+
+    #[tokio::test]
+    async fn that_nobody_holds_a_claim_is_said_by_one_that_does_not_hold_it() {
+        let mut coordinator = Holder::new();
+        coordinator.may_announce(false);
+        let ready = conditions::condition(conditions::READY, false, "R", "", None, Timestamp::UNIX_EPOCH);
+        let said = Said::Unassigned(Box::new(ready));
+        coordinator.reporter.push(Report { said, ..report("5.2.0.1") });
+        coordinator.turn().await;
+        assert_eq!(coordinator.written(), ["5.2.0.1"]);
     }
 
     #[tokio::test]
@@ -369,7 +476,8 @@ mod tests {
             None,
             Timestamp::UNIX_EPOCH,
         )];
-        Report { claim: CLAIM.into(), uid: Some("uid".into()), grant: grant.parse().unwrap(), status }
+        let said = Said::Held(Box::new(status));
+        Report { claim: CLAIM.into(), uid: Some("uid".into()), grant: grant.parse().unwrap(), said }
     }
 
     fn status(state: ClaimState, grant: &str) -> AddressClaimStatus {

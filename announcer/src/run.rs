@@ -1,7 +1,7 @@
 //! The loop: waits for news, carries news to the engine and to the plane's members, and does what they want.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     future::{Future, pending},
     pin::pin,
     sync::Arc,
@@ -40,8 +40,10 @@ use crate::{
     plane_lease::PlaneLease,
     pod_conditions::{self, PathWatch, PodConditions},
     port::Port,
-    report::{Permit, Reporter},
+    report::{Permit, Report, Reporter, merged},
+    restart::Restart,
     settings,
+    snapshot::Fact,
     watch::{self as api, ClaimNews},
 };
 
@@ -52,6 +54,9 @@ const TURN: Duration = Duration::from_secs(1);
 /// Routes change without notice; where one decides on the interface it is looked at again. So is by which ways others
 /// are heard.
 const LOOK: Duration = Duration::from_secs(10);
+/// A claim that nobody can have is told so in its status if that lasts. Whoever holds it by then has told so by a
+/// greater grant.
+const SETTLING: Duration = Duration::from_secs(5);
 /// One that hands over is given so long; the machine itself gives up before.
 const LEAVING: Duration = Duration::from_secs(8);
 
@@ -93,12 +98,15 @@ struct Announcer {
     paths: PathWatch,
     port: Port,
     teller: Teller,
+    restart: Restart,
     claims: BTreeMap<String, Arc<AddressClaim>>,
     claims_complete: bool,
     config: Option<PlaneConfig>,
     links: Vec<Link>,
     part: Option<Part>,
     told_health: Option<Health>,
+    /// Claims that were nobody's when that was to be told.
+    unassigned: VecDeque<(Instant, Report)>,
     host_addresses: Option<watch::Sender<Wanted>>,
 }
 
@@ -123,6 +131,7 @@ impl Announcer {
         let mut rng = StdRng::from_os_rng();
         let engine = Engine::new(&args.node, StdRng::seed_from_u64(rng.random()), metrics.clone());
         let teller = Teller::start(client.clone(), &args.pod, clock::now);
+        let restart = Restart::new(args.state.as_deref(), clock::now());
         health.set("configuration", false, "the operator's ConfigMap was not read yet");
         health.set("claims", false, "the plane's claims were not listed yet");
         Self {
@@ -137,12 +146,14 @@ impl Announcer {
             conditions,
             paths: PathWatch::default(),
             teller,
+            restart,
             claims: BTreeMap::new(),
             claims_complete: false,
             config: None,
             links: Vec::new(),
             part: None,
             told_health: None,
+            unassigned: VecDeque::new(),
             host_addresses: None,
         }
     }
@@ -158,9 +169,11 @@ impl Announcer {
         let mut leaving: Option<Instant> = None;
         loop {
             self.health.beat();
+            self.restore(&netlink).await?;
             self.act();
             self.report();
-            let due = self.port.idle().map_or(TURN, |idle| idle.min(TURN));
+            let waits = [self.port.idle(), self.restart.remaining(clock::now())];
+            let due = waits.into_iter().flatten().fold(TURN, Duration::min);
             tokio::select! {
                 () = &mut stop, if leaving.is_none() => {
                     let Some(part) = &self.part else { return Ok(()) };
@@ -197,6 +210,7 @@ impl Announcer {
                 looked = clock::now();
                 self.choose_link(&netlink).await;
                 self.look_at_paths().await;
+                self.restart.keep_time(looked, &self.api_clock);
             }
             if leaving.is_some_and(|since| clock::now() - since > LEAVING) {
                 warn!("not all was handed over in time");
@@ -219,9 +233,15 @@ impl Announcer {
     /// Does all that the engine wants.
     fn act(&mut self) {
         self.port.act(permit(self.part.as_ref()));
-        let reports = self.port.reports();
-        if let Some(part) = &mut self.part {
-            reports.into_iter().for_each(|report| part.reporter.push(report));
+        for report in self.port.reports() {
+            // What is true of a lease is needed after a restart, whether the API server could be told or not.
+            let claim = self.claims.get(&report.claim).map(|claim| AddressClaim::clone(claim));
+            if let Some(told) = claim.and_then(|claim| merged(claim, &report)) {
+                self.restart.keep(Fact::Claim(Arc::new(told)));
+            }
+            if let Some(part) = &mut self.part {
+                part.reporter.push(report);
+            }
         }
         for conflict in self.port.conflicts() {
             if let Some(claim) = self.claims.get(&*conflict.claim) {
@@ -238,6 +258,9 @@ impl Announcer {
     /// Writes what is to be written, and counts. Once a turn is enough: it looks at all claims.
     fn report(&mut self) {
         if let Some(part) = &mut self.part {
+            while let Some((_, report)) = self.unassigned.pop_front_if(|(due, _)| *due <= clock::now()) {
+                part.reporter.push(report);
+            }
             part.reporter.start(&self.claims);
             let standing = part.ownership.standing();
             self.metrics.stand(&standing, part.ownership.held(), self.port.engine().announced());
@@ -278,6 +301,7 @@ impl Announcer {
             Event::View(view) => {
                 let nodes: Vec<_> = view.seats.iter().map(|seat| seat.node.as_str()).collect();
                 info!(epoch = %view.epoch, coordinator = %view.coordinator, members = nodes.join(","), "view");
+                self.restart.keep(Fact::View(view));
             }
             Event::Coordinating(epoch) => info!(%epoch, "this node assigns the plane's claims"),
             Event::Dead { seat, silent } => {
@@ -291,10 +315,13 @@ impl Announcer {
             Event::ForeignHand(why) => {
                 self.teller.tell(Telling::foreign_hand(&self.args.namespace, &part.lease_name, why));
             }
-            Event::Nowhere { claim, why } => {
+            Event::Nowhere { claim, grant, why } => {
                 let name = part.ownership.name(claim);
-                if let Some(claim) = name.and_then(|name| self.claims.get(&*name)) {
-                    self.teller.tell(Telling::nowhere(claim, why));
+                let Some(claim) = name.and_then(|name| self.claims.get(&*name)) else { return };
+                self.teller.tell(Telling::nowhere(claim, why));
+                let now = clock::now();
+                if let Some(time) = self.api_clock.timestamp(now) {
+                    self.unassigned.push_back((now + SETTLING, Report::unassigned(claim, grant, why, time)));
                 }
             }
         }
@@ -303,33 +330,68 @@ impl Announcer {
     fn take_claim(&mut self, news: ClaimNews) {
         match news {
             ClaimNews::Present(claim) => {
-                if let Some(name) = claim.metadata.name.clone() {
-                    let replaced = self.part.as_ref().is_some_and(|part| part.ownership.replaces(&claim));
-                    if replaced {
-                        self.claim_gone(&name);
-                    }
-                    self.claims.insert(name, claim.clone());
+                if let Some(name) = &claim.metadata.name {
+                    self.restart.confirm(name);
                 }
-                self.port.tell(Input::Claim(claim.clone()));
-                if let Some(granted) = self.part.as_mut().and_then(|part| part.ownership.claim(&claim)) {
-                    self.follow(granted);
-                }
+                self.restart.keep(Fact::Claim(claim.clone()));
+                self.meet_claim(claim);
             }
             ClaimNews::Gone(name) => self.claim_gone(&name),
             ClaimNews::Complete => {
-                self.claims_complete = true;
-                self.health.set("claims", true, "");
-                if let Some(part) = &self.part {
-                    part.ownership.set_ready(true);
-                }
+                self.restart.gone().iter().for_each(|name| self.claim_gone(name));
+                self.restart.keep(Fact::ClaimsComplete);
+                self.know_all_claims();
             }
         }
         self.port.watch_gateway(gateway(&self.claims));
     }
 
+    fn meet_claim(&mut self, claim: Arc<AddressClaim>) {
+        if let Some(name) = claim.metadata.name.clone() {
+            let replaced = self.part.as_ref().is_some_and(|part| part.ownership.replaces(&claim));
+            if replaced {
+                self.claim_gone(&name);
+            }
+            self.claims.insert(name, claim.clone());
+        }
+        self.port.tell(Input::Claim(claim.clone()));
+        if let Some(granted) = self.part.as_mut().and_then(|part| part.ownership.claim(&claim)) {
+            self.follow(granted);
+        }
+    }
+
+    fn know_all_claims(&mut self) {
+        self.claims_complete = true;
+        self.health.set("claims", true, "");
+        if let Some(part) = &self.part {
+            part.ownership.set_ready(true);
+        }
+    }
+
+    /// Goes on by what was written down before a restart, if the API server does not answer.
+    async fn restore(&mut self, netlink: &Netlink) -> anyhow::Result<()> {
+        let Some(snapshot) = self.restart.take(clock::now(), &self.api_clock) else { return Ok(()) };
+        warn!(
+            claims = snapshot.claims.len(),
+            "the API server does not answer: going on by what was written down before the restart"
+        );
+        if let Some(moment) = snapshot.time {
+            self.api_clock.remember(moment.at, moment.time);
+        }
+        self.take_config(snapshot.config, netlink).await?;
+        if let (Some(part), Some((base, highest))) = (&self.part, snapshot.view) {
+            part.ownership.restore(base, highest);
+        }
+        snapshot.claims.into_iter().map(Arc::new).for_each(|claim| self.meet_claim(claim));
+        self.know_all_claims();
+        self.port.watch_gateway(gateway(&self.claims));
+        Ok(())
+    }
+
     /// A claim is no more. What can still be said for it, such as a RELEASE, is said before its right ends; another claim
     /// of the same name has to be granted anew.
     fn claim_gone(&mut self, name: &str) {
+        self.restart.keep(Fact::ClaimGone(name.to_owned()));
         self.claims.remove(name);
         self.port.tell(Input::ClaimGone(name));
         self.act();
@@ -348,6 +410,7 @@ impl Announcer {
         if self.config.as_ref() != Some(&config) {
             info!(plane = config.plane, "the plane's configuration is in force");
         }
+        self.restart.keep(Fact::Config(Box::new(config.clone())));
         self.port.tell(Input::Config(Box::new(config.clone())));
         match &self.part {
             None => self.part = Some(self.take_part(&config).await?),

@@ -172,6 +172,8 @@ pub enum ClaimState {
     Refused,
     /// The address is withdrawn and given back to the server.
     Released,
+    /// No node can have the claim now; the condition `Ready` says why. Its lease is kept until it ends.
+    Unassigned,
 }
 
 /// Who a claim is to the DHCP server.

@@ -61,6 +61,10 @@ pub mod reasons {
     pub const ALL_HEARD: &str = "AllHeard";
     /// Some of the others were never heard by this way.
     pub const PATH_NEVER_HEARD: &str = "PathNeverHeard";
+    /// No announcer of the plane has a carrier and is heard by the others.
+    pub const NO_MEMBER: &str = "NoMember";
+    /// No announcer's interface is in the network of the address.
+    pub const NO_SUBNET: &str = "NoSubnet";
     /// No node serves a Service whose address only nodes with its endpoints may have.
     pub const NO_SERVING_NODE: &str = "NoServingNode";
 }

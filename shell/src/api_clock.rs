@@ -42,6 +42,13 @@ impl ApiClock {
         });
     }
 
+    /// Goes by what was once read until there is an answer.
+    pub fn remember(&self, at: Instant, time: Timestamp) {
+        let Some(at) = signed(at) else { return };
+        let Some(difference) = time.as_duration().checked_sub(at) else { return };
+        self.bounds().get_or_insert(Bounds { least: difference, most: difference, measured: Instant::ZERO });
+    }
+
     /// The API server's time at a local instant; `None` before the first answer.
     #[must_use]
     pub fn timestamp(&self, at: Instant) -> Option<Timestamp> {
@@ -57,7 +64,7 @@ impl ApiClock {
         Some(Instant::from_boot(since_boot.max(SignedDuration::ZERO).unsigned_abs()))
     }
 
-    /// When the last answer came.
+    /// When the last answer came; the start of the kernel if what is known is only remembered.
     #[must_use]
     pub fn measured(&self) -> Option<Instant> {
         self.bounds().map(|bounds| bounds.measured)
@@ -115,6 +122,17 @@ mod tests {
         clock.observe(at(6000), at(6010), second(2_000_000));
         let error = clock.timestamp(at(6005)).unwrap().duration_since(second(2_000_000)).as_secs();
         assert_eq!(error, 0);
+    }
+
+    #[test]
+    fn what_is_remembered_counts_until_there_is_an_answer() {
+        let clock = ApiClock::default();
+        clock.remember(at(5000), second(1_000_000));
+        assert_eq!(clock.timestamp(at(6000)), Some(second(1_000_001)));
+        assert_eq!(clock.measured(), Some(Instant::ZERO));
+        clock.observe(at(7000), at(7010), second(2_000_000));
+        clock.remember(at(5000), second(1_000_000));
+        assert!(clock.timestamp(at(7010)).unwrap() >= second(2_000_000));
     }
 
     #[test]

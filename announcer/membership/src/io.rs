@@ -67,6 +67,14 @@ pub enum Input<T> {
     Observed(Option<Record>),
     /// What the node can do for its plane.
     Health(Health),
+    /// What an earlier life of this node has written down: the newest view of the Lease that it knew, and the greatest
+    /// epoch. Told before anything is known of the Lease.
+    Restored {
+        /// The view of the Lease.
+        base: View,
+        /// The greatest epoch, also of views without the API server.
+        highest: Epoch,
+    },
     /// Whether this member knows all claims, and may take part.
     Ready(bool),
     /// The present state of a claim.
@@ -162,10 +170,12 @@ pub enum Event {
     },
     /// The Lease was changed by somebody who is no member; it says why that is noticed.
     ForeignHand(&'static str),
-    /// A claim for which no member can be found, and why.
+    /// A claim that nobody holds, as no member can, and why.
     Nowhere {
         /// The claim.
         claim: ClaimId,
+        /// The grant by which it is nobody's: whoever holds it later has a greater one.
+        grant: Grant,
         /// Why.
         why: Nowhere,
     },

@@ -121,6 +121,10 @@ impl<T: Time> Member<T> {
                 self.lease.observe(now, record);
                 self.consider(now);
             }
+            Input::Restored { base, highest } => {
+                self.highest = self.highest.max(base.epoch).max(highest);
+                self.base.get_or_insert(base);
+            }
             Input::Health(health) => self.set_health(now, health),
             Input::Ready(ready) => self.ready = ready,
             Input::Claim(id, claim) => {

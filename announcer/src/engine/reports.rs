@@ -8,10 +8,11 @@ use foghorn_dhcp::{Mode, State};
 use k8s_openapi::jiff::Timestamp;
 
 use super::{
-    Engine, Output, Report,
+    Engine, Output,
     held::{Counted, Held},
     status::Reporter,
 };
+use crate::report::{Report, Said};
 
 /// How long a change that nobody waits for may stay unreported, so that what follows it goes into the same write.
 const REPORT_DELAY: Duration = Duration::from_secs(1);
@@ -133,7 +134,8 @@ impl Engine {
         let status =
             reporter.status(&facts, &held.client.config().identity, held.exchanges(), held.error(now));
         held.report.said = Some(facts);
-        let report = Report { claim: name.to_owned(), uid: claim.metadata.uid.clone(), grant, status };
+        let said = Said::Held(Box::new(status));
+        let report = Report { claim: name.to_owned(), uid: claim.metadata.uid.clone(), grant, said };
         self.outputs.push_back(Output::Report(Box::new(report)));
     }
 }

@@ -9,14 +9,15 @@ use std::{
 };
 
 use foghorn_announcer::{
-    engine::{ApiTime, Conflict, Engine, Input, Output, Report},
+    engine::{ApiTime, Conflict, Engine, Input, Output},
     metrics::Metrics,
+    report::Report,
 };
 use foghorn_clock::Instant;
 use foghorn_crds::{
-    AddressClaim, AddressClaimSpec, AddressFamily, AddressSource, AnnounceSpec, DhcpRequest, DhcpSpec,
-    FailureDetection, HostAddressSpec, InterfaceSelector, PlacementMode, PlaneConfig, RefusedNetwork,
-    ServiceReference,
+    AddressClaim, AddressClaimSpec, AddressClaimStatus, AddressFamily, AddressSource, AnnounceSpec,
+    DhcpRequest, DhcpSpec, FailureDetection, HostAddressSpec, InterfaceSelector, PlacementMode, PlaneConfig,
+    RefusedNetwork, ServiceReference,
 };
 use foghorn_dhcp::frame::UdpChecksum;
 use foghorn_l2::{ArpFrame, Mac, arp::Operation};
@@ -36,6 +37,22 @@ pub(crate) const NODE: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 11);
 pub(crate) const MS: Duration = Duration::from_millis(1);
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 
+/// The status of a claim, as the announcer told it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Told {
+    pub(crate) claim: String,
+    pub(crate) uid: Option<String>,
+    pub(crate) grant: Grant,
+    pub(crate) status: AddressClaimStatus,
+}
+
+impl Told {
+    fn of(report: &Report) -> Self {
+        let status = report.held().cloned().unwrap();
+        Self { claim: report.claim.clone(), uid: report.uid.clone(), grant: report.grant, status }
+    }
+}
+
 /// The announcer, and all that is around it.
 pub(crate) struct Network {
     pub(crate) engine: Engine,
@@ -47,7 +64,7 @@ pub(crate) struct Network {
     pub(crate) sent: Vec<(Instant, Vec<u8>)>,
     /// In whose name each of them was sent.
     pub(crate) speakers: Vec<Arc<str>>,
-    pub(crate) reports: Vec<Report>,
+    pub(crate) reports: Vec<Told>,
     pub(crate) conflicts: Vec<Conflict>,
     pub(crate) joined: BTreeSet<Mac>,
     registry: Registry,
@@ -186,7 +203,7 @@ impl Network {
         self.put(claim);
     }
 
-    pub(crate) fn last_report(&self, name: &str) -> Option<&Report> {
+    pub(crate) fn last_report(&self, name: &str) -> Option<&Told> {
         let claim = full(name);
         self.reports.iter().rev().find(|report| report.claim == claim)
     }
@@ -264,7 +281,7 @@ impl Network {
                 Output::Join(mac) => assert!(self.joined.insert(mac)),
                 Output::Leave(mac) => assert!(self.joined.remove(&mac)),
                 Output::Conflict(conflict) => self.conflicts.push(conflict),
-                Output::Report(report) => self.reports.push(*report),
+                Output::Report(report) => self.reports.push(Told::of(&report)),
             }
         }
     }

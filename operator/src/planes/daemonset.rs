@@ -118,7 +118,7 @@ fn volumes() -> Vec<Volume> {
         default_mode: Some(0o440),
         ..SecretVolumeSource::default()
     };
-    let state = EmptyDirVolumeSource { size_limit: Some(Quantity("1Mi".to_owned())), ..Default::default() };
+    let state = EmptyDirVolumeSource { size_limit: Some(Quantity("64Mi".to_owned())), ..Default::default() };
     vec![
         Volume { name: HEARTBEAT_VOLUME.to_owned(), secret: Some(keys), ..Volume::default() },
         Volume { name: STATE_VOLUME.to_owned(), empty_dir: Some(state), ..Volume::default() },
@@ -286,7 +286,7 @@ mod tests {
     fn an_announcer_has_a_small_place_of_its_own_to_write_to() {
         let set = build(&plane("blue", "x.dev/blue"));
         let state = pod_of(&set).volumes.unwrap().remove(1);
-        assert_eq!(state.empty_dir.unwrap().size_limit, Some(Quantity("1Mi".into())));
+        assert_eq!(state.empty_dir.unwrap().size_limit, Some(Quantity("64Mi".into())));
         let mount = container_of(&set).volume_mounts.unwrap().remove(1);
         assert_eq!((mount.name, mount.mount_path.as_str()), (state.name, "/var/lib/foghorn"));
         assert_eq!(mount.read_only, None);

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Write as _, sync::Arc};
 
-use foghorn_announcer::{engine::Report, report::merged};
+use foghorn_announcer::report::{Report, merged};
 use foghorn_crds::{AddressClaim, AddressClaimStatus};
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 use tokio::sync::watch;
@@ -50,14 +50,15 @@ impl Store {
     pub fn reports(&self, claim: &str) -> Vec<AddressClaimStatus> {
         let state = self.0.borrow();
         let of_claim = state.reports.iter().filter(|(_, report)| report.claim == claim);
-        of_claim.map(|(_, report)| report.status.clone()).collect()
+        of_claim.filter_map(|(_, report)| report.held().cloned()).collect()
     }
 
     /// All reports for people to read, one a line.
     #[must_use]
     pub fn told(&self) -> String {
         let mut text = String::new();
-        for (time, Report { claim, grant, status, .. }) in &self.0.borrow().reports {
+        for (time, report) in &self.0.borrow().reports {
+            let (Report { claim, grant, .. }, Some(status)) = (report, report.held()) else { continue };
             let AddressClaimStatus { state, address, lease, identity, conditions, .. } = status;
             let why: Vec<_> = conditions.iter().map(|c| format!("{}: {}", c.reason, c.message)).collect();
             let server = lease.as_ref().map(|lease| (lease.server, lease.expires_at.as_ref().map(|t| t.0)));

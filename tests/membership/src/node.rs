@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use foghorn_membership::{Health, Input, Member, MemberId, Seat};
+use foghorn_membership::{Epoch, Event, Health, Input, Member, MemberId, Seat, View};
 
 use crate::{
     fault::Away,
@@ -18,6 +18,8 @@ pub(crate) struct Node<T: Reading> {
     pub(crate) clock: Clock,
     lives: u64,
     pub(crate) process: Option<Process<T>>,
+    /// What its processes have written down for the next one.
+    written: Option<(View, Epoch)>,
     /// When a process is started, if that is to be.
     pub(crate) starts: Option<Moment>,
     pub(crate) stopped: Moment,
@@ -56,6 +58,7 @@ impl<T: Reading> Node<T> {
             clock,
             lives: 0,
             process: None,
+            written: None,
             starts: Some(starts),
             stopped: Moment(0),
             no_carrier: Moment(0),
@@ -112,6 +115,18 @@ impl<T: Reading> Node<T> {
     pub(crate) fn next_seat(&mut self, node: usize) -> Seat {
         self.lives += 1;
         Seat { id: identity(node, self.lives), node: name(node), address: None }
+    }
+
+    /// Its process tells something: that of views is written down.
+    pub(crate) fn write_down(&mut self, event: &Event) {
+        let Event::View(view) = event else { return };
+        let base = self.written.take().map(|(base, _)| base).filter(|_| view.epoch.quorum > 0);
+        self.written = Some((base.unwrap_or_else(|| view.clone()), view.epoch));
+    }
+
+    /// What a process begins with.
+    pub(crate) fn restored(&self) -> Option<Input<T>> {
+        self.written.clone().map(|(base, highest)| Input::Restored { base, highest })
     }
 
     pub(crate) fn runs(&self, now: Moment) -> bool {

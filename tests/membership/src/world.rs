@@ -219,7 +219,8 @@ impl<T: Reading> World<T> {
             node.starts = None;
             let seat = node.next_seat(index);
             let health = node.health(now);
-            let mut inbox = std::collections::VecDeque::from([Input::Health(health.clone())]);
+            let mut inbox: std::collections::VecDeque<_> = node.restored().into_iter().collect();
+            inbox.push_back(Input::Health(health.clone()));
             inbox.extend(claims.iter().map(|claim| Input::Claim(*claim, Claim::default())));
             inbox.push_back(Input::Ready(true));
             let mut member = Member::new(node.time(now), seat, settings.clone());
@@ -326,6 +327,9 @@ impl<T: Reading> World<T> {
             Output::Granted { claim, grant } => around.told(index, self.now, &(claim, grant.to_string())),
             Output::Revoked { claim } => around.told(index, self.now, &(claim, "revoked")),
             Output::Event(event) => {
+                if let Some(node) = self.nodes.get_mut(index) {
+                    node.write_down(&event);
+                }
                 if let Event::View(view) = &event {
                     let nodes: Vec<usize> = view.seats.iter().map(|seat| node_of(seat.id)).collect();
                     let coordinator = node_of(view.coordinator);

@@ -71,9 +71,30 @@ fn an_api_server_that_is_away_changes_nothing() {
 }
 
 #[test]
+fn whoever_is_started_again_while_the_api_server_is_away_goes_on() {
+    for (nodes, node) in [(1, 0), (2, 0), (2, 1), (3, 0), (3, 1), (3, 2)] {
+        let mut weather = Weather::new(0, Climate { delay: 1, ..Climate::FAIR });
+        let mut world = World::<Instant>::new(plan(&mut weather, nodes));
+        pass(&mut world, &mut weather, 6000);
+        world.suffer(&Fault::ApiDown(Away::Refuses, 20_000));
+        pass(&mut world, &mut weather, 1000);
+        world.suffer(&Fault::Crash(node, Some(1000)));
+        pass(&mut world, &mut weather, 6000);
+        let member = world.member(node).unwrap();
+        assert!(member.view().unwrap().has(member.seat().id), "node {node} of {nodes}");
+        for claim in world.claims() {
+            assert_eq!(world.announcers(*claim).len(), 1, "{claim:?}, node {node} of {nodes} is back");
+        }
+        pass(&mut world, &mut weather, 20_000);
+        assert!(world.is_in_order(), "node {node} of {nodes}, the API server is back");
+        assert_eq!(world.breach(), None);
+    }
+}
+
+#[test]
 fn late_copies_of_the_rounds_of_a_lost_coordinator_delay_nothing() {
     let mut weather = Weather::new(0, Climate { delay: 1, ..Climate::FAIR });
-    let mut world = World::<Instant>::new(plan(&mut weather));
+    let mut world = World::<Instant>::new(plan(&mut weather, 3));
     pass(&mut world, &mut weather, 5000);
     let lost = world.coordinator().unwrap();
     world.suffer(&Fault::Twice(lost, 380, 150));
@@ -113,7 +134,7 @@ fn gaps(whom: Whom, faults: impl Fn(usize) -> Vec<Fault>) -> Gaps {
     let mut gaps = Gaps { sorted: Vec::new(), most_writes: 0 };
     for seed in 0..RUNS {
         let mut weather = Weather::new(seed, Climate { delay: 1, ..Climate::FAIR });
-        let mut world = World::<Instant>::new(plan(&mut weather));
+        let mut world = World::<Instant>::new(plan(&mut weather, 3));
         let apart = weather.rng().random_range(0..2000);
         pass(&mut world, &mut weather, 4000);
         world.suffer(&Fault::Rebalance);
@@ -154,13 +175,13 @@ fn pass(world: &mut World<Instant>, weather: &mut Weather, milliseconds: u64) {
     }
 }
 
-fn plan(weather: &mut Weather) -> Plan {
+fn plan(weather: &mut Weather, nodes: u64) -> Plan {
     let mut clock = || Clock {
         offset: weather.rng().random_range(1_000..1_000_000),
         fast: weather.rng().random_range(-10_000..=10_000),
     };
     Plan {
-        nodes: (0..3).map(|node| (clock(), node * 50)).collect(),
+        nodes: (0..nodes).map(|node| (clock(), node * 50)).collect(),
         claims: 6,
         settings: settings(),
         step: 1,

@@ -413,14 +413,28 @@ impl<T: Time> Member<T> {
             }
         }
         coordinator.crew = crew;
-        for (claim, why) in &nowhere {
-            if coordinator.nowhere.get(claim) != Some(why) {
-                self.outputs.push_back(Output::Event(Event::Nowhere { claim: *claim, why: *why }));
-            }
-        }
-        coordinator.nowhere = nowhere;
         for (claim, holder, next) in changes {
             self.give(now, view, claim, holder, next);
+        }
+        self.tell_nowhere(view, nowhere);
+    }
+
+    /// Tells of claims that nobody can have, once nobody holds them.
+    fn tell_nowhere(&mut self, view: &View, nowhere: BTreeMap<ClaimId, Nowhere>) {
+        let Role::Coordinator(coordinator) = &mut self.role else { return };
+        let before = std::mem::take(&mut coordinator.nowhere);
+        for (claim, why) in nowhere {
+            if coordinator.table.slot(claim).is_none() {
+                coordinator.table.set(view.epoch, claim, None, None);
+            }
+            let is_nobodys = |slot: &&Slot| slot.owner.is_none() && slot.previous.is_none();
+            let Some(grant) = coordinator.table.slot(claim).filter(is_nobodys).map(|slot| slot.grant) else {
+                continue;
+            };
+            if before.get(&claim) != Some(&why) {
+                self.outputs.push_back(Output::Event(Event::Nowhere { claim, grant, why }));
+            }
+            coordinator.nowhere.insert(claim, why);
         }
     }
 

@@ -233,7 +233,8 @@ impl<T: Time> Member<T> {
         }
         let seats = self.heirs(now, &view, invited);
         if !invited && self.lease.failing(now, timings.api_failing) {
-            self.propose(now, seats.clone());
+            let later = self.later_lives(now, &view).into_iter().map(|(_, seat)| seat);
+            self.propose(now, seats.iter().cloned().chain(later).collect());
         }
         if !self.is_follower() || !self.lease.idle(now) {
             return;

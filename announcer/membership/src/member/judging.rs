@@ -199,16 +199,31 @@ impl<T: Time> Member<T> {
     fn joining(&self, now: T, view: &View) -> Vec<Seat> {
         let Role::Coordinator(coordinator) = &self.role else { return Vec::new() };
         let timings = &self.settings.timings;
-        let lives = self.latest_lives(now);
-        let joins = lives.iter().filter_map(|(node, (since, id))| {
-            let report = self.hearing.report(*id)?;
-            let replaces = view.seats.iter().any(|old| old.node == *node);
-            let steady = replaces || now.since(*since) >= coordinator.flaps.wait(now, node, timings.join);
-            (steady && !report.leaving && !view.has(*id)).then(|| (*since, report.seat.clone()))
-        });
-        let mut joins: Vec<_> = joins.collect();
+        let mut joins = self.later_lives(now, view);
+        let is_new = |node: &str| !view.seats.iter().any(|old| old.node == *node);
+        joins.extend(self.ready_lives(now, view).into_iter().filter(|(since, seat)| {
+            let wait = coordinator.flaps.wait(now, &seat.node, timings.join);
+            is_new(&seat.node) && now.since(*since) >= wait
+        }));
         joins.sort_by(|(a, left), (b, right)| (a, left.id).cmp(&(b, right.id)));
         joins.into_iter().map(|(_, seat)| seat).collect()
+    }
+
+    /// New lives of the nodes of members, and since when they are heard.
+    pub(super) fn later_lives(&self, now: T, view: &View) -> Vec<(T, Seat)> {
+        let mut lives = self.ready_lives(now, view);
+        lives.retain(|(_, seat)| view.seats.iter().any(|old| old.node == seat.node));
+        lives
+    }
+
+    /// Those that are no members, and want to be let in.
+    fn ready_lives(&self, now: T, view: &View) -> Vec<(T, Seat)> {
+        let lives = self.latest_lives(now);
+        let ready = lives.values().filter_map(|(since, id)| {
+            let report = self.hearing.report(*id)?;
+            (!report.leaving && !view.has(*id)).then(|| (*since, report.seat.clone()))
+        });
+        ready.collect()
     }
 
     /// The life of each other node that was heard of last, as far as it is heard, and since when. What was heard of the

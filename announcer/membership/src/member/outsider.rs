@@ -1,7 +1,7 @@
 //! One that is in no view: it asks to be let in, or begins where there is nobody.
 
 use super::{Member, Role, lease::is_free};
-use crate::{Change, Content, MemberId, Record, Time, View};
+use crate::{Change, Content, Epoch, MemberId, Record, Time, View};
 
 /// One that is in no view.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -29,6 +29,7 @@ impl<T: Time> Member<T> {
             self.report(now);
         }
         self.begin(now, since);
+        self.resume(now, since);
         self.keep_reading(now);
     }
 
@@ -52,6 +53,21 @@ impl<T: Time> Member<T> {
             let change = Change::View { coordinator: self.me.id, seats: vec![self.me.clone()] };
             let output = self.lease.change(now, change, self.highest);
             self.outputs.push_back(output);
+        }
+    }
+
+    /// Rule 29, where nobody is left to agree: while the API server is away, a node whose earlier lives were alone in the
+    /// Lease's view goes on, if nobody else is heard.
+    fn resume(&mut self, now: T, since: T) {
+        let timings = &self.settings.timings;
+        let Some(base) = self.base.as_ref().filter(|_| self.health.carrier) else { return };
+        let alone = base.seats.iter().all(|seat| seat.node == self.me.node);
+        let listened = now.since(since) >= timings.join;
+        let failing = self.lease.failing(now, timings.api_failing);
+        let newest = Epoch { quorum: 0, ..self.highest } == base.epoch;
+        if alone && listened && failing && newest && !self.hears_member(now) {
+            let epoch = Epoch { quorum: self.highest.quorum.saturating_add(1), ..base.epoch };
+            self.adopt(now, View { epoch, coordinator: self.me.id, seats: vec![self.me.clone()] }, now);
         }
     }
 

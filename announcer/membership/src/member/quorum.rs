@@ -43,15 +43,17 @@ impl<T> Ballot<T> {
 }
 
 impl<T: Time> Member<T> {
-    /// Asks for a view of these members, itself the coordinator. Nobody new is let in (rule 29).
+    /// Asks for a view of these members, itself the coordinator. No new node is let in (rule 29).
     pub(super) fn propose(&mut self, now: T, seats: Vec<Seat>) {
-        let Some(base) = self.base.clone() else { return };
-        if !self.settings.quorum.unwrap_or(base.seats.len() >= QUORUM_MEMBERS) || !base.has(self.me.id) {
+        let Some(base) = self.base.clone().filter(|base| base.has(self.me.id)) else { return };
+        let members = self.view.as_ref().map_or(&[][..], |view| &view.seats);
+        let stays = |seat: &Seat| base.has(seat.id) && members.contains(seat);
+        let seats: Vec<Seat> =
+            seats.into_iter().filter(|seat| stays(seat) || is_later_life(&base, seat)).collect();
+        let wanted = self.settings.quorum.unwrap_or(base.seats.len() >= QUORUM_MEMBERS);
+        if !wanted && replaced(&base, &seats) == 0 {
             return;
         }
-        let members = self.view.as_ref().map_or(&[][..], |view| &view.seats);
-        let seats: Vec<Seat> =
-            seats.into_iter().filter(|seat| base.has(seat.id) && members.contains(seat)).collect();
         if seats.is_empty() || (seats == members && self.is_coordinator()) {
             return;
         }
@@ -97,7 +99,7 @@ impl<T: Time> Member<T> {
             && view.coordinator == from
             && view.has(from)
             && base.has(self.me.id)
-            && view.seats.iter().all(|seat| base.has(seat.id))
+            && view.seats.iter().all(|seat| base.has(seat.id) || is_later_life(base, seat))
             && view.epoch > known.epoch;
         if !valid {
             return;
@@ -155,9 +157,20 @@ impl<T: Time> Member<T> {
 
     fn count(&mut self, now: T) {
         let (Some(base), Some(question)) = (&self.base, &self.ballot.question) else { return };
-        if question.votes.len() * 2 > base.seats.len() {
+        if (question.votes.len() + replaced(base, &question.view.seats)) * 2 > base.seats.len() {
             let view = question.view.clone();
             self.adopt(now, view, now);
         }
     }
+}
+
+/// Whether that is another life of a node of the Lease's view. It has no vote: it does not know how the earlier one voted.
+fn is_later_life(base: &View, seat: &Seat) -> bool {
+    !base.has(seat.id) && base.seats.iter().any(|old| old.node == seat.node)
+}
+
+/// Of two members the one that is left need not ask the other one once that is known to be gone, as a later life of its
+/// node is there: nobody else could get a vote of it. So many votes less are needed.
+fn replaced(base: &View, seats: &[Seat]) -> usize {
+    usize::from(base.seats.len() == 2 && seats.iter().any(|seat| is_later_life(base, seat)))
 }
