@@ -7,6 +7,7 @@ mod claims;
 mod exchanges;
 mod failover;
 mod figures;
+mod idle;
 mod timeline;
 mod usage;
 
@@ -26,6 +27,8 @@ pub(crate) struct Arguments {
 enum Bench {
     /// From Services to addresses by DHCP, and what it costs to have them
     Acquire(acquire::Arguments),
+    /// What the addresses cost while nothing happens
+    Idle(idle::Arguments),
     /// How long nobody answers when a node, a cable or the API server is lost
     Failover(failover::Arguments),
     /// Faults at random; each address must have one holder that serves
@@ -35,6 +38,7 @@ enum Bench {
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     match &arguments.bench {
         Bench::Acquire(arguments) => acquire::run(arguments)?,
+        Bench::Idle(arguments) => idle::run(arguments)?,
         Bench::Failover(arguments) => failover::run(arguments)?,
         Bench::Chaos(arguments) => chaos::run(arguments)?,
     }

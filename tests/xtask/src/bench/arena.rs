@@ -1,4 +1,4 @@
-//! Three nodes with Foghorn and one plane whose addresses are watched from outside.
+//! Nodes with Foghorn and one plane whose addresses are watched from outside.
 
 use foghorn_failover::{Backend, Plane};
 use foghorn_lab::{Config, Lab, Result};
@@ -8,15 +8,17 @@ use crate::{
     steps::{step, taking_down},
 };
 
+/// A majority of them is left when one is lost.
+pub(crate) const NODES: u8 = 3;
 /// Whatever runs under this name is taken down.
 const LAB: &str = "bench";
 const PLANE: &str = "failover";
 
 /// Makes it, does the work there, and takes it down whatever comes of it.
-pub(crate) fn in_arena<T>(work: impl FnOnce(&Plane) -> Result<T>) -> Result<T> {
+pub(crate) fn in_arena<T>(nodes: u8, work: impl FnOnce(&Plane) -> Result<T>) -> Result<T> {
     Lab::down(LAB)?;
     taking_down(LAB, || {
-        let lab = set_up(Config { name: LAB.to_owned(), nodes: 3, ..Config::default() })?;
+        let lab = set_up(Config { name: LAB.to_owned(), nodes, ..Config::default() })?;
         let (plane, _backend): (Plane, Backend) =
             step("the chart, a plane, and a host behind its Services", || {
                 install_chart(&lab, &[])?;

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use foghorn_failover::{Chaos, chaos};
 use foghorn_lab::Result;
 
-use super::arena::in_arena;
+use super::arena::{NODES, in_arena};
 use crate::{say, steps::step};
 
 /// For how long, and which.
@@ -22,7 +22,7 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let seed = arguments.seed.unwrap_or_else(now);
     let run = Chaos { seed, lasts: Duration::from_secs(60 * arguments.minutes), ..Chaos::default() };
-    in_arena(|plane| {
+    in_arena(NODES, |plane| {
         step("Services", || {
             plane.scale(run.claims)?;
             plane.whole(run.claims)

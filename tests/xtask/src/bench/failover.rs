@@ -16,7 +16,7 @@ use keepalived::Keepalived;
 use summary::Summary;
 use trial::Trial;
 
-use super::arena::in_arena;
+use super::arena::{NODES, in_arena};
 use crate::{say, steps::step};
 
 /// A prober that was later than this has measured the machine: the run is repeated.
@@ -45,7 +45,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    in_arena(|plane| {
+    in_arena(NODES, |plane| {
         let mut all: Vec<Summary> = Vec::new();
         let ended = plan(arguments).into_iter().try_for_each(|(case, claims)| {
             let runs = arguments.runs.unwrap_or_else(|| case.runs()).into();
