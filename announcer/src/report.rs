@@ -495,6 +495,7 @@ mod tests {
             dhcp: DhcpRequest::default(),
             ports: Vec::new(),
             serving_nodes: None,
+            source_ranges: None,
         };
         let mut claim = AddressClaim::new(CLAIM, spec);
         claim.metadata.uid = Some("uid".into());

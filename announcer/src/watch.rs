@@ -146,6 +146,7 @@ mod tests {
             dhcp: DhcpRequest::default(),
             ports: Vec::new(),
             serving_nodes: None,
+            source_ranges: None,
         };
         AddressClaim::new(name, spec)
     }

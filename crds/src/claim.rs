@@ -67,6 +67,10 @@ pub struct AddressClaimSpec {
     /// none in it nobody has it. Not given where every node serves the Service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub serving_nodes: Option<Vec<String>>,
+    /// The networks, in CIDR form, from which clients may come: those of the Service's `loadBalancerSourceRanges` that are
+    /// of the claim's address family. Every client if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_ranges: Option<Vec<String>>,
 }
 
 /// One Service, this very one and none of the same name made later.

@@ -12,6 +12,7 @@ use thiserror::Error;
 
 use crate::{
     contract,
+    datapath::{GuardMode, ReturnPath},
     dhcp::DhcpSpec,
     failover::{ApiOutage, FailureDetection, NodePreference, PlacementMode},
     host_address::HostAddressSpec,
@@ -53,6 +54,18 @@ pub struct PlaneConfig {
     /// The plane's `spec.hostAddress`.
     #[serde(default)]
     pub host_address: HostAddressSpec,
+    /// How replies leave by the plane's interface, if they are to.
+    #[serde(default)]
+    pub return_path: Option<ReturnPath>,
+    /// The plane's `spec.guard.mode`.
+    #[serde(default)]
+    pub guard: GuardMode,
+    /// All planes of the cluster: what is left of another one can be removed.
+    #[serde(default)]
+    pub planes: Vec<String>,
+    /// The interfaces of the other planes: nothing of this one comes in by them.
+    #[serde(default)]
+    pub other_interfaces: Vec<InterfaceSelector>,
     /// What there is to say of the plane's nodes, by their names. Those that are not here are ordinary ones.
     #[serde(default)]
     pub nodes: BTreeMap<String, NodePreference>,

@@ -8,7 +8,7 @@ pub const GROUP: &str = "foghorn.dev";
 pub const VERSION: &str = "v1alpha1";
 
 /// Raised with each change of the schemas; the operator brings newer definitions in and never older ones.
-pub const SCHEMA_VERSION: u32 = 3;
+pub const SCHEMA_VERSION: u32 = 4;
 /// On a definition: the [`SCHEMA_VERSION`] of the program that installed it.
 pub const SCHEMA_VERSION_ANNOTATION: &str = "foghorn.dev/schema-version";
 
@@ -63,6 +63,9 @@ pub const HEARTBEAT_WIRE_CONDITION: &str = "foghorn.dev/HeartbeatWire";
 /// Condition on an announcer's Pod: whether it hears all others by UDP between node addresses.
 pub const HEARTBEAT_UDP_CONDITION: &str = "foghorn.dev/HeartbeatUDP";
 
+/// Condition on an announcer's Pod: whether the plane's `returnPath` and `guard` are in force on its node.
+pub const DATAPATH_CONDITION: &str = "foghorn.dev/Datapath";
+
 /// Name of the ConfigMap in a plane's namespace that holds the [`PlaneConfig`](crate::PlaneConfig).
 pub const PLANE_CONFIG_MAP: &str = "plane";
 /// Key of that ConfigMap: the configuration as JSON.
@@ -73,6 +76,11 @@ pub const HEARTBEAT_SECRET: &str = "heartbeat";
 pub const HEARTBEAT_KEYS_PATH: &str = "/etc/foghorn/heartbeat";
 /// Name of the DaemonSet, the ServiceAccount and the RoleBinding in a plane's namespace.
 pub const ANNOUNCER_NAME: &str = "announcer";
+
+/// Name of the announcers' second container, which has the capability NET_ADMIN.
+pub const DATAPATH_NAME: &str = "datapath";
+/// Where that is told what is wanted: a socket in the folder that an announcer's containers share.
+pub const DATAPATH_SOCKET: &str = "/var/lib/foghorn/datapath.sock";
 
 /// The longest name of a plane, in octets: names of its children stay below their own limits.
 pub const PLANE_NAME_MAX: usize = 40;

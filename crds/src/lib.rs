@@ -13,6 +13,7 @@ pub mod claim;
 pub mod conditions;
 pub mod config;
 pub mod contract;
+pub mod datapath;
 pub mod dhcp;
 pub mod failover;
 pub mod hardware_address;
@@ -25,6 +26,7 @@ pub use claim::{
     ClaimLease, ClaimPort, ClaimState, ServiceReference,
 };
 pub use config::{PlaneConfig, RefusedNetwork};
+pub use datapath::{GuardMode, GuardSpec, ReturnPath, ReturnPathMode, ReturnPathSpec};
 pub use dhcp::{
     ClaimDhcp, ClaimRoute, DhcpOption, DhcpRequest, DhcpSpec, IdentityInUse, IdentityMode, Override,
     OverridesSpec, TakeoverMode,

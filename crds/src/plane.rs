@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     contract,
+    datapath::{GuardSpec, ReturnPathSpec},
     dhcp::{DhcpSpec, IdentityInUse, OverridesSpec},
     failover::{ApiOutage, FailureDetection, PlacementSpec},
     host_address::HostAddressSpec,
@@ -35,6 +36,7 @@ use crate::{
     validation = Rule::new("self.metadata.name.matches('^[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?$')").message("the name must be a DNS label of at most 40 characters"),
     validation = Rule::new("self.metadata.name != 'system'").message("the name system is reserved: foghorn-system is where the operator lives"),
     validation = Rule::new("(has(self.spec.lease) && has(self.spec.lease.name) ? self.spec.lease.name : 'foghorn-' + self.metadata.name) == (has(oldSelf.spec.lease) && has(oldSelf.spec.lease.name) ? oldSelf.spec.lease.name : 'foghorn-' + self.metadata.name)").message("lease.name is immutable: with two Leases an address would have two owners"),
+    validation = Rule::new("!has(self.spec.hostAddress) || self.spec.hostAddress.mode != 'Fenced' || self.spec.hostAddress.unguarded || (has(self.spec.guard) && self.spec.guard.mode != 'Off')").message("hostAddress.mode Fenced needs guard.mode Drop or Reject, or hostAddress.unguarded: true: without a guard the node, and all that listens on all of its addresses, can be reached by the Services' addresses"),
     printcolumn(name = "Class", type_ = "string", json_path = ".spec.loadBalancerClass"),
     printcolumn(
         name = "Ready",
@@ -116,11 +118,15 @@ pub struct NetworkPlaneSpec {
 
     /// Whether addresses are also put on the nodes' interface.
     #[serde(default)]
-    #[x_kube(validation = (
-        "self.mode != 'Fenced' || self.unguarded",
-        "Fenced needs unguarded: true: the node, and all that listens on all of its addresses, can be reached by the Services' addresses"
-    ))]
     pub host_address: HostAddressSpec,
+
+    /// Whether replies leave by the plane's interface, whatever the node's own routes are.
+    #[serde(default)]
+    pub return_path: ReturnPathSpec,
+
+    /// What becomes of packets to the plane's addresses that are for no port of their Services.
+    #[serde(default)]
+    pub guard: GuardSpec,
 
     /// The namespaces whose Services may have an address of this plane; all of them if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -142,7 +148,7 @@ pub struct NetworkPlaneSpec {
 
 /// Chooses one interface of each node, in exactly one of four ways. Interfaces that are part of a bond, a bridge or a
 /// VRF are passed over; more than one match, or none, is an error that the plane's conditions name.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = (
     "[has(self.name), has(self.regex), has(self.canReach), has(self.subnet)].filter(x, x).size() == 1",
@@ -247,7 +253,7 @@ pub struct NetworkPlaneStatus {
     /// The name of the plane's Lease in that namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease_name: Option<String>,
-    /// Ports of the announcers on the nodes' own network. No two planes have the same.
+    /// What of the nodes' own network is the plane's. No two planes have the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ports: Option<PlanePorts>,
     /// Announcers that are ready and announcers that are wanted, as `2/3`.
@@ -270,14 +276,14 @@ pub struct NetworkPlaneStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub identities: Vec<IdentityInUse>,
     /// `Ready`, `Accepted` (the spec is valid and conflicts with no other plane), `AnnouncersReady`, `InterfacesReady`,
-    /// `HeartbeatWire` and `HeartbeatUDP` (which ways the announcers hear each other by), and `Placement` (which nodes are
-    /// passed over).
+    /// `HeartbeatWire` and `HeartbeatUDP` (which ways the announcers hear each other by), `Placement` (which nodes are
+    /// passed over), and `Datapath` (whether `returnPath` and `guard` are in force).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
 }
 
-/// Ports of a plane's announcers on the nodes' own network.
+/// What of the nodes' own network is a plane's. No two planes have the same.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct PlanePorts {
@@ -285,6 +291,9 @@ pub struct PlanePorts {
     pub metrics: u16,
     /// `/healthz` and `/readyz`, on the loopback address.
     pub probes: u16,
+    /// From 1 on, for a plane with `returnPath`: its mark and its routing table follow from it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub return_path: Option<u16>,
 }
 
 impl NetworkPlane {

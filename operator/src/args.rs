@@ -38,6 +38,23 @@ pub struct Run {
     /// `imagePullPolicy` of the announcers' containers: `Always`, `IfNotPresent` or `Never`.
     #[arg(long, default_value = "IfNotPresent", value_parser = ["Always", "IfNotPresent", "Never"])]
     pub announcer_image_pull_policy: String,
+    /// The image of the container that announcers of planes with `returnPath` or `guard` have beside them.
+    #[arg(long)]
+    pub datapath_image: String,
+    /// `imagePullPolicy` of these containers: `Always`, `IfNotPresent` or `Never`.
+    #[arg(long, default_value = "IfNotPresent", value_parser = ["Always", "IfNotPresent", "Never"])]
+    pub datapath_image_pull_policy: String,
+    /// The bits of the marks of packets and connections that planes with `returnPath` may use, neighbouring ones: with n
+    /// bits there can be 2^n - 1 of these planes. Neither kube-proxy (0xc000), Calico (0xffff0000) nor Cilium (0xffff0fff)
+    /// use the default.
+    #[arg(long, default_value = "0x3000", value_parser = mark_mask)]
+    pub mark_mask: u32,
+    /// The number before that of the first routing table of a plane with `returnPath`.
+    #[arg(long, default_value_t = 7400)]
+    pub route_table_base: u32,
+    /// The priority of the rules that lead to these tables, before that of the main table.
+    #[arg(long, default_value_t = 7400, value_parser = clap::value_parser!(u32).range(1..32766))]
+    pub route_rule_priority: u32,
     /// The ClusterRole that each plane's announcers are bound to, in their own namespace.
     #[arg(long)]
     pub announcer_cluster_role: String,
@@ -67,4 +84,31 @@ pub struct Uninstall {
     /// Form of the log.
     #[command(flatten)]
     pub log: LogArgs,
+}
+
+/// Bits of a mark, in hexadecimal after `0x` or in decimal.
+fn mark_mask(text: &str) -> Result<u32, String> {
+    let parsed = match text.strip_prefix("0x") {
+        Some(digits) => u32::from_str_radix(digits, 16),
+        None => text.parse(),
+    };
+    let mask = parsed.map_err(|error| error.to_string())?;
+    let plain = mask.checked_shr(mask.trailing_zeros()).unwrap_or_default();
+    let is_one_run = plain != 0 && plain & plain.wrapping_add(1) == 0;
+    if is_one_run { Ok(mask) } else { Err("at least one bit, and all beside each other".to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mask_is_one_run_of_bits() {
+        assert_eq!(mark_mask("0x3000"), Ok(0x3000));
+        assert_eq!(mark_mask("0xffffffff"), Ok(u32::MAX));
+        assert_eq!(mark_mask("4"), Ok(4));
+        for wrong in ["0", "0x5000", "", "0x", "mask", "0x100000000"] {
+            assert!(mark_mask(wrong).is_err(), "{wrong}");
+        }
+    }
 }

@@ -16,8 +16,8 @@ use foghorn_announcer::{
 use foghorn_clock::Instant;
 use foghorn_crds::{
     AddressClaim, AddressClaimSpec, AddressClaimStatus, AddressFamily, AddressSource, AnnounceSpec,
-    DhcpRequest, DhcpSpec, FailureDetection, HostAddressSpec, InterfaceSelector, PlacementMode, PlaneConfig,
-    RefusedNetwork, ServiceReference,
+    DhcpRequest, DhcpSpec, FailureDetection, GuardMode, HostAddressSpec, InterfaceSelector, PlacementMode,
+    PlaneConfig, RefusedNetwork, ServiceReference,
 };
 use foghorn_dhcp::frame::UdpChecksum;
 use foghorn_l2::{ArpFrame, Mac, arp::Operation};
@@ -344,6 +344,10 @@ pub(crate) fn config() -> PlaneConfig {
         placement: PlacementMode::default(),
         api_outage: None,
         host_address: HostAddressSpec::default(),
+        return_path: None,
+        guard: GuardMode::Off,
+        planes: Vec::new(),
+        other_interfaces: Vec::new(),
         nodes: BTreeMap::new(),
         rebalance: String::new(),
     }
@@ -381,6 +385,7 @@ pub(crate) fn claim(name: &str) -> AddressClaim {
         dhcp: DhcpRequest { hostname: Some(format!("{name}-default")), ..DhcpRequest::default() },
         ports: Vec::new(),
         serving_nodes: None,
+        source_ranges: None,
     };
     let mut claim = AddressClaim::new(&full(name), spec);
     claim.metadata.uid = Some(format!("uid-{name}"));

@@ -176,7 +176,7 @@ mod tests {
     #[test]
     fn announcers_read_the_configuration_back() {
         let plane = plane("blue", "x.dev/blue");
-        let config = config::plane_config(&plane, "cluster", Vec::new(), Vec::new(), BTreeMap::new());
+        let config = config::plane_config(&plane, &config::Cluster::default(), Vec::new(), None);
         let map = config_map(&plane, &config).unwrap();
         assert_eq!(PlaneConfig::from_config_map(&map).unwrap(), config);
         assert_eq!(map.name_any(), "plane");

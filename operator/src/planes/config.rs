@@ -1,36 +1,76 @@
 //! What announcers are told of their plane and of the cluster.
 
-use std::{collections::BTreeMap, net::Ipv4Addr};
+use std::{collections::BTreeMap, net::Ipv4Addr, sync::Arc};
 
-use foghorn_crds::{NetworkPlane, NodePreference, PlaneConfig, RefusedNetwork, contract};
+use foghorn_crds::{
+    NetworkPlane, NodePreference, PlaneConfig, PlanePorts, RefusedNetwork, ReturnPath, contract,
+};
 use ipnet::Ipv4Net;
 use k8s_openapi::api::{core::v1::Node, networking::v1::ServiceCIDR};
 use kube::ResourceExt;
+
+use crate::args::Run;
+
+/// What the operator knows of the cluster.
+#[derive(Debug, Default)]
+pub(super) struct Cluster {
+    /// The UID of `kube-system`.
+    pub(super) id: String,
+    /// The cluster's own networks.
+    pub(super) refused_networks: Vec<RefusedNetwork>,
+    /// What there is to say of the nodes, for the plane.
+    pub(super) nodes: BTreeMap<String, NodePreference>,
+    /// All planes.
+    pub(super) planes: Vec<Arc<NetworkPlane>>,
+}
+
+/// How the replies of a plane with that number find their way; nothing for a plane without one.
+#[must_use]
+pub(super) fn return_path(plane: &NetworkPlane, ports: PlanePorts, options: &Run) -> Option<ReturnPath> {
+    let number = u32::from(ports.return_path?);
+    Some(ReturnPath {
+        mark: number.checked_shl(options.mark_mask.trailing_zeros())?,
+        mask: options.mark_mask,
+        table: options.route_table_base.saturating_add(number),
+        priority: options.route_rule_priority,
+        gateway: plane.spec.return_path.gateway,
+    })
+}
 
 /// The configuration of the announcers of `plane`.
 #[must_use]
 pub(super) fn plane_config(
     plane: &NetworkPlane,
-    cluster_id: &str,
+    cluster: &Cluster,
     allowed_subnets: Vec<Ipv4Net>,
-    refused_networks: Vec<RefusedNetwork>,
-    nodes: BTreeMap<String, NodePreference>,
+    return_path: Option<ReturnPath>,
 ) -> PlaneConfig {
+    let mut planes: Vec<_> = cluster.planes.iter().map(|plane| plane.name_any()).collect();
+    planes.sort();
+    let others = cluster.planes.iter().filter(|other| other.name_any() != plane.name_any());
+    let mut other_interfaces: Vec<_> = others.map(|other| other.spec.interface.clone()).collect();
+    other_interfaces.retain(|interface| *interface != plane.spec.interface);
+    other_interfaces.sort();
+    other_interfaces.dedup();
     PlaneConfig {
         plane: plane.name_any(),
-        cluster_id: cluster_id.to_owned(),
+        cluster_id: cluster.id.clone(),
         lease_name: plane.lease_name(),
         interface: plane.spec.interface.clone(),
         dhcp: plane.spec.dhcp.clone(),
         allowed_hardware_addresses: plane.spec.overrides.hardware_addresses.clone(),
         announce: plane.spec.announce.clone(),
         allowed_subnets,
-        refused_networks,
+        refused_networks: cluster.refused_networks.clone(),
         failure_detection: plane.spec.failure_detection.clone(),
         placement: plane.spec.placement.mode,
         api_outage: plane.spec.api_outage,
         host_address: plane.spec.host_address.clone(),
-        nodes,
+        return_path,
+        guard: plane.spec.guard.mode,
+        planes,
+        other_interfaces,
+        nodes: cluster.nodes.clone(),
         rebalance: plane.annotations().get(contract::REBALANCE_ANNOTATION).cloned().unwrap_or_default(),
     }
 }
@@ -93,12 +133,31 @@ mod tests {
     #[test]
     fn a_rebalancing_is_asked_for_by_the_planes_annotation() {
         let mut plane = fixtures::plane("blue", "x.dev/blue");
-        let rebalance = |plane: &NetworkPlane| {
-            plane_config(plane, "c", Vec::new(), Vec::new(), BTreeMap::new()).rebalance
-        };
+        let rebalance =
+            |plane: &NetworkPlane| plane_config(plane, &Cluster::default(), Vec::new(), None).rebalance;
         assert_eq!(rebalance(&plane), "");
         plane.annotations_mut().insert(contract::REBALANCE_ANNOTATION.into(), "after the move".into());
         assert_eq!(rebalance(&plane), "after the move");
+    }
+
+    #[test]
+    fn interfaces_of_other_planes_are_told_but_for_the_planes_own() {
+        let [blue, green, mut red] =
+            ["blue", "green", "red"].map(|name| fixtures::plane(name, &format!("x.dev/{name}")));
+        red.spec.interface.name = Some("eth7".into());
+        let planes = [&red, &blue, &green].map(|plane| Arc::new(plane.clone())).to_vec();
+        let config = plane_config(&blue, &Cluster { planes, ..Cluster::default() }, Vec::new(), None);
+        assert_eq!(config.planes, ["blue", "green", "red"]);
+        assert_eq!(config.other_interfaces, [red.spec.interface]);
+    }
+
+    #[test]
+    fn mark_and_table_follow_from_the_planes_number() {
+        let plane = fixtures::plane("blue", "x.dev/blue");
+        let ports = |number| PlanePorts { metrics: 1, probes: 2, return_path: number };
+        let path = return_path(&plane, ports(Some(2)), &fixtures::options()).unwrap();
+        assert_eq!((path.mark, path.mask, path.table), (0x2000, 0x3000, 7402));
+        assert_eq!(return_path(&plane, ports(None), &fixtures::options()), None);
     }
 
     #[test]

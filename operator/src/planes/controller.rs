@@ -31,7 +31,7 @@ use super::{
     acceptance::{self, NotAccepted},
     apply::{api_of, apply},
     children, config, daemonset, events, keys, nodes,
-    ports::Ports,
+    ports::{Ports, Range},
     status::Observed,
     world::World,
 };
@@ -188,7 +188,14 @@ impl Planes {
         self.look_after_heartbeat_keys(plane).await?;
         let refused = self.ctx.refused_networks();
         let nodes = self.preferences(plane);
-        let config = config::plane_config(plane, &self.cluster_id()?, subnets, refused, nodes);
+        let cluster = config::Cluster {
+            id: self.cluster_id()?,
+            refused_networks: refused,
+            nodes,
+            planes: self.ctx.planes.store().state(),
+        };
+        let config =
+            config::plane_config(plane, &cluster, subnets, config::return_path(plane, ports, options));
         let config = children::config_map(plane, &config)
             .map_err(|source| Error::Json { what: "the configuration of a plane", source })?;
         let live = self.world.config_maps.store().get(&ObjectRef::from_obj(&config));
@@ -313,7 +320,10 @@ impl Planes {
 
     fn ports_of(&self, plane: &NetworkPlane) -> Result<PlanePorts, Error> {
         let all = self.ctx.planes.store().state();
-        lock(&self.ports).of(plane, all.iter().map(|plane| &**plane), self.ctx.args.port_base)
+        let args = &self.ctx.args;
+        let numbers = args.mark_mask.checked_shr(args.mark_mask.trailing_zeros()).unwrap_or_default();
+        let range = Range { base: args.port_base, return_paths: u16::try_from(numbers).unwrap_or(u16::MAX) };
+        lock(&self.ports).of(plane, all.iter().map(|plane| &**plane), range)
     }
 
     fn cluster_id(&self) -> Result<String, Error> {

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, iter};
 
-use foghorn_crds::{HostAddressMode, NetworkPlane, PlanePorts, contract};
+use foghorn_crds::{GuardMode, HostAddressMode, NetworkPlane, PlanePorts, ReturnPathMode, contract};
 use foghorn_shell::logs::Format;
 use k8s_openapi::{
     api::{
@@ -105,7 +105,7 @@ fn pod(plane: &NetworkPlane, ports: PlanePorts, options: &Run) -> PodSpec {
             }),
             ..PodSecurityContext::default()
         }),
-        containers: vec![container(plane, ports, options)],
+        containers: iter::once(container(plane, ports, options)).chain(datapath(plane, options)).collect(),
         volumes: Some(volumes()),
         ..PodSpec::default()
     }
@@ -126,10 +126,6 @@ fn volumes() -> Vec<Volume> {
 }
 
 fn container(plane: &NetworkPlane, ports: PlanePorts, options: &Run) -> Container {
-    let log_format = match options.log.log_format {
-        Format::Json => "json",
-        Format::Text => "text",
-    };
     let fenced = plane.spec.host_address.mode == HostAddressMode::Fenced;
     let net_admin = fenced.then(|| "NET_ADMIN".to_owned());
     Container {
@@ -144,7 +140,7 @@ fn container(plane: &NetworkPlane, ports: PlanePorts, options: &Run) -> Containe
             format!("--heartbeat-port={}", ports.metrics),
             format!("--heartbeat-keys={}", contract::HEARTBEAT_KEYS_PATH),
             format!("--state={STATE_PATH}"),
-            format!("--log-format={log_format}"),
+            format!("--log-format={}", log_format(options)),
             format!("--log-level={}", options.log.log_level),
         ]),
         env: Some(vec![
@@ -176,6 +172,51 @@ fn container(plane: &NetworkPlane, ports: PlanePorts, options: &Run) -> Containe
             mount(STATE_VOLUME, STATE_PATH),
         ]),
         ..Container::default()
+    }
+}
+
+/// The container that changes the node's network, for a plane that asks for what needs that. It is root without any right
+/// of root but the one over the network; a right that a cluster's policy takes away is missed and told, no more.
+fn datapath(plane: &NetworkPlane, options: &Run) -> Option<Container> {
+    let spec = &plane.spec;
+    if spec.return_path.mode == ReturnPathMode::Off && spec.guard.mode == GuardMode::Off {
+        return None;
+    }
+    let quantity = |name: &str, amount: &str| (name.to_owned(), Quantity(amount.to_owned()));
+    Some(Container {
+        name: contract::DATAPATH_NAME.to_owned(),
+        image: Some(options.datapath_image.clone()),
+        image_pull_policy: Some(options.datapath_image_pull_policy.clone()),
+        args: Some(vec![
+            format!("--plane={}", plane.name_any()),
+            format!("--socket={}", contract::DATAPATH_SOCKET),
+            format!("--log-format={}", log_format(options)),
+            format!("--log-level={}", options.log.log_level),
+        ]),
+        resources: Some(ResourceRequirements {
+            requests: Some(BTreeMap::from([quantity("cpu", "5m"), quantity("memory", "8Mi")])),
+            ..ResourceRequirements::default()
+        }),
+        security_context: Some(SecurityContext {
+            run_as_non_root: Some(false),
+            run_as_user: Some(0),
+            allow_privilege_escalation: Some(false),
+            capabilities: Some(Capabilities {
+                drop: Some(vec!["ALL".to_owned()]),
+                add: Some(vec!["NET_ADMIN".to_owned()]),
+            }),
+            read_only_root_filesystem: Some(true),
+            ..SecurityContext::default()
+        }),
+        volume_mounts: Some(vec![mount(STATE_VOLUME, STATE_PATH)]),
+        ..Container::default()
+    })
+}
+
+const fn log_format(options: &Run) -> &'static str {
+    match options.log.log_format {
+        Format::Json => "json",
+        Format::Text => "text",
     }
 }
 
@@ -402,7 +443,7 @@ mod tests {
     }
 
     fn build(plane: &NetworkPlane) -> DaemonSet {
-        daemon_set(plane, PlanePorts { metrics: 17402, probes: 17403 }, &options())
+        daemon_set(plane, PlanePorts { metrics: 17402, probes: 17403, return_path: None }, &options())
     }
 
     fn pod_of(set: &DaemonSet) -> PodSpec {

@@ -33,7 +33,7 @@ pub(crate) fn plane(name: &str, class: &str) -> NetworkPlane {
 /// `run` with nothing but what it must be told.
 pub(crate) fn options() -> Run {
     let line = "foghorn-operator run --namespace foghorn-system --pod-name operator-1 \
-                --announcer-image example.org/announcer:1 --announcer-cluster-role foghorn-announcer";
+                --announcer-image example.org/announcer:1 --datapath-image example.org/datapath:1 --announcer-cluster-role foghorn-announcer";
     match Arguments::parse_from(line.split_whitespace()).command {
         Command::Run(options) => *options,
         Command::Uninstall(_) => panic!("the command is run"),

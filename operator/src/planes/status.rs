@@ -432,7 +432,7 @@ mod tests {
                 plane: &self.plane,
                 not_accepted: self.not_accepted.as_ref(),
                 other_defaults: &self.other_defaults,
-                ports: Some(PlanePorts { metrics: 17400, probes: 17401 }),
+                ports: Some(PlanePorts { metrics: 17400, probes: 17401, return_path: None }),
                 daemon_set: self.set.as_ref(),
                 pods: &self.pods,
                 nodes: &self.nodes,

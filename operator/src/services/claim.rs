@@ -4,9 +4,12 @@ use foghorn_crds::{
     AddressClaim, AddressClaimSpec, AddressFamily, AddressSource, ClaimPort, DhcpRequest, NetworkPlane,
     ServiceReference, contract,
 };
+use ipnet::Ipv4Net;
 use k8s_openapi::api::core::v1::Service;
 use kube::{ResourceExt, core::ObjectMeta};
 
+/// What there was before `spec.loadBalancerSourceRanges`, and still counts where that is empty.
+const SOURCE_RANGES_ANNOTATION: &str = "service.beta.kubernetes.io/load-balancer-source-ranges";
 /// The longest name that a claim can have for the DHCP server, in characters.
 const NAME_MAX: usize = 253;
 
@@ -40,6 +43,7 @@ pub(crate) fn desired(
         source: AddressSource::Dhcp,
         ports: ports(service),
         serving_nodes: serving,
+        source_ranges: source_ranges(service),
     };
     AddressClaim { metadata, spec, status: None }
 }
@@ -102,6 +106,22 @@ fn ports(service: &Service) -> Vec<ClaimPort> {
             port: port.port,
         })
         .collect()
+}
+
+/// The IPv4 networks that clients may come from, sorted; nothing where every client may. What is no network, the API server
+/// refuses, and the Service's proxy passes over as this does.
+fn source_ranges(service: &Service) -> Option<Vec<String>> {
+    let of_spec = service.spec.as_ref().and_then(|spec| spec.load_balancer_source_ranges.clone());
+    let of_annotation = || {
+        let text = service.annotations().get(SOURCE_RANGES_ANNOTATION)?;
+        Some(text.split(',').map(|range| range.trim().to_owned()).collect())
+    };
+    let ranges: Vec<String> = of_spec.filter(|ranges| !ranges.is_empty()).or_else(of_annotation)?;
+    let networks = ranges.iter().filter_map(|range| range.trim().parse::<Ipv4Net>().ok());
+    let mut networks: Vec<_> = networks.map(|network| network.trunc()).collect();
+    networks.sort();
+    networks.dedup();
+    Some(networks.iter().map(ToString::to_string).collect())
 }
 
 #[cfg(test)]

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use foghorn_crds::{
     AddressClaim, AddressClaimSpec, AddressFamily, AddressSource, AnnounceSpec, DhcpRequest, DhcpSpec,
-    FailureDetection, HostAddressSpec, InterfaceSelector, PlacementMode, PlaneConfig, ServiceReference,
-    hardware_address,
+    FailureDetection, GuardMode, HostAddressSpec, InterfaceSelector, PlacementMode, PlaneConfig,
+    ServiceReference, hardware_address,
 };
 use foghorn_dhcp::{Family, Identity, Owner};
 
@@ -30,6 +30,10 @@ pub fn config() -> PlaneConfig {
         placement: PlacementMode::default(),
         api_outage: None,
         host_address: HostAddressSpec::default(),
+        return_path: None,
+        guard: GuardMode::Off,
+        planes: Vec::new(),
+        other_interfaces: Vec::new(),
         nodes: BTreeMap::new(),
         rebalance: String::new(),
     }
@@ -51,6 +55,7 @@ pub fn claim(service: &str) -> AddressClaim {
         dhcp: DhcpRequest { hostname: Some(format!("{service}-default")), ..DhcpRequest::default() },
         ports: Vec::new(),
         serving_nodes: None,
+        source_ranges: None,
     };
     let mut claim = AddressClaim::new(service, spec);
     claim.metadata.uid = Some(format!("uid-of-claim-{service}"));
