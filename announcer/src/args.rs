@@ -34,6 +34,9 @@ pub struct Args {
     /// The folder for what is needed after a restart while the API server is away; without it nothing is kept
     #[arg(long, env = "FOGHORN_STATE")]
     pub state: Option<PathBuf>,
+    /// The socket of the container that may change the node's network, where the Pod has one
+    #[arg(long, env = "FOGHORN_DATAPATH_SOCKET")]
+    pub datapath_socket: Option<PathBuf>,
     /// Where metrics and probes are served
     #[command(flatten)]
     pub http: HttpArgs,

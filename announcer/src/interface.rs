@@ -104,11 +104,17 @@ impl Selector {
     }
 
     /// The one interface that matches and is in working order. `route` is the index of the interface by which the
-    /// node would send to [`can_reach`](Self::can_reach).
+    /// node would send to [`can_reach`](Self::can_reach). Without an address of the node's own it serves only where
+    /// the plane has a return path.
     ///
     /// # Errors
     /// What stands in the way, with the names of the interfaces.
-    pub fn choose(&self, links: &[Link], route: Option<u32>) -> Result<Link, InterfaceFault> {
+    pub fn choose(
+        &self,
+        links: &[Link],
+        route: Option<u32>,
+        needs_address: bool,
+    ) -> Result<Link, InterfaceFault> {
         // What is part of a bond or a bridge has no life of its own: its master is on the network.
         let free: Vec<&Link> = links.iter().filter(|link| link.master.is_none()).collect();
         let matching: Vec<&Link> = free.iter().copied().filter(|link| self.matches(link, route)).collect();
@@ -133,13 +139,15 @@ impl Selector {
         if !link.carrier {
             return Err(InterfaceFault::Down { interface, what: "has no carrier" });
         }
-        if link.addresses.is_empty() {
+        if needs_address && link.addresses.is_empty() {
             return Err(InterfaceFault::WithoutAddress(interface));
         }
         Ok(link)
     }
 
-    fn matches(&self, link: &Link, route: Option<u32>) -> bool {
+    /// Whether the interface is one that is meant, in working order or not.
+    #[must_use]
+    pub fn matches(&self, link: &Link, route: Option<u32>) -> bool {
         match self {
             Self::Name(name) => link.name == *name,
             Self::Regex(regex) => regex.is_match(&link.name),
@@ -225,8 +233,8 @@ mod tests {
             ..InterfaceSelector::default()
         };
         let selector = Selector::new(&reach).unwrap();
-        assert_eq!(selector.choose(&node(), Some(2)).map(|link| link.index), Ok(2));
-        assert!(matches!(selector.choose(&node(), None), Err(InterfaceFault::NotFound { .. })));
+        assert_eq!(selector.choose(&node(), Some(2), true).map(|link| link.index), Ok(2));
+        assert!(matches!(selector.choose(&node(), None, true), Err(InterfaceFault::NotFound { .. })));
     }
 
     #[test]
@@ -243,7 +251,7 @@ mod tests {
     }
 
     fn choose(spec: InterfaceSelector, links: &[Link]) -> Result<Link, InterfaceFault> {
-        Selector::new(&spec).and_then(|selector| selector.choose(links, None))
+        Selector::new(&spec).and_then(|selector| selector.choose(links, None, true))
     }
 
     fn by_name(name: &str) -> InterfaceSelector {

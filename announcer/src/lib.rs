@@ -6,6 +6,7 @@
 
 pub mod args;
 pub mod claim_id;
+pub mod datapath;
 pub mod engine;
 pub mod events;
 pub mod heartbeat;

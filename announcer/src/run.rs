@@ -30,6 +30,7 @@ use tracing::{error, info, warn};
 
 use crate::{
     args::Args,
+    datapath::{self, Datapath},
     engine::{ApiTime, Engine, Input},
     events::{Teller, Telling},
     heartbeat::{HeartbeatMetrics, Heartbeats, Setup, keys},
@@ -99,6 +100,11 @@ struct Announcer {
     port: Port,
     teller: Teller,
     restart: Restart,
+    datapath: Option<Datapath>,
+    /// Something has changed that the node's network may have to change for.
+    stirred: bool,
+    /// The plane's interface, also while it has no carrier.
+    last_link: Option<Link>,
     claims: BTreeMap<String, Arc<AddressClaim>>,
     claims_complete: bool,
     config: Option<PlaneConfig>,
@@ -131,6 +137,7 @@ impl Announcer {
         let mut rng = StdRng::from_os_rng();
         let engine = Engine::new(&args.node, StdRng::seed_from_u64(rng.random()), metrics.clone());
         let teller = Teller::start(client.clone(), &args.pod, clock::now);
+        let datapath = args.datapath_socket.clone().map(Datapath::start);
         let restart = Restart::new(args.state.as_deref(), clock::now());
         health.set("configuration", false, "the operator's ConfigMap was not read yet");
         health.set("claims", false, "the plane's claims were not listed yet");
@@ -147,6 +154,9 @@ impl Announcer {
             paths: PathWatch::default(),
             teller,
             restart,
+            datapath,
+            stirred: false,
+            last_link: None,
             claims: BTreeMap::new(),
             claims_complete: false,
             config: None,
@@ -201,6 +211,9 @@ impl Announcer {
                     Err(error) => error!(%error, "the plane's configuration cannot be used"),
                 },
                 Some(news) = claims.next() => self.take_claim(news),
+                Some(telling) = answered(&mut self.datapath) => {
+                    self.tell_conditions(BTreeMap::from([(contract::DATAPATH_CONDITION, telling)]));
+                }
                 Some(keys) = keys.next() => if let Some(part) = &self.part {
                     part.ownership.set_keys(keys);
                 },
@@ -234,6 +247,7 @@ impl Announcer {
     fn act(&mut self) {
         self.port.act(permit(self.part.as_ref()));
         for report in self.port.reports() {
+            self.stirred = true;
             // What is true of a lease is needed after a restart, whether the API server could be told or not.
             let claim = self.claims.get(&report.claim).map(|claim| AddressClaim::clone(claim));
             if let Some(told) = claim.and_then(|claim| merged(claim, &report)) {
@@ -266,6 +280,18 @@ impl Announcer {
             self.metrics.stand(&standing, part.ownership.held(), self.port.engine().announced());
         }
         self.want_host_addresses();
+        self.want_of_the_node();
+    }
+
+    /// Says what the plane wants of the node's network. Before all is known nothing is said: what is in force stays.
+    fn want_of_the_node(&mut self) {
+        if !std::mem::take(&mut self.stirred) || !self.claims_complete {
+            return;
+        }
+        if let (Some(datapath), Some(config), Some(link)) = (&self.datapath, &self.config, &self.last_link) {
+            let announced = self.port.engine().addresses();
+            datapath.want(datapath::message(config, link, &self.links, &self.claims, &announced));
+        }
     }
 
     /// Takes what is new of what this node holds.
@@ -328,6 +354,7 @@ impl Announcer {
     }
 
     fn take_claim(&mut self, news: ClaimNews) {
+        self.stirred = true;
         match news {
             ClaimNews::Present(claim) => {
                 if let Some(name) = &claim.metadata.name {
@@ -420,6 +447,7 @@ impl Announcer {
             Some(part) => part.ownership.set_settings(settings::of(&config)?),
         }
         self.config = Some(config);
+        self.stirred = true;
         self.health.set("configuration", true, "");
         self.choose_link(netlink).await;
         Ok(())
@@ -485,7 +513,8 @@ impl Announcer {
             }),
             None => None,
         };
-        let chosen = selector.and_then(|selector| selector.choose(&self.links, route));
+        let needs_address = config.return_path.is_none();
+        let chosen = selector.and_then(|selector| selector.choose(&self.links, route, needs_address));
         let chosen = chosen.map_err(|fault| (fault.reason(), fault.to_string()));
         let opened = chosen.and_then(|link| {
             let attached = self.port.attach(&link);
@@ -505,8 +534,13 @@ impl Announcer {
         if opened.is_err() {
             self.port.detach();
         }
+        let opened = opened.ok();
+        if opened.is_some() && self.last_link != opened {
+            self.last_link.clone_from(&opened);
+            self.stirred = true;
+        }
         if let Some(part) = &self.part {
-            part.ownership.set_link(opened.ok());
+            part.ownership.set_link(opened);
         }
         self.tell_health();
         self.tell_conditions(BTreeMap::from([(contract::INTERFACE_CONDITION, telling)]));
@@ -576,6 +610,13 @@ impl Announcer {
             *told = wanted;
             changed
         });
+    }
+}
+
+async fn answered(datapath: &mut Option<Datapath>) -> Option<pod_conditions::Telling> {
+    match datapath {
+        Some(datapath) => datapath.answered().await,
+        None => pending().await,
     }
 }
 

@@ -20,6 +20,8 @@ pub const HEARTBEAT_WIRE: &str = "HeartbeatWire";
 pub const HEARTBEAT_UDP: &str = "HeartbeatUDP";
 /// On a plane: no node is passed over when addresses are placed.
 pub const PLACEMENT: &str = "Placement";
+/// On a plane: whether its `returnPath` and `guard` are in force on all nodes.
+pub const DATAPATH: &str = "Datapath";
 
 /// Reasons of conditions: one word for each cause, the same in conditions, events, logs and docs.
 pub mod reasons {
@@ -61,6 +63,19 @@ pub mod reasons {
     pub const ALL_HEARD: &str = "AllHeard";
     /// Some of the others were never heard by this way.
     pub const PATH_NEVER_HEARD: &str = "PathNeverHeard";
+    /// `returnPath` and `guard` are in force on the node.
+    pub const IN_FORCE: &str = "InForce";
+    /// They are not; the message says why.
+    pub const NOT_IN_FORCE: &str = "NotInForce";
+    /// The container that changes the node's network does not answer.
+    pub const NOT_CONNECTED: &str = "NotConnected";
+    /// What can stand in the way of `returnPath` and `guard`: the container is not allowed to change the network, a setting
+    /// of the node drops packets, Pods' replies are not forwarded, no router is known, another program leads packets past
+    /// nftables, or the container does not understand the announcer.
+    pub const DATAPATH_FINDINGS: [&str; 6] =
+        ["NotPermitted", "ReversePathFilter", "NoForwarding", "NoGateway", "DatapathBypassed", "Refused"];
+    /// More planes want a return path than there are marks for.
+    pub const NO_MARK: &str = "NoMark";
     /// No announcer of the plane has a carrier and is heard by the others.
     pub const NO_MEMBER: &str = "NoMember";
     /// No announcer's interface is in the network of the address.

@@ -8,9 +8,11 @@ pub mod links;
 pub mod monitor;
 pub mod packet;
 mod readiness;
+pub mod routing;
 mod sys;
 
 pub use datagram::{DatagramError, DatagramSocket};
 pub use links::{Link, Netlink, NetlinkError};
 pub use monitor::LinkMonitor;
 pub use packet::{PacketSocket, PacketType, Received, SendError, SocketError};
+pub use routing::{MarkRule, TableRoute};

@@ -70,8 +70,9 @@ capabilities:
 {{- end }}
 {{- end }}
 {{- $host := $plane.hostAddress | default dict }}
-{{- if and (eq ($host.mode | default "None") "Fenced") (not $host.unguarded) }}
-{{- fail (printf "planes.%s.hostAddress: mode Fenced needs unguarded: true: the node, and all that listens on all of its addresses, can be reached by the Services' addresses" $name) }}
+{{- $guard := $plane.guard | default dict }}
+{{- if and (eq ($host.mode | default "None") "Fenced") (not $host.unguarded) (eq ($guard.mode | default "Off") "Off") }}
+{{- fail (printf "planes.%s.hostAddress: mode Fenced needs guard.mode Drop or Reject, or unguarded: true: without a guard the node, and all that listens on all of its addresses, can be reached by the Services' addresses" $name) }}
 {{- end }}
 {{- range dig "dhcp" "options" list $plane }}
 {{- if has (int .code) (list 12 50 52 53 54 55 57 60 61 77 80 81 82) }}

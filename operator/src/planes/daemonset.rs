@@ -133,16 +133,7 @@ fn container(plane: &NetworkPlane, ports: PlanePorts, options: &Run) -> Containe
         command: fenced.then(|| vec![NET_ADMIN_BINARY.to_owned()]),
         image: Some(options.announcer_image.clone()),
         image_pull_policy: Some(options.announcer_image_pull_policy.clone()),
-        args: Some(vec![
-            format!("--plane={}", plane.name_any()),
-            format!("--metrics-address=0.0.0.0:{}", ports.metrics),
-            format!("--probe-address=127.0.0.1:{}", ports.probes),
-            format!("--heartbeat-port={}", ports.metrics),
-            format!("--heartbeat-keys={}", contract::HEARTBEAT_KEYS_PATH),
-            format!("--state={STATE_PATH}"),
-            format!("--log-format={}", log_format(options)),
-            format!("--log-level={}", options.log.log_level),
-        ]),
+        args: Some(arguments(plane, ports, options)),
         env: Some(vec![
             field("POD_NAMESPACE", "metadata.namespace"),
             field("POD_NAME", "metadata.name"),
@@ -175,11 +166,31 @@ fn container(plane: &NetworkPlane, ports: PlanePorts, options: &Run) -> Containe
     }
 }
 
+fn arguments(plane: &NetworkPlane, ports: PlanePorts, options: &Run) -> Vec<String> {
+    let mut arguments = vec![
+        format!("--plane={}", plane.name_any()),
+        format!("--metrics-address=0.0.0.0:{}", ports.metrics),
+        format!("--probe-address=127.0.0.1:{}", ports.probes),
+        format!("--heartbeat-port={}", ports.metrics),
+        format!("--heartbeat-keys={}", contract::HEARTBEAT_KEYS_PATH),
+        format!("--state={STATE_PATH}"),
+        format!("--log-format={}", log_format(options)),
+        format!("--log-level={}", options.log.log_level),
+    ];
+    if wants_datapath(plane) {
+        arguments.push(format!("--datapath-socket={}", contract::DATAPATH_SOCKET));
+    }
+    arguments
+}
+
+fn wants_datapath(plane: &NetworkPlane) -> bool {
+    plane.spec.return_path.mode != ReturnPathMode::Off || plane.spec.guard.mode != GuardMode::Off
+}
+
 /// The container that changes the node's network, for a plane that asks for what needs that. It is root without any right
 /// of root but the one over the network; a right that a cluster's policy takes away is missed and told, no more.
 fn datapath(plane: &NetworkPlane, options: &Run) -> Option<Container> {
-    let spec = &plane.spec;
-    if spec.return_path.mode == ReturnPathMode::Off && spec.guard.mode == GuardMode::Off {
+    if !wants_datapath(plane) {
         return None;
     }
     let quantity = |name: &str, amount: &str| (name.to_owned(), Quantity(amount.to_owned()));

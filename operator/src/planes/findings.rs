@@ -6,10 +6,10 @@ use std::{
 };
 
 use foghorn_crds::{
-    NodePreference,
+    GuardMode, NetworkPlane, NetworkPlaneSpec, NodePreference, ReturnPathMode,
     conditions::{
-        INTERFACES_READY, PLACEMENT,
-        reasons::{ALL_HEARD, INTERFACE_READY, PATH_NEVER_HEARD},
+        DATAPATH, INTERFACES_READY, PLACEMENT,
+        reasons::{ALL_HEARD, IN_FORCE, INTERFACE_READY, NO_MARK, NOT_IN_FORCE, PATH_NEVER_HEARD},
     },
     contract,
 };
@@ -73,6 +73,32 @@ pub(super) fn heartbeats(pods: &[Arc<Pod>], type_: &'static str, of_pod: &str) -
     }
     let message = "every announcer hears all others by this way";
     (told.holding > 0).then(|| Finding::new(type_, true, ALL_HEARD, message))
+}
+
+/// Whether the plane's return path and guard are in force on all nodes; nothing for a plane that wants neither.
+pub(super) fn datapath(plane: &NetworkPlane, pods: &[Arc<Pod>]) -> Option<Finding> {
+    let NetworkPlaneSpec { return_path, guard, .. } = &plane.spec;
+    let wants_path = return_path.mode == ReturnPathMode::Auto;
+    if !wants_path && guard.mode == GuardMode::Off {
+        return None;
+    }
+    let finding = |holds, reason: &str, message: String| Some(Finding::new(DATAPATH, holds, reason, message));
+    let ports = plane.status.as_ref().and_then(|status| status.ports);
+    if wants_path && ports.is_some_and(|ports| ports.return_path.is_none()) {
+        let message = "other planes have all the marks that there are for return paths: give the operator a wider --mark-mask \
+                       (datapath.markMask of the chart)";
+        return finding(false, NO_MARK, message.to_owned());
+    }
+    let told = Told::by(living(pods), contract::DATAPATH_CONDITION);
+    if !told.failing.is_empty() {
+        let reason = told.common_reason().unwrap_or(NOT_IN_FORCE);
+        return finding(false, reason, join(&told.failing, "; "));
+    }
+    if !told.silent.is_empty() || told.holding == 0 {
+        let message = format!("not heard of {} yet", join(&told.silent, ", "));
+        return finding(false, reasons::NOT_REPORTED, message);
+    }
+    finding(true, IN_FORCE, "returnPath and guard are in force on every node".to_owned())
 }
 
 /// Which of the nodes that have announcers are passed over, by what there is to say of `nodes`; nothing while there is no
@@ -145,6 +171,25 @@ mod tests {
         nodes.insert("w1".into(), avoid(&["cordoned"]));
         assert_eq!(reason(&nodes), reasons::NO_OTHER_NODE);
         assert_eq!(placement(&[], &nodes), None);
+    }
+
+    #[test]
+    fn a_return_path_is_in_force_when_all_announcers_say_so_and_there_is_a_mark_for_it() {
+        let mut plane = crate::planes::fixtures::plane("blue", "x.dev/blue");
+        let said = |node: &str, status, reason| -> Arc<Pod> {
+            with_condition(ready_pod(node), contract::DATAPATH_CONDITION, status, reason, "why").into()
+        };
+        let (good, bad) = (said("w1", "True", IN_FORCE), said("w2", "False", "NotPermitted"));
+        let reason =
+            |plane: &NetworkPlane, pods: &[Arc<Pod>]| datapath(plane, pods).map(|finding| finding.reason);
+        assert_eq!(reason(&plane, std::slice::from_ref(&good)), None);
+        plane.spec.return_path.mode = ReturnPathMode::Auto;
+        assert_eq!(reason(&plane, std::slice::from_ref(&good)).unwrap(), IN_FORCE);
+        assert_eq!(reason(&plane, &[good.clone(), bad]).unwrap(), "NotPermitted");
+        assert_eq!(reason(&plane, &[good.clone(), ready_pod("w3").into()]).unwrap(), reasons::NOT_REPORTED);
+        let ports = foghorn_crds::PlanePorts { metrics: 1, probes: 2, return_path: None };
+        plane.status.get_or_insert_default().ports = Some(ports);
+        assert_eq!(reason(&plane, &[good]).unwrap(), NO_MARK);
     }
 
     fn wire(pods: &[Arc<Pod>]) -> Option<Finding> {

@@ -138,6 +138,7 @@ impl Observed<'_> {
         findings.insert(0, ready);
         findings.extend(findings::heartbeats(self.pods, HEARTBEAT_WIRE, contract::HEARTBEAT_WIRE_CONDITION));
         findings.extend(findings::heartbeats(self.pods, HEARTBEAT_UDP, contract::HEARTBEAT_UDP_CONDITION));
+        findings.extend(findings::datapath(self.plane, self.pods));
         findings.extend(findings::placement(self.pods, self.nodes));
         if !self.other_defaults.is_empty() {
             let message = format!(

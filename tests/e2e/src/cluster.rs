@@ -6,20 +6,13 @@ use std::{
     time::Duration,
 };
 
-use foghorn_lab::{DhcpConfig, Error, Lab, Result, topology::Network, until};
+use foghorn_lab::{DhcpConfig, Error, IMAGE_VALUES, Lab, Result, topology::Network, until};
 use serde_json::Value;
 
 use crate::{Mark, PRIVATE, PUBLIC, Plane, Service};
 
 /// The chart's folder.
 pub const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../helm/foghorn");
-/// Values that make the chart use the images that were built here.
-pub const IMAGES: [&str; 4] = [
-    "operator.image.repository=localhost/foghorn-operator",
-    "operator.image.tag=dev",
-    "announcer.image.repository=localhost/foghorn-announcer",
-    "announcer.image.tag=dev",
-];
 /// Marks the namespaces that tests make.
 const LABEL: &str = "foghorn-e2e";
 const SYSTEM: &str = "foghorn-system";
@@ -74,7 +67,7 @@ impl Cluster {
     pub fn helm_upgrade(&self, chart: &str, values: &str, more: &[&str]) -> Result<String> {
         let mut args = vec!["upgrade", "--install", "foghorn", chart, "-n", SYSTEM, "--create-namespace"];
         args.extend(["--wait", "--timeout", "60s", "-f", values]);
-        IMAGES.iter().chain(more).for_each(|value| args.extend(["--set", value]));
+        IMAGE_VALUES.iter().chain(more).for_each(|value| args.extend(["--set", value]));
         self.lab.helm(&args)
     }
 

@@ -21,7 +21,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-pub use cluster::{CHART, Cluster, IMAGES, condition};
+pub use cluster::{CHART, Cluster, condition};
 pub use foghorn_lab::{Error, Metrics, Result, fetch, resident};
 use foghorn_lab::{Lab, Wire, topology::Network};
 pub use frames::claim;

@@ -77,7 +77,7 @@ async fn run(name: &str, config: PlaneConfig, store: Store, view: u32, mut stop:
             news = links.changed() => {
                 news.unwrap();
                 let links = links.borrow_and_update().clone();
-                match selector.choose(&links, None) {
+                match selector.choose(&links, None, true) {
                     Ok(link) => port.attach(&link).unwrap(),
                     Err(fault) => {
                         tracing::warn!(%fault, "interface not ready");

@@ -52,8 +52,13 @@ impl Lab {
     /// # Errors
     /// [`Error::NoContainer`], or if the node's containerd does not answer.
     pub fn container_pids(&self, node: &str, namespace: &str) -> Result<Vec<i32>> {
+        self.pids(node, namespace, "")
+    }
+
+    /// Those of the containers to which more applies, by their labels.
+    fn pids(&self, node: &str, namespace: &str, more: &str) -> Result<Vec<i32>> {
         let host = self.node(node)?;
-        let in_namespace = format!("labels.\"io.kubernetes.pod.namespace\"=={namespace}");
+        let in_namespace = format!("labels.\"io.kubernetes.pod.namespace\"=={namespace}{more}");
         let containers = node::ctr(
             &host,
             &[
@@ -83,7 +88,20 @@ impl Lab {
     /// # Errors
     /// [`Error::NoContainer`].
     pub fn announcer_pids(&self, plane: &str, node: &str) -> Result<Vec<i32>> {
-        self.container_pids(node, &format!("foghorn-{plane}"))
+        self.part_pids(plane, node, "announcer")
+    }
+
+    /// The container beside the announcer of a plane on a node, which changes the node's network.
+    ///
+    /// # Errors
+    /// [`Error::NoContainer`].
+    pub fn datapath_pids(&self, plane: &str, node: &str) -> Result<Vec<i32>> {
+        self.part_pids(plane, node, "datapath")
+    }
+
+    fn part_pids(&self, plane: &str, node: &str, part: &str) -> Result<Vec<i32>> {
+        let of_part = format!(",labels.\"io.kubernetes.container.name\"=={part}");
+        self.pids(node, &format!("foghorn-{plane}"), &of_part)
     }
 
     /// kill -9 of the announcer of a plane on a node; kubelet starts it again.

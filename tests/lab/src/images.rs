@@ -1,6 +1,7 @@
 //! The images: those of the lab itself, and the project's own; built without a network from scratch and static binaries.
 
 mod architecture;
+mod nft;
 
 use std::{
     fs,
@@ -60,15 +61,16 @@ pub fn build_lab_images() -> Result<Vec<PathBuf>> {
 }
 
 /// Helm values that make the chart use the images that [`build_images`] builds.
-pub const IMAGE_VALUES: [&str; 4] = [
+pub const IMAGE_VALUES: [&str; 6] = [
     "operator.image.repository=localhost/foghorn-operator",
     "operator.image.tag=dev",
     "announcer.image.repository=localhost/foghorn-announcer",
     "announcer.image.tag=dev",
+    "datapath.image.repository=localhost/foghorn-datapath",
+    "datapath.image.tag=dev",
 ];
 
-/// Compiles operator and announcer as static binaries and builds `localhost/foghorn-operator:dev` and `localhost/foghorn-announcer:dev`. Answers with
-/// their archives.
+/// Compiles operator, announcer and datapath as static binaries and builds `localhost/foghorn-operator:dev` and so on. Answers with their archives.
 ///
 /// # Errors
 /// If there is no Rust target for the architecture, or cargo or buildah fails.
@@ -78,7 +80,7 @@ pub fn build_images(architecture: Architecture) -> Result<Vec<PathBuf>> {
     let target = root.join("target/static");
     let mut build = architecture.cargo_build()?;
     println!("compiling operator and announcer for {}", architecture.name());
-    build.args(["-p", "foghorn-operator", "-p", "foghorn-announcer"]);
+    build.args(["-p", "foghorn-operator", "-p", "foghorn-announcer", "-p", "foghorn-datapath"]);
     run(build.current_dir(&root).env("CARGO_TARGET_DIR", &target))?;
     let binary = |part: &str, suffix: &str, capability: Option<&str>| Binary {
         file: target.join(architecture.target()).join("release").join(format!("foghorn-{part}")),
@@ -90,13 +92,17 @@ pub fn build_images(architecture: Architecture) -> Result<Vec<PathBuf>> {
         dockerfile: root.join(part).join("Dockerfile"),
         binaries,
     };
+    let mut datapath = vec![binary("datapath", "", None)];
+    datapath.extend(nft::files(architecture)?);
     let folder = root.join("target/images").join(architecture.name());
     let operator = vec![binary("operator", "", None)];
     let announcer = vec![
         binary("announcer", "", Some(ANNOUNCER_CAPABILITY)),
         binary("announcer", "-net-admin", Some(NET_ADMIN_CAPABILITY)),
     ];
-    [image("operator", operator), image("announcer", announcer)]
+    let datapath =
+        Image { dockerfile: root.join("announcer/datapath/Dockerfile"), ..image("datapath", datapath) };
+    [image("operator", operator), image("announcer", announcer), datapath]
         .iter()
         .map(|image| build_for(architecture, image, &folder))
         .collect()
@@ -130,6 +136,9 @@ fn build_for(architecture: Architecture, image: &Image, folder: &Path) -> Result
     create_dir(&context)?;
     for Binary { file, name, capability } in binaries {
         let staged = context.join(name);
+        if let Some(folder) = staged.parent() {
+            create_dir(folder)?;
+        }
         fs::copy(file, &staged).map_err(Error::io(format!("copying {}", file.display())))?;
         if let Some(capability) = capability {
             run(&mut command(&["setcap", capability, &staged.display().to_string()]))?;

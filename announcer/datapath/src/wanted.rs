@@ -1,0 +1,212 @@
+//! What the announcer wants, and what it is answered.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
+};
+
+use ipnet::Ipv4Net;
+use serde::{Deserialize, Serialize};
+
+/// The tables that every kernel has: default, main and local.
+const RESERVED_TABLES: [u32; 4] = [0, 253, 254, 255];
+/// The priority of the rule that leads to the main table.
+const MAIN_PRIORITY: u32 = 32766;
+
+/// A line from the announcer.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+pub struct Message {
+    /// All planes of the cluster: what is left of others is removed. Nothing is if it is empty.
+    pub planes: BTreeSet<String>,
+    /// What is to be in force for the plane, if anything.
+    pub wanted: Option<Wanted>,
+}
+
+/// What is to be in force.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// The plane's interface.
+    pub interface: Interface,
+    /// Interfaces of other planes: nothing of this one comes in by them.
+    pub other_interfaces: BTreeSet<String>,
+    /// The plane's addresses, whichever node holds them.
+    pub addresses: BTreeMap<Ipv4Addr, Address>,
+    /// What becomes of packets to these addresses that are for no service.
+    pub guard: Option<Guard>,
+    /// How replies leave by the interface.
+    pub return_path: Option<ReturnPath>,
+}
+
+/// A network interface.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct Interface {
+    /// Its name.
+    pub name: String,
+    /// Its index.
+    pub index: u32,
+}
+
+/// What is served at an address.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+pub struct Address {
+    /// Protocols and ports.
+    pub services: BTreeSet<(Protocol, u16)>,
+    /// Where clients may come from; from everywhere if not given.
+    pub sources: Option<Vec<Ipv4Net>>,
+}
+
+/// A protocol with ports.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Protocol {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+    /// SCTP.
+    Sctp,
+}
+
+/// What becomes of packets that are for no service.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guard {
+    /// They are dropped.
+    Drop,
+    /// The sender is told.
+    Reject,
+}
+
+/// How replies leave by the interface.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct ReturnPath {
+    /// The plane's value of the mask's bits in marks.
+    pub mark: u32,
+    /// The bits of marks that are ours.
+    pub mask: u32,
+    /// The plane's routing table.
+    pub table: u32,
+    /// The priority of the rule that leads there.
+    pub priority: u32,
+    /// The routes of the table.
+    pub routes: BTreeSet<Route>,
+}
+
+/// A route over the interface.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Route {
+    /// Where to.
+    pub destination: Ipv4Net,
+    /// By which router; none on the interface's own network.
+    pub gateway: Option<Ipv4Addr>,
+}
+
+/// A line to the announcer.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+pub struct Answer {
+    /// What is wrong or stands in the way; nothing if all is in force.
+    pub findings: Vec<Finding>,
+}
+
+/// Something that is wrong.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// In one word.
+    pub reason: String,
+    /// For people: what to do.
+    pub message: String,
+}
+
+/// What no announcer wants.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum WantedError {
+    /// A name.
+    #[error("{0:?} is no name of a network interface")]
+    Interface(String),
+    /// A mark.
+    #[error("the mark {mark:#x} has no bit of the mask {mask:#x}, or another one")]
+    Mark {
+        /// The mark.
+        mark: u32,
+        /// The mask.
+        mask: u32,
+    },
+    /// A table.
+    #[error("{0} is one of the kernel's own routing tables")]
+    Table(u32),
+    /// A priority.
+    #[error("a routing rule of priority {0} is no rule before the main table's")]
+    Priority(u32),
+}
+
+impl Wanted {
+    /// Whether nothing in it could be taken for something else by the programs that get it.
+    ///
+    /// # Errors
+    /// What is wrong.
+    pub fn check(&self) -> Result<(), WantedError> {
+        let names = self.other_interfaces.iter().chain([&self.interface.name]);
+        if let Some(wrong) = names.into_iter().find(|name| !is_interface_name(name)) {
+            return Err(WantedError::Interface(wrong.clone()));
+        }
+        let Some(ReturnPath { mark, mask, table, priority, .. }) = &self.return_path else { return Ok(()) };
+        if mark & mask != *mark || *mark == 0 {
+            return Err(WantedError::Mark { mark: *mark, mask: *mask });
+        }
+        if RESERVED_TABLES.contains(table) {
+            return Err(WantedError::Table(*table));
+        }
+        if !(1..MAIN_PRIORITY).contains(priority) {
+            return Err(WantedError::Priority(*priority));
+        }
+        Ok(())
+    }
+}
+
+/// The kernel allows more; what is common is enough.
+pub(crate) fn is_interface_name(name: &str) -> bool {
+    let is_common = |octet: u8| octet.is_ascii_alphanumeric() || b"._-@:".contains(&octet);
+    (1..=15).contains(&name.len()) && name.bytes().all(is_common)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_could_be_more_than_names_are_refused() {
+        for name in ["", "eth1\"", "eth1; drop", "eth1\n", "an-interface-too-long", "eth 1", "/"] {
+            let interface = Interface { name: name.into(), index: 3 };
+            let wanted = Wanted { interface, ..wanted() };
+            assert_eq!(wanted.check(), Err(WantedError::Interface(name.into())));
+        }
+        assert_eq!(wanted().check(), Ok(()));
+    }
+
+    #[test]
+    fn marks_tables_and_priorities_of_others_are_refused() {
+        let with = |change: &dyn Fn(&mut ReturnPath)| {
+            let mut wanted = wanted();
+            change(wanted.return_path.as_mut().unwrap());
+            wanted.check().unwrap_err().to_string()
+        };
+        assert!(with(&|path| path.mark = 0).contains("0x0"));
+        assert!(with(&|path| path.mark = 0x5000).contains("0x5000"));
+        assert!(with(&|path| path.table = 254).contains("254"));
+        assert!(with(&|path| path.priority = 32766).contains("32766"));
+    }
+
+    fn wanted() -> Wanted {
+        Wanted {
+            interface: Interface { name: "enp3s0.7".into(), index: 3 },
+            other_interfaces: BTreeSet::new(),
+            addresses: BTreeMap::new(),
+            guard: None,
+            return_path: Some(ReturnPath {
+                mark: 0x1000,
+                mask: 0x3000,
+                table: 7401,
+                priority: 7400,
+                routes: BTreeSet::new(),
+            }),
+        }
+    }
+}

@@ -1,0 +1,358 @@
+//! What the plane wants of the node's network, told to the container that may change it, and what came of that.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use foghorn_crds::{
+    AddressClaim, GuardMode, InterfaceSelector, PlaneConfig,
+    conditions::reasons::{self, DATAPATH_FINDINGS},
+};
+use foghorn_datapath::wanted::{
+    Address, Answer, Guard, Interface, Message, Protocol, ReturnPath, Route, Wanted,
+};
+use foghorn_netio::Link;
+use ipnet::Ipv4Net;
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+    net::UnixStream,
+    sync::watch,
+    time::{sleep, timeout},
+};
+use tracing::{info, warn};
+
+use crate::{interface::Selector, pod_conditions::Telling};
+
+const RETRY: Duration = Duration::from_millis(500);
+/// The container needs a moment to start; after that it is missed.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Changes are collected for so long.
+const DEBOUNCE: Duration = Duration::from_millis(20);
+
+/// The container, as the main loop sees it.
+#[derive(Debug)]
+pub struct Datapath {
+    wanted: watch::Sender<Option<Arc<Message>>>,
+    answers: watch::Receiver<Option<Telling>>,
+}
+
+impl Datapath {
+    /// Speaks to the container over that socket, from a task that ends with this.
+    #[must_use]
+    pub fn start(socket: PathBuf) -> Self {
+        let (wanted, to_tell) = watch::channel(None);
+        let (told, answers) = watch::channel(None);
+        tokio::spawn(speak(socket, to_tell, told));
+        Self { wanted, answers }
+    }
+
+    /// That is wanted from now on.
+    pub fn want(&self, message: Message) {
+        self.wanted.send_if_modified(|wanted| {
+            let changed = wanted.as_deref() != Some(&message);
+            if changed {
+                *wanted = Some(Arc::new(message));
+            }
+            changed
+        });
+    }
+
+    /// Waits for what came of it. Nothing is lost if the wait is given up.
+    pub async fn answered(&mut self) -> Option<Telling> {
+        self.answers.changed().await.ok()?;
+        self.answers.borrow_and_update().clone()
+    }
+}
+
+async fn speak(
+    socket: PathBuf,
+    mut wanted: watch::Receiver<Option<Arc<Message>>>,
+    told: watch::Sender<Option<Telling>>,
+) {
+    while told.receiver_count() > 0 {
+        match UnixStream::connect(&socket).await {
+            Ok(stream) => {
+                info!("connected to the container datapath");
+                wanted.mark_changed();
+                if let Err(error) = converse(stream, &mut wanted, &told).await {
+                    warn!(%error, "the container datapath is gone, trying again");
+                }
+            }
+            Err(error) => {
+                if told.borrow().is_none() && timeout(PATIENCE, wait_for(&socket)).await.is_err() {
+                    let message = format!("the container datapath cannot be reached: {error}");
+                    told.send_replace(Some(Telling { good: false, reason: reasons::NOT_CONNECTED, message }));
+                }
+            }
+        }
+        sleep(RETRY).await;
+    }
+}
+
+async fn wait_for(socket: &PathBuf) {
+    while UnixStream::connect(socket).await.is_err() {
+        sleep(RETRY).await;
+    }
+}
+
+async fn converse(
+    stream: UnixStream,
+    wanted: &mut watch::Receiver<Option<Arc<Message>>>,
+    told: &watch::Sender<Option<Telling>>,
+) -> std::io::Result<()> {
+    let (reader, mut writer) = stream.into_split();
+    let mut lines = BufReader::new(reader).lines();
+    loop {
+        tokio::select! {
+            changed = wanted.changed() => {
+                if changed.is_err() {
+                    return Ok(());
+                }
+                sleep(DEBOUNCE).await;
+                let Some(message) = wanted.borrow_and_update().clone() else { continue };
+                let mut text = serde_json::to_vec(&*message)?;
+                text.push(b'\n');
+                writer.write_all(&text).await?;
+            }
+            line = lines.next_line() => {
+                let Some(line) = line? else { return Err(std::io::ErrorKind::UnexpectedEof.into()) };
+                told.send_replace(Some(telling(&serde_json::from_str(&line)?)));
+            }
+        }
+    }
+}
+
+/// What came of it, for people.
+fn telling(answer: &Answer) -> Telling {
+    let Some(first) = answer.findings.first() else {
+        let message = "returnPath and guard are in force".to_owned();
+        return Telling { good: true, reason: reasons::IN_FORCE, message };
+    };
+    let known = DATAPATH_FINDINGS.into_iter().find(|reason| *reason == first.reason);
+    let messages: Vec<_> = answer.findings.iter().map(|finding| finding.message.as_str()).collect();
+    let reason = known.unwrap_or(reasons::NOT_IN_FORCE);
+    Telling { good: false, reason, message: messages.join("; ") }
+}
+
+/// What the plane wants on a node with these `links`, of which `link` is the plane's. `announced` are the addresses that
+/// this node announces: they may be newer than what claims say.
+#[must_use]
+pub fn message(
+    config: &PlaneConfig,
+    link: &Link,
+    links: &[Link],
+    claims: &BTreeMap<String, Arc<AddressClaim>>,
+    announced: &BTreeMap<Ipv4Addr, Arc<str>>,
+) -> Message {
+    let guard = match config.guard {
+        GuardMode::Off => None,
+        GuardMode::Drop => Some(Guard::Drop),
+        GuardMode::Reject => Some(Guard::Reject),
+    };
+    // Where there is nothing to serve there is nothing to keep apart: so nothing is left when a plane ends.
+    let nothing = claims.is_empty() || (guard.is_none() && config.return_path.is_none());
+    let wanted = (!nothing).then(|| Wanted {
+        interface: Interface { name: link.name.clone(), index: link.index },
+        other_interfaces: others(&config.other_interfaces, link, links),
+        addresses: addresses(claims, announced),
+        guard,
+        return_path: config.return_path.map(|path| ReturnPath {
+            mark: path.mark,
+            mask: path.mask,
+            table: path.table,
+            priority: path.priority,
+            routes: routes(path.gateway, link, claims),
+        }),
+    });
+    Message { planes: config.planes.iter().cloned().collect(), wanted }
+}
+
+fn others(selectors: &[InterfaceSelector], link: &Link, links: &[Link]) -> BTreeSet<String> {
+    let selectors: Vec<_> = selectors.iter().filter_map(|spec| Selector::new(spec).ok()).collect();
+    let is_other = |other: &&Link| {
+        other.index != link.index && selectors.iter().any(|selector| selector.matches(other, None))
+    };
+    links.iter().filter(is_other).map(|other| other.name.clone()).collect()
+}
+
+fn addresses(
+    claims: &BTreeMap<String, Arc<AddressClaim>>,
+    announced: &BTreeMap<Ipv4Addr, Arc<str>>,
+) -> BTreeMap<Ipv4Addr, Address> {
+    let told = claims.values().filter_map(|claim| Some((claim.status.as_ref()?.address?, claim)));
+    let own = announced.iter().filter_map(|(address, name)| Some((*address, claims.get(&**name)?)));
+    told.chain(own).map(|(address, claim)| (address, served(claim))).collect()
+}
+
+fn served(claim: &AddressClaim) -> Address {
+    let services = claim.spec.ports.iter().filter_map(|port| {
+        let protocol = match port.protocol.as_str() {
+            "TCP" => Protocol::Tcp,
+            "UDP" => Protocol::Udp,
+            "SCTP" => Protocol::Sctp,
+            _ => return None,
+        };
+        Some((protocol, u16::try_from(port.port).ok()?))
+    });
+    let sources = claim.spec.source_ranges.as_ref();
+    let networks = |ranges: &Vec<String>| ranges.iter().filter_map(|range| range.parse().ok()).collect();
+    Address { services: services.collect(), sources: sources.map(networks) }
+}
+
+/// The networks of the interface and of the leases, and by which routers others are reached: where leases differ, by the
+/// one that most of them name.
+fn routes(
+    gateway: Option<Ipv4Addr>,
+    link: &Link,
+    claims: &BTreeMap<String, Arc<AddressClaim>>,
+) -> BTreeSet<Route> {
+    let leases = || claims.values().filter_map(|claim| claim.status.as_ref()?.lease.as_ref());
+    let network = |address, bits| Some(Ipv4Net::new(address, bits).ok()?.trunc());
+    let own = link.addresses.iter().filter_map(|(address, bits)| network(*address, *bits));
+    let leased = leases().filter_map(|lease| network(lease.address, lease.prefix_length?));
+    let mut routes: BTreeSet<_> =
+        own.chain(leased).map(|destination| Route { destination, gateway: None }).collect();
+    let mut named: BTreeMap<(Ipv4Net, Ipv4Addr), usize> = BTreeMap::new();
+    for lease in leases() {
+        // RFC 3442: with classless routes the routers do not count.
+        let classless = lease.routes.iter().map(|route| (route.destination.trunc(), route.gateway));
+        let router = lease.routers.first().filter(|_| lease.routes.is_empty());
+        for route in classless.chain(router.map(|router| (Ipv4Net::default(), *router))) {
+            *named.entry(route).or_default() += 1;
+        }
+    }
+    let mut chosen: BTreeMap<Ipv4Net, (usize, Ipv4Addr)> = BTreeMap::new();
+    for ((destination, router), count) in named {
+        let best = chosen.entry(destination).or_insert((count, router));
+        *best = (*best).max((count, router));
+    }
+    if let Some(gateway) = gateway {
+        chosen.insert(Ipv4Net::default(), (usize::MAX, gateway));
+    }
+    routes.extend(chosen.into_iter().map(|(destination, (_, router))| Route {
+        destination,
+        gateway: Some(router).filter(|router| !router.is_unspecified()),
+    }));
+    routes
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn a_plane_without_claims_or_without_features_wants_nothing_of_the_node() {
+        let (link, one) = (link("eth1", 3), claims(&[("a", json!(null), json!({}))]));
+        let wanted = |config: &PlaneConfig, claims: &_| {
+            message(config, &link, &[], claims, &BTreeMap::new()).wanted.is_some()
+        };
+        assert!(!wanted(&config(json!({})), &one));
+        assert!(!wanted(&config(json!({"guard": "Drop"})), &BTreeMap::new()));
+        assert!(wanted(&config(json!({"guard": "Drop"})), &one));
+    }
+
+    #[test]
+    fn addresses_are_those_of_all_claims_and_those_that_are_announced_here() {
+        let claims = claims(&[
+            ("a", json!({"address": "203.0.113.50"}), json!({"ports": [{"protocol": "UDP", "port": 53}]})),
+            ("b", json!(null), json!({"sourceRanges": ["10.0.0.0/8"]})),
+        ]);
+        let announced =
+            BTreeMap::from([([203, 0, 113, 51].into(), "b".into()), ([9; 4].into(), "gone".into())]);
+        let addresses = addresses(&claims, &announced);
+        let of = |last| addresses[&Ipv4Addr::new(203, 0, 113, last)].clone();
+        assert_eq!(addresses.len(), 2);
+        assert_eq!(of(50).services, BTreeSet::from([(Protocol::Udp, 53)]));
+        assert_eq!(of(51).sources, Some(vec!["10.0.0.0/8".parse().unwrap()]));
+    }
+
+    #[test]
+    fn the_default_route_is_by_the_router_that_most_leases_name_or_by_the_planes_gateway() {
+        let lease = |address: &str, router: &str| {
+            let lease = json!({
+                "address": address, "server": "203.0.113.2", "prefixLength": 24, "routers": [router],
+                "acquiredAt": "2026-01-01T00:00:00.000000Z",
+            });
+            json!({ "lease": lease })
+        };
+        let claims = claims(&[
+            ("a", lease("203.0.113.50", "203.0.113.9"), json!({})),
+            ("b", lease("203.0.113.51", "203.0.113.1"), json!({})),
+            ("c", lease("203.0.113.52", "203.0.113.1"), json!({})),
+        ]);
+        let shown = |gateway| {
+            let routes = routes(gateway, &link("eth1", 3), &claims);
+            routes
+                .iter()
+                .map(|route| format!("{} {:?}", route.destination, route.gateway))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(shown(None), ["0.0.0.0/0 Some(203.0.113.1)", "203.0.113.0/24 None"]);
+        assert_eq!(shown(Some([203, 0, 113, 7].into()))[0], "0.0.0.0/0 Some(203.0.113.7)");
+    }
+
+    #[test]
+    fn interfaces_of_other_planes_are_told_by_name() {
+        let config = config(json!({"guard": "Drop", "otherInterfaces": [{"regex": "eth[0-9]"}]}));
+        let claims = claims(&[("a", json!(null), json!({}))]);
+        let links = [link("eth0", 2), link("eth1", 3), link("wlan0", 4)];
+        let message = message(&config, &links[1], &links, &claims, &BTreeMap::new());
+        assert_eq!(message.wanted.unwrap().other_interfaces, BTreeSet::from(["eth0".to_owned()]));
+    }
+
+    #[test]
+    fn findings_are_told_with_the_first_one_as_the_reason() {
+        let finding = |reason: &str| foghorn_datapath::wanted::Finding {
+            reason: reason.into(),
+            message: format!("{reason} is wrong"),
+        };
+        let told = telling(&Answer { findings: vec![finding("NoGateway"), finding("NoForwarding")] });
+        assert_eq!(told.reason, "NoGateway");
+        assert_eq!(told.message, "NoGateway is wrong; NoForwarding is wrong");
+        assert_eq!(telling(&Answer { findings: vec![finding("Unheard")] }).reason, reasons::NOT_IN_FORCE);
+        assert!(telling(&Answer::default()).good);
+    }
+
+    fn config(more: Value) -> PlaneConfig {
+        let mut config = json!({
+            "plane": "blue", "clusterId": "c", "leaseName": "foghorn-blue", "interface": {"name": "eth1"}, "dhcp": {},
+            "announce": {}, "allowedSubnets": [], "refusedNetworks": [],
+        });
+        config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        serde_json::from_value(config).unwrap()
+    }
+
+    fn claims(all: &[(&str, Value, Value)]) -> BTreeMap<String, Arc<AddressClaim>> {
+        let claim = |(name, status, spec): &(&str, Value, Value)| {
+            let service = json!({"namespace": "default", "name": "web", "uid": "service"});
+            let mut whole =
+                json!({"plane": "blue", "serviceRef": service, "family": "IPv4", "source": "DHCP"});
+            whole.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
+            let object = json!({
+                "apiVersion": "foghorn.dev/v1alpha1", "kind": "AddressClaim", "metadata": {"name": name},
+                "spec": whole, "status": status,
+            });
+            ((*name).to_owned(), Arc::new(serde_json::from_value(object).unwrap()))
+        };
+        all.iter().map(claim).collect()
+    }
+
+    fn link(name: &str, index: u32) -> Link {
+        Link {
+            index,
+            name: name.into(),
+            mac: None,
+            admin_up: true,
+            carrier: true,
+            master: None,
+            kind: None,
+            addresses: Vec::new(),
+        }
+    }
+}
