@@ -17,7 +17,7 @@ use rand::{Rng, rngs::StdRng};
 use crate::{
     arp::{ArpFrame, BROADCAST, Mac, Operation},
     limit::ReplyLimit,
-    pace::{Bucket, Schedule, Task},
+    pace::{Schedule, Task, Window},
     probing::{PROBES, Probing},
     resolver::{Resolver, Step},
 };
@@ -158,7 +158,7 @@ pub struct L2 {
     probed: BTreeMap<Ipv4Addr, Probed>,
     resolver: Resolver,
     schedule: Schedule,
-    bucket: Bucket,
+    window: Window,
     replies: ReplyLimit,
     outputs: VecDeque<Output>,
 }
@@ -182,7 +182,7 @@ impl L2 {
     /// A machine that holds no address yet, on an interface with the hardware address `mac`.
     #[must_use]
     pub fn new(config: Config, mac: Mac, rng: StdRng) -> Self {
-        let bucket = Bucket::new(config.max_per_second);
+        let window = Window::new(config.max_per_second);
         Self {
             config,
             mac,
@@ -192,7 +192,7 @@ impl L2 {
             probed: BTreeMap::new(),
             resolver: Resolver::default(),
             schedule: Schedule::default(),
-            bucket,
+            window,
             replies: ReplyLimit::default(),
             outputs: VecDeque::new(),
         }
@@ -236,7 +236,7 @@ impl L2 {
                 Step::GiveUp { target } => self.outputs.push_back(Output::Unresolved { target }),
             }
         }
-        while let Some((task, address)) = self.schedule.pop(now, &mut self.bucket) {
+        while let Some((task, address)) = self.schedule.pop(now, &mut self.window) {
             match task {
                 Task::FirstAnnouncement | Task::Repeat => self.send_announcement(now, address),
                 Task::Probe => self.send_probe(now, address),
@@ -252,7 +252,7 @@ impl L2 {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
         let resolve = self.resolver.next().map(|at| (at, "ARP request"));
-        self.schedule.next(&self.bucket).into_iter().chain(resolve).min()
+        self.schedule.next(&self.window).into_iter().chain(resolve).min()
     }
 
     /// The next output; to be called until there is none after each input and timeout.
@@ -457,7 +457,7 @@ impl L2 {
 
     fn set_config(&mut self, now: Instant, config: Config) {
         if self.config.max_per_second != config.max_per_second {
-            self.bucket = Bucket::new(config.max_per_second);
+            self.window = Window::new(config.max_per_second);
         }
         let refresh_changed = self.config.refresh != config.refresh;
         self.config = config;

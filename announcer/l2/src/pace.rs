@@ -1,37 +1,59 @@
-//! When the next paced frame may go out: a token bucket, and what waits for it in order of importance.
+//! When the next paced frame may go out, and what waits for that in order of importance.
 
-use std::{collections::BTreeSet, net::Ipv4Addr, num::NonZeroU32, time::Duration};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    net::Ipv4Addr,
+    num::NonZeroU32,
+    time::Duration,
+};
 
 use foghorn_clock::Instant;
 
-/// A token bucket, kept as the time at which it will be full (the generic cell rate algorithm).
+/// How many frames went out lately: switches with ARP inspection count what comes within a second. All of a second's
+/// frames may go at once, so that the addresses of a lost node are announced at once.
 #[derive(Debug)]
-pub(crate) struct Bucket {
-    interval: Duration,
-    burst: Duration,
-    full_at: Instant,
+pub(crate) struct Window {
+    limit: u32,
+    /// A second, or longer where a second has not even the frames of one task.
+    length: Duration,
+    /// What went out within that time before the last one, and when.
+    sent: VecDeque<(Instant, u32)>,
+    count: u32,
 }
 
-impl Bucket {
-    /// `per_second` frames a second, a tenth of them at once: switches count over a second or less.
+impl Window {
+    /// At most `per_second` frames within any second.
     pub(crate) fn new(per_second: NonZeroU32) -> Self {
-        let interval = Duration::from_secs(1) / per_second.get();
-        let burst = (per_second.get() / 10).max(Task::MOST_FRAMES);
-        Self { interval, burst: interval.saturating_mul(burst), full_at: Instant::ZERO }
+        let limit = per_second.get().max(Task::MOST_FRAMES);
+        let length = Duration::from_secs(1) * limit / per_second.get();
+        Self { limit, length, sent: VecDeque::new(), count: 0 }
     }
 
     /// When the next task may go out, whatever its size: were a small one let through earlier, probes would keep
     /// announcements waiting for ever.
     pub(crate) fn ready_at(&self) -> Instant {
-        (self.full_at + self.interval.saturating_mul(Task::MOST_FRAMES)).saturating_sub(self.burst)
+        let mut count = self.count;
+        let mut ready = Instant::ZERO;
+        for (at, frames) in &self.sent {
+            if count + Task::MOST_FRAMES <= self.limit {
+                break;
+            }
+            count = count.saturating_sub(*frames);
+            ready = *at + self.length;
+        }
+        ready
     }
 
     pub(crate) fn take(&mut self, now: Instant, frames: u32) {
-        self.full_at = self.full_at.max(now) + self.interval.saturating_mul(frames);
+        while let Some((_, old)) = self.sent.pop_front_if(|(at, _)| *at + self.length <= now) {
+            self.count = self.count.saturating_sub(old);
+        }
+        self.sent.push_back((now, frames));
+        self.count = self.count.saturating_add(frames);
     }
 }
 
-/// What is done for an address at a time, in the order in which the bucket serves it.
+/// What is done for an address at a time, in the order in which they are served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Task {
     /// The wait after the last probe is over.
@@ -79,25 +101,25 @@ impl Schedule {
         self.0.remove(&(task, due, address));
     }
 
-    /// Takes the most important task that is due and for which the bucket has the frames.
-    pub(crate) fn pop(&mut self, now: Instant, bucket: &mut Bucket) -> Option<(Task, Ipv4Addr)> {
+    /// Takes the most important task that is due and that the window has room for.
+    pub(crate) fn pop(&mut self, now: Instant, window: &mut Window) -> Option<(Task, Ipv4Addr)> {
         let due = Task::BY_IMPORTANCE.into_iter().find_map(|task| self.earliest(task).filter(|e| e.1 <= now));
         let (task, at, address) = due?;
         if task.frames() > 0 {
-            if bucket.ready_at() > now {
+            if window.ready_at() > now {
                 return None;
             }
-            bucket.take(now, task.frames());
+            window.take(now, task.frames());
         }
         self.0.remove(&(task, at, address));
         Some((task, address))
     }
 
     /// When [`Schedule::pop`] next has something, and what it is.
-    pub(crate) fn next(&self, bucket: &Bucket) -> Option<(Instant, &'static str)> {
+    pub(crate) fn next(&self, window: &Window) -> Option<(Instant, &'static str)> {
         let when = |(task, due, _): (Task, Instant, Ipv4Addr)| match task.frames() {
             0 => (due, task.reason()),
-            _ => (due.max(bucket.ready_at()), task.reason()),
+            _ => (due.max(window.ready_at()), task.reason()),
         };
         Task::BY_IMPORTANCE.into_iter().filter_map(|task| self.earliest(task)).map(when).min()
     }
@@ -114,28 +136,46 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tenth_of_a_second_goes_at_once_and_then_the_rate_holds() {
-        let mut bucket = Bucket::new(NonZeroU32::new(100).unwrap());
+    fn within_any_second_no_more_goes_than_is_allowed_and_all_of_it_at_once_if_need_be() {
+        let mut window = Window::new(NonZeroU32::new(10).unwrap());
         let start = Instant::ZERO + Duration::from_secs(9);
-        for _ in 0..5 {
-            assert!(bucket.ready_at() <= start);
-            bucket.take(start, 2);
+        let mut sent = Vec::new();
+        let mut now = start;
+        for _ in 0..40 {
+            now = now.max(window.ready_at());
+            window.take(now, 2);
+            sent.push(now);
+            now += Duration::from_millis(30);
         }
-        assert_eq!(bucket.ready_at(), start + Duration::from_millis(20));
+        assert_eq!(sent.get(4), Some(&(start + Duration::from_millis(120))));
+        let within = |from: &Instant| {
+            sent.iter().filter(|at| **at >= *from && **at - *from < Duration::from_secs(1)).count()
+        };
+        assert!(sent.iter().all(|at| within(at) <= 5), "{sent:?}");
+        assert!(now - start < Duration::from_secs(8), "the rate is used");
+    }
+
+    #[test]
+    fn a_rate_of_less_than_one_task_in_a_second_is_kept() {
+        let mut window = Window::new(NonZeroU32::MIN);
+        let start = Instant::ZERO + Duration::from_secs(9);
+        assert!(window.ready_at() <= start);
+        window.take(start, 2);
+        assert_eq!(window.ready_at(), start + Duration::from_secs(2));
     }
 
     #[test]
     fn the_more_important_goes_before_the_earlier() {
-        let mut bucket = Bucket::new(NonZeroU32::new(10).unwrap());
+        let mut window = Window::new(NonZeroU32::new(2).unwrap());
         let mut schedule = Schedule::default();
         let now = Instant::ZERO + Duration::from_secs(9);
         schedule.insert(Task::Repeat, Instant::ZERO, Ipv4Addr::new(192, 0, 2, 1));
         schedule.insert(Task::FirstAnnouncement, now, Ipv4Addr::new(192, 0, 2, 2));
-        let first = schedule.pop(now, &mut bucket);
+        let first = schedule.pop(now, &mut window);
         assert_eq!(first, Some((Task::FirstAnnouncement, Ipv4Addr::new(192, 0, 2, 2))));
-        assert_eq!(schedule.pop(now, &mut bucket), None, "two frames were all there was");
-        let (next, _) = schedule.next(&bucket).unwrap();
-        assert_eq!(next, now + Duration::from_millis(200));
-        assert_eq!(schedule.pop(next, &mut bucket), Some((Task::Repeat, Ipv4Addr::new(192, 0, 2, 1))));
+        assert_eq!(schedule.pop(now, &mut window), None, "two frames were all there was");
+        let (next, _) = schedule.next(&window).unwrap();
+        assert_eq!(next, now + Duration::from_secs(1));
+        assert_eq!(schedule.pop(next, &mut window), Some((Task::Repeat, Ipv4Addr::new(192, 0, 2, 1))));
     }
 }

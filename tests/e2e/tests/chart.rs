@@ -164,7 +164,7 @@ fn wrong_values_are_refused_with_a_message_that_names_them() -> Result<()> {
             ),
             (
                 &["planes.shop.interface.name=eth1", "planes.shop.hostAddress.mode=Fenced"],
-                &["planes.shop.hostAddress", "Fenced needs unguarded: true"],
+                &["planes.shop.hostAddress", "Fenced needs guard.mode Drop or Reject, or unguarded: true"],
             ),
             (
                 &["planes.shop.interface.name=eth1", "planes.shop.hostAddress.maxPerNode=0"],

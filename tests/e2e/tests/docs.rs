@@ -18,6 +18,7 @@ const REGISTERED: Plane =
 
 /// The plane of the page on addresses on the nodes.
 const ON_NODES: Plane = Plane { name: "on-nodes", class: "foghorn.dev/on-nodes", network: Network::Public };
+const APART: Plane = Plane { name: "apart", class: "foghorn.dev/apart", network: Network::Public };
 
 /// A fenced block below `<!-- test: name -->`.
 struct Block {
@@ -44,6 +45,7 @@ fn what_the_documentation_shows_works() -> Result<()> {
             "overrides",
             "dhcp",
             "host-address",
+            "return-path",
             "values",
         ] {
             let known = names.iter().position(|known| *known == name);
@@ -61,6 +63,7 @@ fn what_the_documentation_shows_works() -> Result<()> {
                 "overrides" => overrides(cluster, text)?,
                 "dhcp" => dhcp(cluster, text)?,
                 "host-address" => host_address(cluster, text)?,
+                "return-path" => return_path(cluster, text)?,
                 _ => values(cluster, text)?,
             }
         }
@@ -201,6 +204,16 @@ fn host_address(cluster: &Cluster, text: &str) -> Result<()> {
     let nodes: Vec<_> = cluster.on_interfaces(address)?.into_keys().collect();
     assert_eq!(nodes, [service.holder()?]);
     cluster.remove_plane(ON_NODES)
+}
+
+/// A plane whose traffic keeps apart from the rest of the node.
+fn return_path(cluster: &Cluster, text: &str) -> Result<()> {
+    apply(cluster, text)?;
+    cluster.wait_ready(APART.name)?;
+    let address = cluster.existing(NAMESPACE, "web-apart", APART).address()?;
+    println!("{}", cluster.plane_reason(APART, "Datapath", "InForce")?);
+    assert!(cluster.get(APART.network, address)?.contains(" on w"));
+    cluster.remove_plane(APART)
 }
 
 /// Values of the chart, which it takes.

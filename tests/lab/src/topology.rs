@@ -190,7 +190,13 @@ pub fn hosts(nodes: u8) -> Vec<HostSpec> {
             Some(Network::Private.gateway()),
             false,
         ),
-        host("inet".to_owned(), vec![Cable::new("eth0", "inet", Network::Internet, 100)], None, false),
+        // What is not translated to an address of a gateway's comes from the public network.
+        host(
+            "inet".to_owned(),
+            vec![Cable::new("eth0", "inet", Network::Internet, 100)],
+            Some(Network::Internet.address(2)),
+            false,
+        ),
     ];
     for (network, outside) in [(Network::Private, 1), (Network::Public, 2)] {
         let (dhcp, gateway, client) = (network.dhcp_host(), network.gateway_host(), network.client_host());

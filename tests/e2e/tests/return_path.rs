@@ -1,0 +1,281 @@
+//! Planes that stay apart: replies leave by the plane they came in on, and nothing else of a node is reached by a plane's addresses.
+
+use std::{net::Ipv4Addr, thread::sleep, time::Duration};
+
+use foghorn_e2e::{Cluster, Plane, Result, Service, run};
+use foghorn_lab::{Host, Wire, topology::Network, until};
+
+const PUBLIC: Plane = Plane { name: "apart", class: "foghorn.dev/apart", network: Network::Public };
+const PRIVATE: Plane = Plane { name: "apart-too", class: "foghorn.dev/apart-too", network: Network::Private };
+const BOTH: &str = "returnPath: {mode: Auto}, guard: {mode: Drop}";
+/// The host behind the gateways.
+const INTERNET: Ipv4Addr = Network::Internet.address(100);
+const CONNECTIONS: usize = 250;
+const SOON: Duration = Duration::from_secs(30);
+
+#[test]
+fn a_client_beyond_the_public_gateway_is_answered_by_that_gateway_wherever_the_pod_is() -> Result<()> {
+    run(|cluster| {
+        let service = apart(cluster, PUBLIC, BOTH)?;
+        let address = service.address()?;
+        let holder = service.holder()?;
+        let other = another(cluster, &holder);
+        let node = cluster.lab.node(&holder)?;
+        // What a distribution may have set: it is for the node's own network, and stays.
+        node.sysctl(vec![("net.ipv4.conf.eth0.rp_filter", "1")])?;
+        let wire = Wire::start(&node, "eth0", &format!("host {INTERNET}"))?;
+        for (role, on, host_network) in [
+            ("near", &holder, false),
+            ("far", &other, false),
+            ("host-near", &holder, true),
+            ("host-far", &other, true),
+        ] {
+            lead_to(cluster, &service, role, on, host_network)?;
+            let lost = CONNECTIONS - answered(cluster, address, CONNECTIONS)?;
+            println!("{role} on {on}, the address on {holder}: {lost} of {CONNECTIONS} connections lost");
+            assert_eq!(lost, 0, "{role}");
+        }
+        assert_eq!(wire.lines(), Vec::<String>::new(), "the client's packets passed the private network");
+        node.sysctl(vec![("net.ipv4.conf.eth0.rp_filter", "0")])?;
+        cluster.remove_plane(PUBLIC)?;
+        nothing_left(cluster)
+    })
+}
+
+#[test]
+fn of_two_planes_each_answers_the_same_client_by_its_own_gateway_and_takes_nothing_by_the_others_interface()
+-> Result<()> {
+    run(|cluster| {
+        let public = apart(cluster, PUBLIC, "returnPath: {mode: Auto}")?;
+        let private = apart(cluster, PRIVATE, "returnPath: {mode: Auto}")?;
+        let [of_public, of_private] = [public.address()?, private.address()?];
+        let internet = cluster.lab.host("inet")?;
+        let by_private = format!("route replace {of_private} via {}", Network::Internet.address(1));
+        internet.ip(&by_private)?;
+        let client = cluster.lab.client(Network::Public);
+        let holder = cluster.lab.node(&private.holder()?)?;
+        let number = foghorn_lab::topology::node_number(holder.name()).unwrap_or_default();
+        client.ip(&format!("route replace {of_private} via {}", Network::Public.address(10 + number)))?;
+        let wrong_way = || client.exec(&["curl", "-sS", "--max-time", "1", &format!("http://{of_private}/")]);
+        until("without a guard the private address is served on the public interface", SOON, || {
+            wrong_way().map(Some)
+        })?;
+
+        for plane in [PUBLIC, PRIVATE] {
+            let patch = r#"{"spec":{"guard":{"mode":"Drop"}}}"#;
+            cluster.lab.kubectl(&["patch", "networkplane", plane.name, "--type=merge", "-p", patch])?;
+        }
+        until("with a guard it is not", SOON, || Ok(wrong_way().is_err().then_some(())))?;
+        let wires = [
+            Wire::start(&cluster.lab.node(&public.holder()?)?, "eth0", &format!("host {of_public}"))?,
+            Wire::start(&holder, "eth1", &format!("host {of_private}"))?,
+        ];
+        for address in [of_public, of_private, of_public] {
+            assert_eq!(answered(cluster, address, CONNECTIONS)?, CONNECTIONS, "{address}");
+        }
+        for wire in wires {
+            assert_eq!(wire.lines(), Vec::<String>::new(), "a packet of one plane on the other's network");
+        }
+        internet.ip(&format!("route del {of_private}"))?;
+        client.ip(&format!("route del {of_private}"))?;
+        cluster.remove_plane(PRIVATE)?;
+        cluster.remove_plane(PUBLIC)?;
+        nothing_left(cluster)
+    })
+}
+
+#[test]
+fn of_a_guarded_address_on_the_node_only_the_services_ports_are_open() -> Result<()> {
+    run(|cluster| {
+        let mode = "hostAddress: {mode: Fenced}, guard: {mode: Reject}";
+        let service = apart(cluster, PUBLIC, mode)?;
+        let address = service.address()?;
+        let object = service.object()?;
+        let node_port = object["spec"]["ports"][0]["nodePort"].as_u64().unwrap_or_default();
+        assert!(cluster.get(Network::Public, address)?.contains(" on w"));
+        let holder = service.holder()?;
+        let number = foghorn_lab::topology::node_number(&holder).unwrap_or_default();
+        let own = Network::Public.address(10 + number);
+        let client = cluster.lab.client(Network::Public);
+        let opens = |address: Ipv4Addr, port: u64| {
+            let target = format!("telnet://{address}:{port}");
+            let said =
+                client.exec(&["sh", "-c", &format!("curl -sv -m 1 {target} </dev/null 2>&1 || true")])?;
+            Ok::<_, foghorn_lab::Error>(said.contains("Connected to"))
+        };
+        for port in [10250, node_port] {
+            assert!(opens(own, port)?, "port {port} of the node itself can be reached");
+            assert!(!opens(address, port)?, "port {port} by the Service's address");
+        }
+        assert!(opens(address, 80)?);
+        let refused =
+            client.exec(&["sh", "-c", &format!("curl -sS -m 2 http://{address}:81/ 2>&1 || true")])?;
+        assert!(refused.contains("refused"), "{refused}");
+        let ping = client.exec(&["ping", "-c", "3", "-i", "0.2", "-W", "1", &address.to_string()])?;
+        assert!(ping.contains("3 received"), "{ping}");
+        cluster.remove_plane(PUBLIC)?;
+        nothing_left(cluster)
+    })
+}
+
+#[test]
+fn what_others_flush_or_a_kill_interrupts_is_there_again_and_source_ranges_count() -> Result<()> {
+    run(|cluster| {
+        let service = apart(cluster, PUBLIC, BOTH)?;
+        let address = service.address()?;
+        assert_eq!(answered(cluster, address, 10)?, 10);
+        let node = cluster.lab.node(&service.holder()?)?;
+        node.ip("rule del pref 7400\nroute flush table 7401")?;
+        until("the rule is there again", SOON, || Ok((answered(cluster, address, 10)? == 10).then_some(())))?;
+        node.exec(&["nft", "delete", "table", "inet", "foghorn-apart"])?;
+        until("the table is there again", SOON, || {
+            Ok(node.exec(&["nft", "list", "table", "inet", "foghorn-apart"]).ok())
+        })?;
+        for pid in cluster.lab.datapath_pids(PUBLIC.name, node.name())? {
+            node.exec(&["kill", "-9", &pid.to_string()])?;
+        }
+        assert_eq!(answered(cluster, address, CONNECTIONS)?, CONNECTIONS, "while the container starts again");
+
+        let patch = r#"{"spec":{"loadBalancerSourceRanges":["203.0.113.0/24"]}}"#;
+        let namespace = service.namespace.as_str();
+        cluster.lab.kubectl(&[
+            "-n",
+            namespace,
+            "patch",
+            "service",
+            &service.name,
+            "--type=merge",
+            "-p",
+            patch,
+        ])?;
+        until("the internet is no source", SOON, || Ok((answered(cluster, address, 1)? == 0).then_some(())))?;
+        assert!(cluster.get(Network::Public, address)?.contains(" on w"));
+
+        let off = r#"{"spec":{"returnPath":{"mode":"Off"},"guard":{"mode":"Off"}}}"#;
+        cluster.lab.kubectl(&["patch", "networkplane", PUBLIC.name, "--type=merge", "-p", off])?;
+        nothing_left(cluster)?;
+        cluster.remove_plane(PUBLIC)
+    })
+}
+
+#[test]
+fn an_interface_without_an_address_of_the_node_serves_a_plane_with_a_return_path() -> Result<()> {
+    run(|cluster| {
+        let addresses = |act: &str| {
+            cluster.lab.nodes().iter().try_for_each(|node| {
+                let number = foghorn_lab::topology::node_number(node.name()).unwrap_or_default();
+                node.ip(&format!("addr {act} {}/24 dev eth1", Network::Public.address(10 + number)))
+            })
+        };
+        addresses("del")?;
+        let served = apart(cluster, PUBLIC, BOTH).and_then(|service| {
+            let address = service.address()?;
+            let near = cluster.get(Network::Public, address);
+            let far = answered(cluster, address, CONNECTIONS);
+            cluster.remove_plane(PUBLIC)?;
+            Ok((near?, far?))
+        });
+        addresses("add")?;
+        let (near, far) = served?;
+        assert!(near.contains(" on w"), "{near}");
+        assert_eq!(far, CONNECTIONS);
+        cluster.wait_ready(foghorn_e2e::PUBLIC.name)?;
+        nothing_left(cluster)
+    })
+}
+
+/// A Service on a plane of its own, whose return path and guard are in force on all nodes.
+fn apart<'a>(cluster: &'a Cluster, plane: Plane, more: &str) -> Result<Service<'a>> {
+    let Plane { name, class, network } = plane;
+    let interface = if network == Network::Public { "eth1" } else { "eth0" };
+    let manifest = format!(
+        "apiVersion: foghorn.dev/v1alpha1\nkind: NetworkPlane\nmetadata: {{name: {name}}}\nspec: {{loadBalancerClass: {class}, interface: {{name: {interface}}}, {more}}}\n"
+    );
+    cluster.lab.apply(&manifest)?;
+    cluster.wait_ready(name)?;
+    cluster.all_members(plane)?;
+    cluster.namespace(name)?;
+    let service = cluster.service(name, "web", plane)?;
+    service.address()?;
+    println!("{}", cluster.plane_reason(plane, "Datapath", "InForce")?);
+    // A node's kube-proxy may know of the address a moment later than the client.
+    sleep(Duration::from_secs(1));
+    Ok(service)
+}
+
+/// Makes a Pod of that role on a node, and leads the Service to it alone.
+fn lead_to(
+    cluster: &Cluster,
+    service: &Service<'_>,
+    role: &str,
+    node: &str,
+    host_network: bool,
+) -> Result<()> {
+    let namespace = service.namespace.as_str();
+    cluster.lab.apply(&format!(
+        "
+apiVersion: v1
+kind: Pod
+metadata: {{name: {role}, namespace: {namespace}, labels: {{role: {role}}}}}
+spec:
+  nodeName: {node}
+  hostNetwork: {host_network}
+  terminationGracePeriodSeconds: 0
+  containers: [{{name: web, image: localhost/web:1, imagePullPolicy: Never, env: [{{name: PORT, value: '18080'}}]}}]
+"
+    ))?;
+    cluster.lab.kubectl(&["-n", namespace, "wait", "pod", role, "--for=condition=Ready", "--timeout=60s"])?;
+    let patch = format!(
+        r#"{{"spec":{{"selector":{{"app":null,"role":"{role}"}},"ports":[{{"port":80,"targetPort":18080}}]}}}}"#
+    );
+    cluster.lab.kubectl(&[
+        "-n",
+        namespace,
+        "patch",
+        "service",
+        &service.name,
+        "--type=merge",
+        "-p",
+        &patch,
+    ])?;
+    let address = service.address()?;
+    until(&format!("an answer from {role}"), SOON, || {
+        let said = cluster.lab.client(Network::Public).exec(&[
+            "curl",
+            "-sS",
+            "--max-time",
+            "1",
+            &format!("http://{address}/"),
+        ])?;
+        Ok(said.contains(if host_network { node } else { role }).then_some(()))
+    })?;
+    sleep(Duration::from_secs(1));
+    cluster.lab.kubectl(&["-n", namespace, "get", "endpointslices"]).map(drop)
+}
+
+/// How many of so many connections of the internet's host are answered.
+fn answered(cluster: &Cluster, address: Ipv4Addr, connections: usize) -> Result<usize> {
+    let url = format!("http://{address}/?[1-{connections}]");
+    let script =
+        format!("curl -s -m 2 -o /dev/null -H 'Connection: close' -w '%{{http_code}}\\n' '{url}' || true");
+    let codes = cluster.lab.host("inet")?.exec(&["sh", "-c", &script])?;
+    Ok(codes.lines().filter(|code| *code == "200").count())
+}
+
+fn another(cluster: &Cluster, holder: &str) -> String {
+    let nodes = cluster.lab.nodes();
+    nodes.iter().map(Host::name).find(|node| *node != holder).unwrap_or_default().to_owned()
+}
+
+/// No table, rule or route of the planes of these tests is on any node.
+fn nothing_left(cluster: &Cluster) -> Result<()> {
+    for node in cluster.lab.nodes() {
+        until(&format!("nothing is left on {}", node.name()), SOON, || {
+            let tables = node.exec(&["nft", "list", "tables", "inet"])?;
+            let rules = node.exec(&["ip", "rule"])?;
+            let left = tables.contains("foghorn-") || rules.contains("proto 240");
+            Ok((!left).then_some(()))
+        })?;
+    }
+    Ok(())
+}
