@@ -32,7 +32,7 @@ use std::{
 use foghorn_clock::Instant;
 use foghorn_crds::{AddressClaim, PlaneConfig, ProbeMode};
 use foghorn_dhcp::{self as dhcp, MessageKind, frame::UdpChecksum};
-use foghorn_l2::{self as l2, L2};
+use foghorn_l2::{self as l2, Echoes, L2};
 use foghorn_membership::Grant;
 use foghorn_netio::Link;
 use rand::rngs::StdRng;
@@ -118,6 +118,8 @@ pub enum FrameKind {
     Arp(l2::Kind),
     /// DHCP.
     Dhcp(MessageKind),
+    /// The answer to a ping.
+    Echo,
 }
 
 /// Another host says that it has an address that this node announces.
@@ -154,6 +156,7 @@ pub struct Engine {
     by_next_hop: BTreeMap<Ipv4Addr, BTreeSet<Arc<str>>>,
     peers: Peers,
     l2: Option<L2>,
+    echoes: Echoes,
     starts: Starts,
     timers: BTreeSet<(Instant, String)>,
     reports: BTreeSet<(Instant, String)>,
@@ -185,6 +188,7 @@ impl Engine {
             by_next_hop: BTreeMap::new(),
             peers: Peers::default(),
             l2: None,
+            echoes: Echoes::default(),
             starts: Starts::default(),
             timers: BTreeSet::new(),
             reports: BTreeSet::new(),

@@ -30,6 +30,7 @@ pub struct Metrics {
     failovers: Family<PhaseLabel, Histogram, fn() -> Histogram>,
     dhcp: Family<MessageLabels, Counter>,
     arp: Family<KindLabel, Counter>,
+    echoes: Counter,
     fenced: Counter,
     dropped: Family<ReasonLabel, Counter>,
     forwardable: Counter,
@@ -98,6 +99,7 @@ impl Default for Metrics {
             view: Gauge::default(),
             dhcp: Family::default(),
             arp: Family::default(),
+            echoes: Counter::default(),
             fenced: Counter::default(),
             dropped: Family::default(),
             forwardable: Counter::default(),
@@ -143,6 +145,7 @@ impl Metrics {
             "ARP frames sent: reply, gratuitous, probe, request",
             m.arp,
         );
+        registry.register("foghorn_pings_answered", "Pings of addresses that were answered", m.echoes);
         registry.register(
             "foghorn_frames_fenced",
             "Frames not sent because the right to announce had run out",
@@ -234,6 +237,9 @@ impl Metrics {
                     foghorn_l2::Kind::Request => "request",
                 };
                 self.arp.get_or_create(&KindLabel { kind }).inc();
+            }
+            FrameKind::Echo => {
+                self.echoes.inc();
             }
             FrameKind::Dhcp(kind) => {
                 let labels = MessageLabels { r#type: kind.name(), direction: "sent" };

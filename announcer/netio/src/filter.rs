@@ -1,7 +1,7 @@
 //! The frames that a packet socket lets through, as a classic BPF program that the kernel runs.
 //!
-//! One passes ARP, and IPv4 UDP to port 68 that is no fragment, another one EtherType; neither passes anything with a
-//! VLAN tag, which is another network's. The kernel may hold the tag of a frame apart from its bytes, so a program asks
+//! One passes ARP, IPv4 UDP to port 68 that is no fragment, and ICMP echo requests that are none, another one EtherType;
+//! neither passes anything with a VLAN tag, which is another network's. The kernel may hold the tag of a frame apart from its bytes, so a program asks
 //! for that first.
 
 use socket2::SockFilter;
@@ -30,6 +30,8 @@ const LOAD_HALF: u16 = 0x28;
 const LOAD_BYTE: u16 = 0x30;
 /// The half word at the index register plus the operand.
 const LOAD_HALF_INDEXED: u16 = 0x48;
+/// The byte at the index register plus the operand.
+const LOAD_BYTE_INDEXED: u16 = 0x50;
 /// The index register becomes four times the low half of a byte: the length of an IPv4 header.
 const LOAD_INDEX_HEADER_LENGTH: u16 = 0xb1;
 const JUMP_IF_EQUAL: u16 = 0x15;
@@ -42,22 +44,28 @@ const WHOLE_FRAME: u32 = u32::MAX;
 /// The flag "more fragments" and the fragment offset.
 const FRAGMENT: u32 = 0x3fff;
 
-/// The program for ARP and DHCP. Comments name the instruction, and the one that a jump leads to.
-pub const PROGRAM: [Instruction; 14] = [
-    load(LOAD_WORD, VLAN_TAG_PRESENT),     // 0
-    jump(JUMP_IF_EQUAL, 0, 0, 11),         // 1: tagged -> 13
-    load(LOAD_HALF, 12),                   // 2: EtherType
-    jump(JUMP_IF_EQUAL, 0x0806, 8, 0),     // 3: ARP -> 12
-    jump(JUMP_IF_EQUAL, 0x0800, 0, 8),     // 4: not IPv4 -> 13
-    load(LOAD_BYTE, 14 + 9),               // 5: protocol
-    jump(JUMP_IF_EQUAL, 17, 0, 6),         // 6: not UDP -> 13
-    load(LOAD_HALF, 14 + 6),               // 7: flags and fragment offset
-    jump(JUMP_IF_ANY_BIT, FRAGMENT, 4, 0), // 8: a fragment -> 13
-    load(LOAD_INDEX_HEADER_LENGTH, 14),    // 9
-    load(LOAD_HALF_INDEXED, 14 + 2),       // 10: destination port
-    jump(JUMP_IF_EQUAL, 68, 0, 1),         // 11: another -> 13
-    load(RETURN, WHOLE_FRAME),             // 12
-    load(RETURN, 0),                       // 13
+/// The program for ARP, DHCP and pings. Comments name the instruction, and the one that a jump leads to.
+pub const PROGRAM: [Instruction; 20] = [
+    load(LOAD_WORD, VLAN_TAG_PRESENT),      // 0
+    jump(JUMP_IF_EQUAL, 0, 0, 17),          // 1: tagged -> 19
+    load(LOAD_HALF, 12),                    // 2: EtherType
+    jump(JUMP_IF_EQUAL, 0x0806, 14, 0),     // 3: ARP -> 18
+    jump(JUMP_IF_EQUAL, 0x0800, 0, 14),     // 4: not IPv4 -> 19
+    load(LOAD_BYTE, 14 + 9),                // 5: protocol
+    jump(JUMP_IF_EQUAL, 17, 0, 5),          // 6: not UDP -> 12
+    load(LOAD_HALF, 14 + 6),                // 7: flags and fragment offset
+    jump(JUMP_IF_ANY_BIT, FRAGMENT, 10, 0), // 8: a fragment -> 19
+    load(LOAD_INDEX_HEADER_LENGTH, 14),     // 9
+    load(LOAD_HALF_INDEXED, 14 + 2),        // 10: destination port
+    jump(JUMP_IF_EQUAL, 68, 6, 7),          // 11: DHCP -> 18, another -> 19
+    jump(JUMP_IF_EQUAL, 1, 0, 6),           // 12: not ICMP -> 19
+    load(LOAD_HALF, 14 + 6),                // 13: flags and fragment offset
+    jump(JUMP_IF_ANY_BIT, FRAGMENT, 4, 0),  // 14: a fragment -> 19
+    load(LOAD_INDEX_HEADER_LENGTH, 14),     // 15
+    load(LOAD_BYTE_INDEXED, 14),            // 16: ICMP type
+    jump(JUMP_IF_EQUAL, 8, 0, 1),           // 17: no echo request -> 19
+    load(RETURN, WHOLE_FRAME),              // 18
+    load(RETURN, 0),                        // 19
 ];
 
 /// The program that passes frames of one EtherType.
@@ -98,6 +106,18 @@ mod tests {
         for words in 5..=15 {
             assert_eq!(run(&udp(words, 17, 0, 68), false), WHOLE_FRAME, "{words} words of header");
         }
+    }
+
+    #[test]
+    fn of_icmp_echo_requests_alone_pass() {
+        for kind in 0..=u8::MAX {
+            let passes = run(&icmp(kind, 0), false);
+            assert_eq!(passes, if kind == 8 { WHOLE_FRAME } else { 0 }, "type {kind}");
+        }
+        assert_eq!(run(&icmp(8, 0x2000), false), 0, "the first fragment");
+        assert_eq!(run(&icmp(8, 0x0001), false), 0, "a later fragment");
+        assert_eq!(run(&icmp(8, 0), true), 0, "tagged");
+        assert_eq!(run(&icmp(8, 0)[..14 + 20], false), 0, "cut short");
     }
 
     #[test]
@@ -165,6 +185,7 @@ mod tests {
                 LOAD_HALF => read(operand, 2),
                 LOAD_BYTE | LOAD_INDEX_HEADER_LENGTH => read(operand, 1),
                 LOAD_HALF_INDEXED => read(index + operand, 2),
+                LOAD_BYTE_INDEXED => read(index + operand, 1),
                 JUMP_IF_EQUAL | JUMP_IF_ANY_BIT => {
                     let holds = match code {
                         JUMP_IF_EQUAL => accumulator == operand,
@@ -188,6 +209,12 @@ mod tests {
 
     fn ethernet(ethertype: u16, payload: &[u8]) -> Vec<u8> {
         [&[0xff; 6], &[2, 0, 0, 0, 0, 1], &ethertype.to_be_bytes()[..], payload].concat()
+    }
+
+    fn icmp(kind: u8, fragment: u16) -> Vec<u8> {
+        let mut frame = udp(5, 1, fragment, 0);
+        frame[14 + 20] = kind;
+        frame
     }
 
     fn udp(header_words: u8, protocol: u8, fragment: u16, port: u16) -> Vec<u8> {

@@ -3,6 +3,7 @@
 use std::{collections::btree_map::Entry, net::Ipv4Addr, sync::Arc};
 
 use foghorn_clock::Instant;
+use foghorn_crds::GuardMode;
 use foghorn_dhcp::{
     self as dhcp, Destination, MessageKind, Mode, Transmit,
     frame::{self, Addressing, UdpChecksum},
@@ -16,6 +17,10 @@ use super::{Engine, FrameKind, Output};
 
 impl Engine {
     pub(super) fn receive(&mut self, now: Instant, bytes: &[u8], udp_checksum: UdpChecksum) {
+        if l2::EchoRequest::is_meant(bytes) {
+            self.answer_ping(now, bytes);
+            return;
+        }
         let Some(l2) = &mut self.l2 else { return };
         let datagram = match frame::parse(bytes, udp_checksum) {
             Ok(datagram) => datagram,
@@ -63,6 +68,19 @@ impl Engine {
             None => dhcp::Input::Reply(&reply),
         };
         self.tell(now, &name, input);
+    }
+
+    /// Where there is a guard, the node's kernel hears no ping of a Service's address; without one that is its business.
+    fn answer_ping(&mut self, now: Instant, bytes: &[u8]) {
+        let guarded = self.config.as_ref().is_some_and(|config| config.guard != GuardMode::Off);
+        let mac = self.link.as_ref().and_then(|link| link.mac).filter(|_| guarded);
+        let Some(mac) = mac else { return };
+        let by_address = &self.by_address;
+        let answer = self.echoes.answer(now, bytes, mac, |address| by_address.contains_key(&address));
+        let claim = answer.and_then(|(address, frame)| Some((by_address.get(&address)?.clone(), frame)));
+        if let Some((claim, frame)) = claim {
+            self.outputs.push_back(Output::Send { kind: FrameKind::Echo, claim, frame });
+        }
     }
 
     fn awaits(&self, name: &str, xid: u32) -> bool {

@@ -7,6 +7,7 @@ mod grants;
 mod identity;
 mod moments;
 mod network;
+mod ping;
 mod server;
 mod takeover;
 mod wire;

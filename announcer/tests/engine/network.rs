@@ -35,6 +35,7 @@ pub(crate) const CLIENT: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 200);
 pub(crate) const CLIENT_MAC: Mac = [2, 0, 0, 0, 0, 0xcc];
 pub(crate) const NODE: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 11);
 pub(crate) const MS: Duration = Duration::from_millis(1);
+const UDP: u8 = 17;
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 
 /// The status of a claim, as the announcer told it.
@@ -310,7 +311,8 @@ impl Network {
                     },
                 );
             }
-        } else if let Some(reply) = self.server.answer(frame)
+        } else if frame[23] == UDP
+            && let Some(reply) = self.server.answer(frame)
             && self.receives(&reply)
         {
             self.engine

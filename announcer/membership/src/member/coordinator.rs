@@ -58,6 +58,8 @@ pub(super) struct Coordinator<T> {
     nowhere: BTreeMap<ClaimId, Nowhere>,
     /// Pairs that once heard each other on the plane's own network.
     pub(super) wires: BTreeSet<(MemberId, MemberId)>,
+    /// Reports or members have changed since these pairs were noted.
+    pub(super) wires_due: bool,
 }
 
 impl<T: Time> Coordinator<T> {
@@ -120,6 +122,7 @@ impl<T: Time> Member<T> {
                 }
                 coordinator.found(sent, true);
                 coordinator.dirty = true;
+                coordinator.wires_due = true;
                 coordinator
             }
             Role::Follower(_) | Role::Outsider(_) => {
@@ -159,6 +162,7 @@ impl<T: Time> Member<T> {
                     rebalanced: self.settings.rebalance.clone(),
                     nowhere: BTreeMap::new(),
                     wires: BTreeSet::new(),
+                    wires_due: true,
                 })
             }
         }
@@ -229,6 +233,7 @@ impl<T: Time> Member<T> {
         let in_view = self.view.as_ref().is_some_and(|view| view.epoch == epoch && view.has(from));
         let Role::Coordinator(coordinator) = &mut self.role else { return };
         coordinator.stirred |= stirs;
+        coordinator.wires_due |= stirs;
         if !in_view {
             return;
         }

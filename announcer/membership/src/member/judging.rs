@@ -199,12 +199,11 @@ impl<T: Time> Member<T> {
     fn joining(&self, now: T, view: &View) -> Vec<Seat> {
         let Role::Coordinator(coordinator) = &self.role else { return Vec::new() };
         let timings = &self.settings.timings;
-        let mut joins = self.later_lives(now, view);
-        let is_new = |node: &str| !view.seats.iter().any(|old| old.node == *node);
-        joins.extend(self.ready_lives(now, view).into_iter().filter(|(since, seat)| {
-            let wait = coordinator.flaps.wait(now, &seat.node, timings.join);
-            is_new(&seat.node) && now.since(*since) >= wait
-        }));
+        let mut joins = self.ready_lives(now, view);
+        joins.retain(|(since, seat)| {
+            let replaces = view.seats.iter().any(|old| old.node == seat.node);
+            replaces || now.since(*since) >= coordinator.flaps.wait(now, &seat.node, timings.join)
+        });
         joins.sort_by(|(a, left), (b, right)| (a, left.id).cmp(&(b, right.id)));
         joins.into_iter().map(|(_, seat)| seat).collect()
     }
@@ -270,7 +269,9 @@ impl<T: Time> Member<T> {
 
     /// Notes who hears whom on the plane's own network: a pair that never did is no broken one.
     fn note_wires(&mut self) {
-        let Some(view) = self.view.as_ref().filter(|view| view.seats.len() <= WIRES) else { return };
+        let Role::Coordinator(coordinator) = &self.role else { return };
+        let due = coordinator.wires_due;
+        let Some(view) = self.view.as_ref().filter(|view| due && view.seats.len() <= WIRES) else { return };
         let pairs: Vec<_> = view
             .seats
             .iter()
@@ -278,6 +279,7 @@ impl<T: Time> Member<T> {
             .flat_map(|report| report.hears.iter().map(|other| pair(report.seat.id, *other)))
             .collect();
         let Role::Coordinator(coordinator) = &mut self.role else { return };
+        coordinator.wires_due = false;
         coordinator.wires.retain(|(a, b)| view.has(*a) && view.has(*b));
         coordinator.wires.extend(pairs.into_iter().filter(|(a, b)| view.has(*a) && view.has(*b)));
     }

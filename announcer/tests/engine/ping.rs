@@ -1,0 +1,63 @@
+//! Pings of the claims' addresses.
+
+use std::net::Ipv4Addr;
+
+use foghorn_crds::GuardMode;
+
+use crate::network::{CLIENT, CLIENT_MAC, NIC, Network, SECOND};
+
+#[test]
+fn where_there_is_a_guard_pings_of_announced_addresses_are_answered() {
+    let mut network = held(GuardMode::Drop);
+    let address = network.address("web").unwrap();
+    let reply = ping(&mut network, address).unwrap();
+    assert_eq!((&reply[..6], &reply[6..12]), (&CLIENT_MAC[..], &NIC[..]));
+    assert_eq!((reply[26..30].to_vec(), reply[34]), (address.octets().to_vec(), 0));
+    assert_eq!(network.metric("foghorn_pings_answered_total"), 0.0, "the shell counts what it has sent");
+    assert_eq!(ping(&mut network, Ipv4Addr::new(203, 0, 113, 77)), None, "an address of somebody else");
+}
+
+#[test]
+fn without_a_guard_pings_are_the_kernels_business_and_no_malformed_frames() {
+    let mut network = held(GuardMode::Off);
+    let address = network.address("web").unwrap();
+    assert_eq!(ping(&mut network, address), None);
+    assert!(!network.metrics().contains("malformed"));
+}
+
+#[test]
+fn a_claim_that_is_revoked_answers_no_ping() {
+    let mut network = held(GuardMode::Reject);
+    let address = network.address("web").unwrap();
+    network.lose();
+    assert_eq!(ping(&mut network, address), None);
+}
+
+fn held(guard: GuardMode) -> Network {
+    let mut network = Network::new();
+    network.configure(|config| config.guard = guard);
+    network.claim("web");
+    network.run(20 * SECOND);
+    network
+}
+
+/// What the engine sends when it is asked.
+fn ping(network: &mut Network, address: Ipv4Addr) -> Option<Vec<u8>> {
+    let before = network.sent.len();
+    network.frame(&request(address));
+    network.sent.get(before).map(|(_, frame)| frame.clone())
+}
+
+fn request(to: Ipv4Addr) -> Vec<u8> {
+    let summed = |mut octets: Vec<u8>, at: usize| {
+        let words = octets.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1]));
+        let sum: u32 = words.sum();
+        let sum = !u16::try_from((sum & 0xffff) + (sum >> 16)).unwrap();
+        octets[at..at + 2].copy_from_slice(&sum.to_be_bytes());
+        octets
+    };
+    let message = summed(vec![8, 0, 0, 0, 0, 7, 0, 1, b'p', b'i', b'n', b'g'], 2);
+    let fixed = [0x45, 0, 0, 32, 0, 1, 0, 0, 64, 1, 0, 0];
+    let header = summed([&fixed[..], &CLIENT.octets(), &to.octets()].concat(), 10);
+    [&NIC[..], &CLIENT_MAC, &[8, 0], &header, &message].concat()
+}
