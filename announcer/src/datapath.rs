@@ -129,6 +129,10 @@ async fn converse(
 /// What came of it, for people.
 fn telling(answer: &Answer) -> Telling {
     let Some(first) = answer.findings.first() else {
+        if !answer.wanted {
+            let message = "nothing of the plane is left on the node".to_owned();
+            return Telling { good: true, reason: reasons::NOTHING_LEFT, message };
+        }
         let message = "returnPath and guard are in force".to_owned();
         return Telling { good: true, reason: reasons::IN_FORCE, message };
     };
@@ -312,11 +316,13 @@ mod tests {
             reason: reason.into(),
             message: format!("{reason} is wrong"),
         };
-        let told = telling(&Answer { findings: vec![finding("NoGateway"), finding("NoForwarding")] });
+        let of = |findings| telling(&Answer { wanted: true, findings });
+        let told = of(vec![finding("NoGateway"), finding("NoForwarding")]);
         assert_eq!(told.reason, "NoGateway");
         assert_eq!(told.message, "NoGateway is wrong; NoForwarding is wrong");
-        assert_eq!(telling(&Answer { findings: vec![finding("Unheard")] }).reason, reasons::NOT_IN_FORCE);
-        assert!(telling(&Answer::default()).good);
+        assert_eq!(of(vec![finding("Unheard")]).reason, reasons::NOT_IN_FORCE);
+        assert_eq!(of(Vec::new()).reason, reasons::IN_FORCE);
+        assert_eq!(telling(&Answer::default()).reason, reasons::NOTHING_LEFT);
     }
 
     fn config(more: Value) -> PlaneConfig {

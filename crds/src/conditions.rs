@@ -65,6 +65,10 @@ pub mod reasons {
     pub const PATH_NEVER_HEARD: &str = "PathNeverHeard";
     /// `returnPath` and `guard` are in force on the node.
     pub const IN_FORCE: &str = "InForce";
+    /// Neither is wanted, or there is no claim that they would be for: nothing of the plane is left on the node.
+    pub const NOTHING_LEFT: &str = "NothingLeft";
+    /// It cannot be in force: the container is not allowed to change the network.
+    pub const NOT_PERMITTED: &str = "NotPermitted";
     /// They are not; the message says why.
     pub const NOT_IN_FORCE: &str = "NotInForce";
     /// The container that changes the node's network does not answer.
@@ -73,7 +77,7 @@ pub mod reasons {
     /// of the node drops packets, Pods' replies are not forwarded, no router is known, another program leads packets past
     /// nftables, or the container does not understand the announcer.
     pub const DATAPATH_FINDINGS: [&str; 6] =
-        ["NotPermitted", "ReversePathFilter", "NoForwarding", "NoGateway", "DatapathBypassed", "Refused"];
+        [NOT_PERMITTED, "ReversePathFilter", "NoForwarding", "NoGateway", "DatapathBypassed", "Refused"];
     /// More planes want a return path than there are marks for.
     pub const NO_MARK: &str = "NoMark";
     /// No announcer of the plane has a carrier and is heard by the others.

@@ -60,7 +60,7 @@ pub struct PlaneConfig {
     /// The plane's `spec.guard.mode`.
     #[serde(default)]
     pub guard: GuardMode,
-    /// All planes of the cluster: what is left of another one can be removed.
+    /// The planes of the cluster that have something on the nodes' network: what is left of another one can be removed.
     #[serde(default)]
     pub planes: Vec<String>,
     /// The interfaces of the other planes: nothing of this one comes in by them.

@@ -82,7 +82,7 @@ impl Keeper {
             warn!(%error, "what planes that are no more have left is not known");
         }
         findings.dedup();
-        Answer { findings }
+        Answer { wanted: message.wanted.is_some(), findings }
     }
 
     async fn install(&mut self, wanted: &Wanted) -> Result<Settings, KeepError> {

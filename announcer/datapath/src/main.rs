@@ -35,8 +35,5 @@ async fn main() -> anyhow::Result<()> {
     let listener =
         server::listen(&args.socket).with_context(|| format!("socket {}", args.socket.display()))?;
     let mut keeper = Keeper::new(&args.plane)?;
-    tokio::select! {
-        ended = server::serve(&listener, &mut keeper) => ended.context("no connections are taken any more"),
-        () = stop => Ok(()),
-    }
+    server::serve(&listener, &mut keeper, stop).await.context("no connections are taken any more")
 }

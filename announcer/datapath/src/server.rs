@@ -1,6 +1,6 @@
 //! The socket by which the announcer says what it wants.
 
-use std::{io, path::Path, time::Duration};
+use std::{future::Future, io, path::Path, pin::pin, time::Duration};
 
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
@@ -34,16 +34,27 @@ pub fn listen(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Does what the announcer says, and keeps to the last word while there is none; without an end.
+/// Does what the announcer says, and keeps to the last word while there is none. Once it is to `stop` it still does what
+/// an announcer says that hands over, and ends with that.
 ///
 /// # Errors
 /// If no connections can be taken any more.
-pub async fn serve(listener: &UnixListener, keeper: &mut Keeper) -> io::Result<()> {
+pub async fn serve(
+    listener: &UnixListener,
+    keeper: &mut Keeper,
+    stop: impl Future<Output = ()>,
+) -> io::Result<()> {
+    let mut stop = pin!(stop);
+    let mut stopping = false;
     let mut peer: Option<Peer> = None;
     let mut message: Option<Message> = None;
     let mut told: Option<Answer> = None;
-    loop {
+    while !stopping || peer.is_some() {
         tokio::select! {
+            () = &mut stop, if !stopping => {
+                stopping = true;
+                continue;
+            }
             accepted = listener.accept() => {
                 let (stream, _) = accepted?;
                 peer = Some(Peer::new(stream));
@@ -54,7 +65,8 @@ pub async fn serve(listener: &UnixListener, keeper: &mut Keeper) -> io::Result<(
                     Ok(new) => message = Some(new),
                     Err(finding) => {
                         warn!(finding.message, "the announcer's message is refused");
-                        answer(&mut peer, &Answer { findings: vec![finding] }).await;
+                        let refusal = Answer { wanted: true, findings: vec![finding] };
+                        answer(&mut peer, &refusal).await;
                         continue;
                     }
                 },
@@ -78,6 +90,7 @@ pub async fn serve(listener: &UnixListener, keeper: &mut Keeper) -> io::Result<(
             told = Some(new);
         }
     }
+    Ok(())
 }
 
 struct Peer {

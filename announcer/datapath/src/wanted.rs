@@ -16,7 +16,7 @@ const MAIN_PRIORITY: u32 = 32766;
 /// A line from the announcer.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct Message {
-    /// All planes of the cluster: what is left of others is removed. Nothing is if it is empty.
+    /// The planes that may have something on the node: what is left of others is removed. Nothing is if it is empty.
     pub planes: BTreeSet<String>,
     /// What is to be in force for the plane, if anything.
     pub wanted: Option<Wanted>,
@@ -102,6 +102,8 @@ pub struct Route {
 /// A line to the announcer.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct Answer {
+    /// Whether anything is wanted.
+    pub wanted: bool,
     /// What is wrong or stands in the way; nothing if all is in force.
     pub findings: Vec<Finding>,
 }

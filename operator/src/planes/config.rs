@@ -9,6 +9,7 @@ use ipnet::Ipv4Net;
 use k8s_openapi::api::{core::v1::Node, networking::v1::ServiceCIDR};
 use kube::ResourceExt;
 
+use super::daemonset;
 use crate::args::Run;
 
 /// What the operator knows of the cluster.
@@ -45,7 +46,8 @@ pub(super) fn plane_config(
     allowed_subnets: Vec<Ipv4Net>,
     return_path: Option<ReturnPath>,
 ) -> PlaneConfig {
-    let mut planes: Vec<_> = cluster.planes.iter().map(|plane| plane.name_any()).collect();
+    let with_datapath = cluster.planes.iter().filter(|plane| daemonset::wants_datapath(plane));
+    let mut planes: Vec<_> = with_datapath.map(|plane| plane.name_any()).collect();
     planes.sort();
     let others = cluster.planes.iter().filter(|other| other.name_any() != plane.name_any());
     let mut other_interfaces: Vec<_> = others.map(|other| other.spec.interface.clone()).collect();
@@ -145,9 +147,10 @@ mod tests {
         let [blue, green, mut red] =
             ["blue", "green", "red"].map(|name| fixtures::plane(name, &format!("x.dev/{name}")));
         red.spec.interface.name = Some("eth7".into());
+        red.spec.guard.mode = foghorn_crds::GuardMode::Drop;
         let planes = [&red, &blue, &green].map(|plane| Arc::new(plane.clone())).to_vec();
         let config = plane_config(&blue, &Cluster { planes, ..Cluster::default() }, Vec::new(), None);
-        assert_eq!(config.planes, ["blue", "green", "red"]);
+        assert_eq!(config.planes, ["red"], "those that have something on the nodes");
         assert_eq!(config.other_interfaces, [red.spec.interface]);
     }
 

@@ -30,7 +30,7 @@ use rand::{RngCore, SeedableRng, rngs::StdRng};
 use super::{
     acceptance::{self, NotAccepted},
     apply::{api_of, apply},
-    children, config, daemonset, events, keys, nodes,
+    children, config, daemonset, events, findings, keys, nodes,
     ports::{Ports, Range},
     status::Observed,
     world::World,
@@ -209,7 +209,8 @@ impl Planes {
         let lease = children::lease(plane);
         let live = self.world.leases.store().get(&ObjectRef::from_obj(&lease));
         apply(&api_of(client, &lease), live.as_deref(), &lease).await?;
-        let set = daemonset::daemon_set(plane, ports, options);
+        let leaves_datapath = self.leaves_datapath(plane);
+        let set = daemonset::daemon_set(plane, ports, options, leaves_datapath);
         let live = self.world.daemon_sets.store().get(&ObjectRef::from_obj(&set));
         apply(&api_of(client, &set), live.as_deref(), &set).await
     }
@@ -316,6 +317,11 @@ impl Planes {
     fn preferences(&self, plane: &NetworkPlane) -> BTreeMap<String, NodePreference> {
         let nodes = self.ctx.nodes.store().state();
         nodes::preferences(plane, nodes.iter().map(|node| &**node))
+    }
+
+    /// Whether something of the plane may be on a node's network.
+    pub(super) fn leaves_datapath(&self, plane: &NetworkPlane) -> bool {
+        findings::leaves_datapath(&self.world.pods_of(&plane.name_any()))
     }
 
     fn ports_of(&self, plane: &NetworkPlane) -> Result<PlanePorts, Error> {

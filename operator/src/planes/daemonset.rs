@@ -40,9 +40,16 @@ const GRACE_SECONDS: i64 = 10;
 /// A new announcer has been let in and can take addresses over before the next one is replaced.
 const READY_SECONDS: i32 = 2;
 
-/// The announcers of `plane`, as the operator's `options` say.
+/// The announcers of `plane`, as the operator's `options` say. With `leaves_datapath` they keep the container that removes
+/// what it has put on the nodes, although the plane wants nothing more of it.
 #[must_use]
-pub(super) fn daemon_set(plane: &NetworkPlane, ports: PlanePorts, options: &Run) -> DaemonSet {
+pub(super) fn daemon_set(
+    plane: &NetworkPlane,
+    ports: PlanePorts,
+    options: &Run,
+    leaves_datapath: bool,
+) -> DaemonSet {
+    let datapath = (leaves_datapath || wants_datapath(plane)).then(|| datapath(plane, options));
     let name = plane.name_any();
     let mut labels = children::labels(&name);
     labels.insert(NAME_LABEL.0.to_owned(), NAME_LABEL.1.to_owned());
@@ -54,7 +61,7 @@ pub(super) fn daemon_set(plane: &NetworkPlane, ports: PlanePorts, options: &Run)
             selector: LabelSelector { match_labels: Some(pod_labels(&name)), ..LabelSelector::default() },
             template: PodTemplateSpec {
                 metadata: Some(ObjectMeta { labels: Some(labels), ..ObjectMeta::default() }),
-                spec: Some(pod(plane, ports, options)),
+                spec: Some(pod(plane, ports, options, datapath)),
             },
             update_strategy: Some(DaemonSetUpdateStrategy {
                 type_: Some("RollingUpdate".to_owned()),
@@ -79,7 +86,7 @@ pub(super) fn pod_labels(plane: &str) -> BTreeMap<String, String> {
     ])
 }
 
-fn pod(plane: &NetworkPlane, ports: PlanePorts, options: &Run) -> PodSpec {
+fn pod(plane: &NetworkPlane, ports: PlanePorts, options: &Run, datapath: Option<Container>) -> PodSpec {
     let spec = &plane.spec;
     let mut node_selector = spec.node_selector.clone();
     node_selector.insert("kubernetes.io/os".to_owned(), "linux".to_owned());
@@ -105,7 +112,9 @@ fn pod(plane: &NetworkPlane, ports: PlanePorts, options: &Run) -> PodSpec {
             }),
             ..PodSecurityContext::default()
         }),
-        containers: iter::once(container(plane, ports, options)).chain(datapath(plane, options)).collect(),
+        containers: iter::once(container(plane, ports, options, datapath.is_some()))
+            .chain(datapath)
+            .collect(),
         volumes: Some(volumes()),
         ..PodSpec::default()
     }
@@ -125,7 +134,7 @@ fn volumes() -> Vec<Volume> {
     ]
 }
 
-fn container(plane: &NetworkPlane, ports: PlanePorts, options: &Run) -> Container {
+fn container(plane: &NetworkPlane, ports: PlanePorts, options: &Run, datapath: bool) -> Container {
     let fenced = plane.spec.host_address.mode == HostAddressMode::Fenced;
     let net_admin = fenced.then(|| "NET_ADMIN".to_owned());
     Container {
@@ -133,7 +142,7 @@ fn container(plane: &NetworkPlane, ports: PlanePorts, options: &Run) -> Containe
         command: fenced.then(|| vec![NET_ADMIN_BINARY.to_owned()]),
         image: Some(options.announcer_image.clone()),
         image_pull_policy: Some(options.announcer_image_pull_policy.clone()),
-        args: Some(arguments(plane, ports, options)),
+        args: Some(arguments(plane, ports, options, datapath)),
         env: Some(vec![
             field("POD_NAMESPACE", "metadata.namespace"),
             field("POD_NAME", "metadata.name"),
@@ -166,7 +175,7 @@ fn container(plane: &NetworkPlane, ports: PlanePorts, options: &Run) -> Containe
     }
 }
 
-fn arguments(plane: &NetworkPlane, ports: PlanePorts, options: &Run) -> Vec<String> {
+fn arguments(plane: &NetworkPlane, ports: PlanePorts, options: &Run, datapath: bool) -> Vec<String> {
     let mut arguments = vec![
         format!("--plane={}", plane.name_any()),
         format!("--metrics-address=0.0.0.0:{}", ports.metrics),
@@ -177,24 +186,21 @@ fn arguments(plane: &NetworkPlane, ports: PlanePorts, options: &Run) -> Vec<Stri
         format!("--log-format={}", log_format(options)),
         format!("--log-level={}", options.log.log_level),
     ];
-    if wants_datapath(plane) {
+    if datapath {
         arguments.push(format!("--datapath-socket={}", contract::DATAPATH_SOCKET));
     }
     arguments
 }
 
-fn wants_datapath(plane: &NetworkPlane) -> bool {
+pub(super) fn wants_datapath(plane: &NetworkPlane) -> bool {
     plane.spec.return_path.mode != ReturnPathMode::Off || plane.spec.guard.mode != GuardMode::Off
 }
 
 /// The container that changes the node's network, for a plane that asks for what needs that. It is root without any right
 /// of root but the one over the network; a right that a cluster's policy takes away is missed and told, no more.
-fn datapath(plane: &NetworkPlane, options: &Run) -> Option<Container> {
-    if !wants_datapath(plane) {
-        return None;
-    }
+fn datapath(plane: &NetworkPlane, options: &Run) -> Container {
     let quantity = |name: &str, amount: &str| (name.to_owned(), Quantity(amount.to_owned()));
-    Some(Container {
+    Container {
         name: contract::DATAPATH_NAME.to_owned(),
         image: Some(options.datapath_image.clone()),
         image_pull_policy: Some(options.datapath_image_pull_policy.clone()),
@@ -221,7 +227,7 @@ fn datapath(plane: &NetworkPlane, options: &Run) -> Option<Container> {
         }),
         volume_mounts: Some(vec![mount(STATE_VOLUME, STATE_PATH)]),
         ..Container::default()
-    })
+    }
 }
 
 const fn log_format(options: &Run) -> &'static str {
@@ -365,6 +371,24 @@ mod tests {
     }
 
     #[test]
+    fn a_plane_with_a_guard_or_a_return_path_has_a_second_container_with_net_admin_alone() {
+        let mut plane = plane("blue", "x.dev/blue");
+        let containers = |plane: &NetworkPlane, leaves| {
+            let ports = PlanePorts { metrics: 17402, probes: 17403, return_path: None };
+            pod_of(&daemon_set(plane, ports, &options(), leaves)).containers
+        };
+        assert_eq!(containers(&plane, false).len(), 1);
+        assert_eq!(containers(&plane, true).len(), 2, "it has something to remove");
+        plane.spec.guard.mode = GuardMode::Drop;
+        let [announcer, datapath] = containers(&plane, false).try_into().unwrap();
+        assert!(announcer.args.unwrap().contains(&"--datapath-socket=/var/lib/foghorn/datapath.sock".into()));
+        assert_eq!(datapath.image.as_deref(), Some("example.org/datapath:1"));
+        let rights = |context: Option<SecurityContext>| context.unwrap().capabilities.unwrap().add.unwrap();
+        assert_eq!(rights(announcer.security_context), ["NET_RAW"]);
+        assert_eq!(rights(datapath.security_context), ["NET_ADMIN"]);
+    }
+
+    #[test]
     fn with_fenced_host_addresses_announcers_may_change_the_nodes_network_and_have_the_binary_for_it() {
         let mut plane = plane("blue", "x.dev/blue");
         plane.spec.host_address.mode = HostAddressMode::Fenced;
@@ -454,7 +478,7 @@ mod tests {
     }
 
     fn build(plane: &NetworkPlane) -> DaemonSet {
-        daemon_set(plane, PlanePorts { metrics: 17402, probes: 17403, return_path: None }, &options())
+        daemon_set(plane, PlanePorts { metrics: 17402, probes: 17403, return_path: None }, &options(), false)
     }
 
     fn pod_of(set: &DaemonSet) -> PodSpec {

@@ -19,6 +19,8 @@ const LOOK: std::time::Duration = std::time::Duration::from_secs(2);
 /// How long the namespace is waited for. What keeps it then is not the plane's: another controller's finalizer, or an
 /// aggregated API that does not answer.
 const NAMESPACE_SECONDS: i64 = 60;
+/// How long after the deletion announcers are waited for that have something on their node's network.
+const DATAPATH_SECONDS: i64 = 20;
 
 impl Planes {
     /// Does the next step to the end of a plane that is being deleted.
@@ -31,7 +33,10 @@ impl Planes {
             write::delete_claim(&self.ctx.client, claim).await?;
         }
         let ports = plane.status.as_ref().and_then(|status| status.ports);
-        if !claims.is_empty() {
+        // Announcers that are gone remove nothing more; what is left then, the announcers of other planes remove.
+        let since = plane.metadata.deletion_timestamp.as_ref();
+        let has_time = since.is_some_and(|since| !is_later(since.0, (self.ctx.now)(), DATAPATH_SECONDS));
+        if !claims.is_empty() || (has_time && self.leaves_datapath(plane)) {
             self.report(plane, None, ports).await?;
             return Ok(Action::requeue(LOOK));
         }
@@ -43,7 +48,9 @@ impl Planes {
                     self.report(plane, None, ports).await?;
                     return Ok(Action::requeue(LOOK));
                 }
-                Some(since) if !is_overdue(since.0, (self.ctx.now)()) => return Ok(Action::requeue(LOOK)),
+                Some(since) if !is_later(since.0, (self.ctx.now)(), NAMESPACE_SECONDS) => {
+                    return Ok(Action::requeue(LOOK));
+                }
                 Some(_) => tracing::warn!(
                     plane = %plane.name_any(),
                     namespace = %namespace.name_any(),
@@ -68,8 +75,8 @@ impl Planes {
     }
 }
 
-fn is_overdue(since: Timestamp, now: Timestamp) -> bool {
-    now.as_second().saturating_sub(since.as_second()) > NAMESPACE_SECONDS
+fn is_later(since: Timestamp, now: Timestamp, seconds: i64) -> bool {
+    now.as_second().saturating_sub(since.as_second()) > seconds
 }
 
 fn gone_is_fine(result: Result<(), Error>) -> Result<(), Error> {

@@ -9,14 +9,17 @@ use foghorn_crds::{
     GuardMode, NetworkPlane, NetworkPlaneSpec, NodePreference, ReturnPathMode,
     conditions::{
         DATAPATH, INTERFACES_READY, PLACEMENT,
-        reasons::{ALL_HEARD, IN_FORCE, INTERFACE_READY, NO_MARK, NOT_IN_FORCE, PATH_NEVER_HEARD},
+        reasons::{
+            ALL_HEARD, IN_FORCE, INTERFACE_READY, NO_MARK, NOT_CONNECTED, NOT_IN_FORCE, NOT_PERMITTED,
+            NOTHING_LEFT, PATH_NEVER_HEARD,
+        },
     },
     contract,
 };
 use k8s_openapi::api::core::v1::Pod;
 
 use super::{
-    pods::{Told, join, living, node_of},
+    pods::{Told, condition_of, join, living, node_of},
     status::reasons,
 };
 
@@ -99,6 +102,14 @@ pub(super) fn datapath(plane: &NetworkPlane, pods: &[Arc<Pod>]) -> Option<Findin
         return finding(false, reasons::NOT_REPORTED, message);
     }
     finding(true, IN_FORCE, "returnPath and guard are in force on every node".to_owned())
+}
+
+/// Whether something of the plane's return path or guard may be on a node: its announcer has not said that nothing is, or
+/// that nothing could be.
+pub(super) fn leaves_datapath(pods: &[Arc<Pod>]) -> bool {
+    let harmless = [NOTHING_LEFT, NOT_PERMITTED, NOT_CONNECTED];
+    let mut said = living(pods).filter_map(|pod| condition_of(pod, contract::DATAPATH_CONDITION));
+    said.any(|condition| condition.reason.as_deref().is_none_or(|reason| !harmless.contains(&reason)))
 }
 
 /// Which of the nodes that have announcers are passed over, by what there is to say of `nodes`; nothing while there is no
@@ -190,6 +201,16 @@ mod tests {
         let ports = foghorn_crds::PlanePorts { metrics: 1, probes: 2, return_path: None };
         plane.status.get_or_insert_default().ports = Some(ports);
         assert_eq!(reason(&plane, &[good]).unwrap(), NO_MARK);
+    }
+
+    #[test]
+    fn a_plane_leaves_something_on_a_node_until_its_announcer_says_that_it_does_not() {
+        let leaves = |reason| {
+            let said = with_condition(ready_pod("w1"), contract::DATAPATH_CONDITION, "True", reason, "");
+            leaves_datapath(&[said.into(), ready_pod("w2").into()])
+        };
+        assert!(leaves(IN_FORCE) && leaves("NoGateway"));
+        assert!(!leaves(NOTHING_LEFT) && !leaves(NOT_PERMITTED) && !leaves(NOT_CONNECTED));
     }
 
     fn wire(pods: &[Arc<Pod>]) -> Option<Finding> {

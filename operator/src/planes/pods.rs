@@ -58,7 +58,7 @@ pub(super) fn node_of(pod: &Pod) -> Option<&str> {
 }
 
 /// The Pod's condition of that type.
-fn condition_of<'a>(pod: &'a Pod, type_: &str) -> Option<&'a PodCondition> {
+pub(super) fn condition_of<'a>(pod: &'a Pod, type_: &str) -> Option<&'a PodCondition> {
     pod.status.as_ref()?.conditions.as_ref()?.iter().find(|condition| condition.type_ == type_)
 }
 

@@ -22,7 +22,7 @@ fn a_client_beyond_the_public_gateway_is_answered_by_that_gateway_wherever_the_p
         let other = another(cluster, &holder);
         let node = cluster.lab.node(&holder)?;
         // What a distribution may have set: it is for the node's own network, and stays.
-        node.sysctl(vec![("net.ipv4.conf.eth0.rp_filter", "1")])?;
+        node.sysctl(vec![("ipv4/conf/eth0/rp_filter", "1")])?;
         let wire = Wire::start(&node, "eth0", &format!("host {INTERNET}"))?;
         for (role, on, host_network) in [
             ("near", &holder, false),
@@ -36,7 +36,7 @@ fn a_client_beyond_the_public_gateway_is_answered_by_that_gateway_wherever_the_p
             assert_eq!(lost, 0, "{role}");
         }
         assert_eq!(wire.lines(), Vec::<String>::new(), "the client's packets passed the private network");
-        node.sysctl(vec![("net.ipv4.conf.eth0.rp_filter", "0")])?;
+        node.sysctl(vec![("ipv4/conf/eth0/rp_filter", "0")])?;
         cluster.remove_plane(PUBLIC)?;
         nothing_left(cluster)
     })
@@ -103,10 +103,13 @@ fn of_a_guarded_address_on_the_node_only_the_services_ports_are_open() -> Result
                 client.exec(&["sh", "-c", &format!("curl -sv -m 1 {target} </dev/null 2>&1 || true")])?;
             Ok::<_, foghorn_lab::Error>(said.contains("Connected to"))
         };
-        for port in [10250, node_port] {
+        let plane = cluster.lab.kubectl_json(&["get", "networkplane", PUBLIC.name])?;
+        let metrics = plane["status"]["ports"]["metrics"].as_u64().unwrap_or_default();
+        for port in [10250, metrics] {
             assert!(opens(own, port)?, "port {port} of the node itself can be reached");
             assert!(!opens(address, port)?, "port {port} by the Service's address");
         }
+        assert!(!opens(address, node_port)?, "the NodePort by the Service's address");
         assert!(opens(address, 80)?);
         let refused =
             client.exec(&["sh", "-c", &format!("curl -sS -m 2 http://{address}:81/ 2>&1 || true")])?;
