@@ -3,7 +3,7 @@
 use std::{net::Ipv4Addr, thread::sleep, time::Duration};
 
 use foghorn_e2e::{Cluster, Plane, Result, Service, run};
-use foghorn_lab::{Host, Wire, topology::Network, until};
+use foghorn_lab::{Host, ProxyMode, Wire, topology::Network, until};
 
 const PUBLIC: Plane = Plane { name: "apart", class: "foghorn.dev/apart", network: Network::Public };
 const PRIVATE: Plane = Plane { name: "apart-too", class: "foghorn.dev/apart-too", network: Network::Private };
@@ -158,6 +158,30 @@ fn what_others_flush_or_a_kill_interrupts_is_there_again_and_source_ranges_count
         cluster.lab.kubectl(&["patch", "networkplane", PUBLIC.name, "--type=merge", "-p", off])?;
         nothing_left(cluster)?;
         cluster.remove_plane(PUBLIC)
+    })
+}
+
+#[test]
+fn with_kube_proxy_in_iptables_mode_it_is_the_same() -> Result<()> {
+    run(|cluster| {
+        let service = apart(cluster, PUBLIC, BOTH)?;
+        let address = service.address()?;
+        cluster.lab.set_proxy_mode(ProxyMode::Iptables)?;
+        let same = until("kube-proxy has brought the Service to its nodes", SOON, || {
+            Ok((answered(cluster, address, 10)? == 10).then_some(()))
+        })
+        .and_then(|()| {
+            sleep(Duration::from_secs(2));
+            let wire =
+                Wire::start(&cluster.lab.node(&service.holder()?)?, "eth0", &format!("host {INTERNET}"))?;
+            let answers = answered(cluster, address, CONNECTIONS)?;
+            let rules = cluster.lab.node(&service.holder()?)?.exec(&["iptables-save", "-t", "nat"])?;
+            Ok((answers, wire.lines(), rules.contains("KUBE-SVC")))
+        });
+        cluster.lab.set_proxy_mode(ProxyMode::Nftables)?;
+        assert_eq!(same?, (CONNECTIONS, Vec::new(), true));
+        cluster.remove_plane(PUBLIC)?;
+        nothing_left(cluster)
     })
 }
 

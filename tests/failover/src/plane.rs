@@ -66,11 +66,24 @@ impl Plane {
     /// If something of it does not come about.
     pub fn make(lab: &Lab, name: &str) -> Result<Self> {
         lab.widen(NETWORK)?;
+        Self::make_with(lab, name, &json!({}))
+    }
+
+    /// [`make`](Self::make) with further fields of the plane's spec, on networks as they are.
+    ///
+    /// # Errors
+    /// If something of it does not come about.
+    pub fn make_with(lab: &Lab, name: &str, more: &Value) -> Result<Self> {
+        let mut spec =
+            json!({"loadBalancerClass": format!("foghorn.dev/{name}"), "interface": {"name": "eth1"}});
+        if let (Some(spec), Some(more)) = (spec.as_object_mut(), more.as_object()) {
+            spec.extend(more.clone());
+        }
         let plane = json!({
             "apiVersion": "foghorn.dev/v1alpha1",
             "kind": "NetworkPlane",
             "metadata": {"name": name},
-            "spec": {"loadBalancerClass": format!("foghorn.dev/{name}"), "interface": {"name": "eth1"}},
+            "spec": spec,
         });
         lab.apply(&plane.to_string())?;
         lab.kubectl(&["create", "namespace", name])?;

@@ -43,6 +43,7 @@ pub use host::Host;
 pub use http::{Metrics, fetch};
 pub use images::{Architecture, Binary, IMAGE_VALUES, Image, build_image, build_images, build_lab_images};
 pub use lab::{Config, Lab, state_dir};
+pub use node::ProxyMode;
 pub use packages::{install, install_missing as install_missing_packages};
 pub use poll::until;
 pub use probe::{Probe, ProbeReport};

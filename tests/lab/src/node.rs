@@ -88,11 +88,41 @@ pub(crate) fn start_kubelet_and_proxy(lab: &Lab, host: &Host) -> Result<()> {
         format!("--hostname-override={name}"),
         format!("--node-ip={}", Network::Private.address(10 + number(host))),
     ])?;
+    start_proxy(lab, host, ProxyMode::Nftables)
+}
+
+/// By what kube-proxy translates.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ProxyMode {
+    /// nftables: a lab's usual one.
+    Nftables,
+    /// iptables.
+    Iptables,
+}
+
+impl Lab {
+    /// Lets kube-proxy on all nodes translate in that way from now on. What it had set up in another one it removes.
+    ///
+    /// # Errors
+    /// If it does not start again.
+    pub fn set_proxy_mode(&self, mode: ProxyMode) -> Result<()> {
+        self.nodes().iter().try_for_each(|host| {
+            Daemon::new(host, "kube-proxy").stop()?;
+            start_proxy(self, host, mode)
+        })
+    }
+}
+
+fn start_proxy(lab: &Lab, host: &Host, mode: ProxyMode) -> Result<()> {
+    let mode = match mode {
+        ProxyMode::Nftables => "nftables",
+        ProxyMode::Iptables => "iptables",
+    };
     Daemon::new(host, "kube-proxy").start(&[
         lab.programs().kube("kube-proxy"),
-        format!("--kubeconfig={pki}/proxy.kubeconfig"),
-        "--proxy-mode=nftables".to_owned(),
-        format!("--hostname-override={name}"),
+        format!("--kubeconfig={}/proxy.kubeconfig", lab.pki().display()),
+        format!("--proxy-mode={mode}"),
+        format!("--hostname-override={}", host.name()),
         format!("--cluster-cidr={POD_CIDR}"),
         // The limit is the machine's, not the namespace's: it cannot be set here.
         "--conntrack-max-per-core=0".to_owned(),

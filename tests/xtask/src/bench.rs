@@ -4,6 +4,7 @@ mod acquire;
 mod arena;
 mod chaos;
 mod claims;
+mod datapath;
 mod exchanges;
 mod failover;
 mod figures;
@@ -29,6 +30,8 @@ enum Bench {
     Acquire(acquire::Arguments),
     /// What the addresses cost while nothing happens
     Idle(idle::Arguments),
+    /// What `returnPath` and `guard` take of throughput and connections
+    Datapath(datapath::Arguments),
     /// How long nobody answers when a node, a cable or the API server is lost
     Failover(failover::Arguments),
     /// Faults at random; each address must have one holder that serves
@@ -39,6 +42,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     match &arguments.bench {
         Bench::Acquire(arguments) => acquire::run(arguments)?,
         Bench::Idle(arguments) => idle::run(arguments)?,
+        Bench::Datapath(arguments) => datapath::run(arguments)?,
         Bench::Failover(arguments) => failover::run(arguments)?,
         Bench::Chaos(arguments) => chaos::run(arguments)?,
     }
