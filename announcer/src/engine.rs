@@ -48,7 +48,7 @@ use self::{
 };
 use crate::{metrics::Metrics, report::Report};
 
-/// The same for a claim that was just taken over.
+/// For so long nothing is written of a claim that was taken over: first all of them are announced.
 const TAKEOVER_REPORT_DELAY: Duration = Duration::from_millis(300);
 
 /// What the engine is told.

@@ -97,7 +97,11 @@ impl Engine {
                 if !ending {
                     self.by_address.insert(lease.address, claim);
                 }
-                self.due(name, now + TAKEOVER_REPORT_DELAY);
+                let at = now + TAKEOVER_REPORT_DELAY;
+                if let Some(held) = self.held.get_mut(name) {
+                    held.report.not_before = at;
+                }
+                self.due(name, at);
                 self.tell(now, name, dhcp::Input::Resume(lease));
                 // What is announced at once may be on another network by now.
                 if kept && !confirms {

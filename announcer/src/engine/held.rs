@@ -77,6 +77,8 @@ pub(super) struct Counted {
 pub(super) struct Reporting {
     pub(super) said: Option<Facts>,
     pub(super) due: Option<Instant>,
+    /// Nothing is said before: the claims that were taken over with this one are announced first.
+    pub(super) not_before: Instant,
 }
 
 /// All of a claim that its status tells, but for what changes with every try.

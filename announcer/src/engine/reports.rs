@@ -71,7 +71,8 @@ impl Engine {
             Some(said) => said.reason != facts.reason,
         };
         let delay = if news || held.released { Duration::ZERO } else { REPORT_DELAY };
-        self.due(name, now + delay);
+        let not_before = if held.released { now } else { held.report.not_before };
+        self.due(name, not_before.max(now + delay));
     }
 
     /// Moves a claim in the metrics from how it was counted to how it is to be counted.

@@ -28,6 +28,18 @@ fn the_next_owner_announces_at_once_and_confirms_with_the_same_identity() {
 }
 
 #[test]
+fn what_was_taken_over_is_told_when_the_others_that_were_too_are_announced_though_it_is_confirmed_before() {
+    let (first, _) = bound();
+    let mut next = Network::standby();
+    take_over(&mut next, first, 5 * SECOND);
+    next.run(250 * MS);
+    assert_eq!(next.server.received, [(REQUEST, true)]);
+    assert!(next.reports.is_empty());
+    next.run(100 * MS);
+    assert_eq!(next.last_report("web").unwrap().status.state, Some(ClaimState::Bound));
+}
+
+#[test]
 fn a_lease_that_ran_out_meanwhile_is_asked_for_anew_before_it_is_announced() {
     let (first, address) = bound();
     let mut next = Network::standby();
