@@ -58,7 +58,9 @@ pub async fn serve(
             accepted = listener.accept() => {
                 let (stream, _) = accepted?;
                 peer = Some(Peer::new(stream));
+                // It is answered when it has said what it wants.
                 told = None;
+                continue;
             }
             line = next_line(&mut peer) => match line {
                 Ok(Some(line)) => match parsed(&line) {

@@ -92,20 +92,25 @@ pub fn build_images(architecture: Architecture) -> Result<Vec<PathBuf>> {
         dockerfile: root.join(part).join("Dockerfile"),
         binaries,
     };
-    let mut datapath = vec![binary("datapath", "", None)];
-    datapath.extend(nft::files(architecture)?);
     let folder = root.join("target/images").join(architecture.name());
     let operator = vec![binary("operator", "", None)];
     let announcer = vec![
         binary("announcer", "", Some(ANNOUNCER_CAPABILITY)),
         binary("announcer", "-net-admin", Some(NET_ADMIN_CAPABILITY)),
     ];
-    let datapath =
-        Image { dockerfile: root.join("announcer/datapath/Dockerfile"), ..image("datapath", datapath) };
-    [image("operator", operator), image("announcer", announcer), datapath]
-        .iter()
-        .map(|image| build_for(architecture, image, &folder))
-        .collect()
+    let mut images = vec![image("operator", operator), image("announcer", announcer)];
+    if architecture == Architecture::of_this_machine()? {
+        let mut datapath = vec![binary("datapath", "", None)];
+        datapath.extend(nft::files()?);
+        let dockerfile = root.join("announcer/datapath/Dockerfile");
+        images.push(Image { dockerfile, ..image("datapath", datapath) });
+    } else {
+        println!(
+            "foghorn-datapath has Debian's nft in it: build that image on a machine with {}",
+            architecture.name()
+        );
+    }
+    images.iter().map(|image| build_for(architecture, image, &folder)).collect()
 }
 
 /// Builds an image for this machine into an archive in `folder`, unless the archive there was made from the same things.

@@ -93,6 +93,8 @@ fn with_labs(tally: &mut Tally) -> Result<()> {
         INTEROP_THREADS,
     ];
     tally.cargo_test("DHCP servers", cargo(&interop)?)?;
+    let kernel = ["test", "--workspace", "--features", "foghorn-datapath/root", "--test", "kernel"];
+    tally.cargo_test("the datapath and the kernel", cargo(&kernel)?)?;
     taking_down(LAB_OF_SELF_TEST, || {
         let test =
             ["test", "--workspace", "--features", "foghorn-lab/root", "--test", "real", "--", "--nocapture"];

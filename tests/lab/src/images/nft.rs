@@ -2,24 +2,18 @@
 
 use std::path::Path;
 
-use super::{Architecture, Binary};
+use super::Binary;
 use crate::{
     command::{command, run},
-    error::{Error, Result},
+    error::Result,
 };
 
 const NFT: &str = "/usr/sbin/nft";
 /// Where all of it is in the build context.
 const ROOT: &str = "root";
 
-/// Program, libraries and dynamic linker, at their own paths below `root`.
-pub(super) fn files(architecture: Architecture) -> Result<Vec<Binary>> {
-    if architecture != Architecture::of_this_machine()? {
-        return Err(Error::Config(format!(
-            "the image of the datapath has Debian's nft in it: build it on a machine with {}",
-            architecture.name()
-        )));
-    }
+/// Program, libraries and dynamic linker of this machine, at their own paths below `root`.
+pub(super) fn files() -> Result<Vec<Binary>> {
     let needs = run(&mut command(&["ldd", NFT]))?;
     let mut paths: Vec<&str> = libraries(&needs).collect();
     paths.push(NFT);
