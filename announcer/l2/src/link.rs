@@ -265,6 +265,12 @@ impl L2 {
         self.announced.keys().copied()
     }
 
+    /// Whether the address is answered for.
+    #[must_use]
+    pub fn announces(&self, address: Ipv4Addr) -> bool {
+        self.announced.contains_key(&address)
+    }
+
     fn hear(&mut self, now: Instant, frame: &ArpFrame) {
         if frame.sender_mac == self.mac || frame.source == self.mac {
             return;

@@ -74,10 +74,10 @@ impl Engine {
     fn answer_ping(&mut self, now: Instant, bytes: &[u8]) {
         let guarded = self.config.as_ref().is_some_and(|config| config.guard != GuardMode::Off);
         let mac = self.link.as_ref().and_then(|link| link.mac).filter(|_| guarded);
-        let Some(mac) = mac else { return };
-        let by_address = &self.by_address;
-        let answer = self.echoes.answer(now, bytes, mac, |address| by_address.contains_key(&address));
-        let claim = answer.and_then(|(address, frame)| Some((by_address.get(&address)?.clone(), frame)));
+        let (Some(mac), Some(l2)) = (mac, &self.l2) else { return };
+        // An address that is still probed may be another host's.
+        let answer = self.echoes.answer(now, bytes, mac, |address| l2.announces(address));
+        let claim = answer.and_then(|(address, frame)| Some((self.by_address.get(&address)?.clone(), frame)));
         if let Some((claim, frame)) = claim {
             self.outputs.push_back(Output::Send { kind: FrameKind::Echo, claim, frame });
         }

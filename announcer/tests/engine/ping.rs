@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use foghorn_crds::GuardMode;
 
-use crate::network::{CLIENT, CLIENT_MAC, NIC, Network, SECOND};
+use crate::network::{CLIENT, CLIENT_MAC, MS, NIC, Network, SECOND};
 
 #[test]
 fn where_there_is_a_guard_pings_of_announced_addresses_are_answered() {
@@ -33,11 +33,30 @@ fn a_claim_that_is_revoked_answers_no_ping() {
     assert_eq!(ping(&mut network, address), None);
 }
 
+#[test]
+fn an_address_that_is_still_probed_answers_no_ping() {
+    let mut network = asked(GuardMode::Drop);
+    network.run(300 * MS);
+    let address = network.server.pool[0];
+    assert!(network.server.leases.values().any(|leased| *leased == address), "it is leased");
+    assert_eq!(network.who_has(address), None);
+    assert_eq!(ping(&mut network, address), None);
+    network.run(20 * SECOND);
+    assert_eq!(network.who_has(address), Some(NIC));
+    assert!(ping(&mut network, address).is_some());
+}
+
 fn held(guard: GuardMode) -> Network {
+    let mut network = asked(guard);
+    network.run(20 * SECOND);
+    network
+}
+
+/// A claim that has no address yet.
+fn asked(guard: GuardMode) -> Network {
     let mut network = Network::new();
     network.configure(|config| config.guard = guard);
     network.claim("web");
-    network.run(20 * SECOND);
     network
 }
 
