@@ -1,18 +1,25 @@
-//! Ethernet frames of strangers: DHCP in UDP, and ARP.
+//! Ethernet frames of strangers: DHCP in UDP, pings, and ARP.
 
 use foghorn_dhcp::{
     frame::{self, Datagram, FrameError, UdpChecksum},
     wire,
 };
-use foghorn_l2::arp::{self, ArpFrame, ParseError};
+use foghorn_l2::{
+    EchoRequest,
+    arp::{self, ArpFrame, ParseError},
+};
 
 const ETHERNET_HEADER: usize = 14;
 const ARP_LENGTH: usize = 42;
+/// Where ICMP begins behind an IP header without options.
+const ICMP: usize = ETHERNET_HEADER + 20;
 
 /// Reads the octets as a frame, as they are and with the checksums that they should have.
 pub fn fuzz(octets: &[u8]) {
     ipv4(octets);
     ipv4(&summed(octets));
+    ping(octets);
+    ping(&pinging(octets));
     arp(octets);
 }
 
@@ -47,6 +54,28 @@ fn built_again(datagram: &Datagram<'_>) {
     assert_eq!(frame::parse(&built, UdpChecksum::Verify), Ok(*datagram));
 }
 
+/// The reply goes back the same way and says the same, and nothing else is in it.
+fn ping(octets: &[u8]) {
+    let Some(request) = EchoRequest::parse(octets) else { return };
+    assert!(EchoRequest::is_meant(octets));
+    assert_eq!(EchoRequest::parse(&padded(octets)), Some(request), "padding matters");
+    let reply = request.reply();
+    let asked = octets.get(..reply.len()).unwrap_or_default();
+    assert_eq!(
+        reply.get(..12),
+        Some(&[request.source, request.destination].concat()[..]),
+        "Ethernet addresses"
+    );
+    assert_eq!(reply.get(16..18), asked.get(16..18), "length");
+    let addresses = [request.to.octets(), request.from.octets()].concat();
+    assert_eq!(reply.get(26..ICMP), Some(&addresses[..]), "IP addresses");
+    assert_eq!(reply.get(ICMP..ICMP + 2), Some(&[0, 0][..]), "no echo reply");
+    assert_eq!(reply.get(ICMP + 4..), asked.get(ICMP + 4..), "identifier, number and data");
+    for part in [reply.get(ETHERNET_HEADER..ICMP), reply.get(ICMP..)] {
+        assert_eq!(part.map(ones_complement_sum), Some(0xffff), "checksum");
+    }
+}
+
 fn arp(octets: &[u8]) {
     let verdict = ArpFrame::parse(octets);
     if verdict != Err(ParseError::Truncated) {
@@ -69,17 +98,37 @@ fn summed(octets: &[u8]) -> Vec<u8> {
     let mut frame = octets.to_vec();
     let udp = udp_header(octets);
     let Some(header) = frame.get_mut(ETHERNET_HEADER..udp) else { return frame };
-    if let Some(sum) = header.get_mut(10..12) {
-        sum.fill(0);
-    }
-    let checksum = !ones_complement_sum(header);
-    if let Some(sum) = header.get_mut(10..12) {
-        sum.copy_from_slice(&checksum.to_be_bytes());
-    }
+    sum(header, 10);
     if let Some(sum) = frame.get_mut(udp + 6..udp + 8) {
         sum.fill(0);
     }
     frame
+}
+
+/// The frame with the right checksums of an IP header without options and of ICMP, as far as its length tells.
+fn pinging(octets: &[u8]) -> Vec<u8> {
+    let mut frame = octets.to_vec();
+    let length =
+        octets.get(16..).and_then(|rest| rest.first_chunk()).map(|length| u16::from_be_bytes(*length));
+    let end = ETHERNET_HEADER + usize::from(length.unwrap_or_default());
+    if let Some(header) = frame.get_mut(ETHERNET_HEADER..ICMP) {
+        sum(header, 10);
+    }
+    if let Some(message) = frame.get_mut(ICMP..end) {
+        sum(message, 2);
+    }
+    frame
+}
+
+/// Makes the checksum at this place right.
+fn sum(octets: &mut [u8], at: usize) {
+    if let Some(sum) = octets.get_mut(at..at + 2) {
+        sum.fill(0);
+    }
+    let checksum = !ones_complement_sum(octets);
+    if let Some(sum) = octets.get_mut(at..at + 2) {
+        sum.copy_from_slice(&checksum.to_be_bytes());
+    }
 }
 
 /// Where the UDP header begins, if there is one.
@@ -88,9 +137,10 @@ fn udp_header(octets: &[u8]) -> usize {
 }
 
 fn ones_complement_sum(octets: &[u8]) -> u16 {
-    let (words, _) = octets.as_chunks::<2>();
-    let sum: u32 = words.iter().map(|&word| u32::from(u16::from_be_bytes(word))).sum();
-    // Sixty octets at most carry over once, and what that carries over once more.
+    let (words, odd) = octets.as_chunks::<2>();
+    let last = odd.first().map(|&octet| [octet, 0]);
+    let sum: u32 = words.iter().copied().chain(last).map(|word| u32::from(u16::from_be_bytes(word))).sum();
+    // The octets of an IP datagram at most carry over once, and what that carries over once more.
     let folded = (sum & 0xffff) + (sum >> 16);
     u16::try_from((folded & 0xffff) + (folded >> 16)).unwrap_or(u16::MAX)
 }
