@@ -18,7 +18,7 @@ use crate::{
 const STALE: Duration = Duration::from_millis(500);
 /// Frames that are taken in one turn, so that a storm does not keep the rest waiting.
 const FRAMES: usize = 64;
-/// Jumbo frames are not expected: ARP and DHCP fit in the smallest MTU of Ethernet.
+/// Jumbo frames are not expected: ARP and DHCP fit in the smallest MTU of Ethernet, and longer pings are not answered.
 const FRAME_LENGTH: usize = 2048;
 
 /// An engine, and the packet socket on its interface while there is one.

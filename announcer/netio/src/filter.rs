@@ -1,8 +1,8 @@
 //! The frames that a packet socket lets through, as a classic BPF program that the kernel runs.
 //!
 //! One passes ARP, IPv4 UDP to port 68 that is no fragment, and ICMP echo requests that are none, another one EtherType;
-//! neither passes anything with a VLAN tag, which is another network's. The kernel may hold the tag of a frame apart from its bytes, so a program asks
-//! for that first.
+//! neither passes anything with a VLAN tag, which is another network's. The kernel may hold the tag of a frame apart
+//! from its bytes, so a program asks for that first.
 
 use socket2::SockFilter;
 
@@ -156,7 +156,7 @@ mod tests {
         let heartbeat = ethernet(0x88b5, &[0; 46]);
         let only = |frame: &[u8], tagged| run_program(&ethertype(0x88b5), frame, tagged);
         assert_eq!(only(&heartbeat, false), WHOLE_FRAME);
-        assert_eq!(run(&heartbeat, false), 0, "the filter for ARP and DHCP");
+        assert_eq!(run(&heartbeat, false), 0, "the filter for ARP, DHCP and pings");
         assert_eq!(only(&heartbeat, true), 0, "tagged");
         assert_eq!(only(&heartbeat[..13], false), 0, "cut short");
         for other in [0x0806, 0x0800, 0x86dd, 0x8100, 0x88b6, 0xb588] {

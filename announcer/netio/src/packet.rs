@@ -94,8 +94,8 @@ pub enum SendError {
 
 /// A packet socket on one interface.
 ///
-/// It gives ARP and UDP to port 68 (see [`filter`]), or what it was opened for: frames as they were on the wire before
-/// any other part of the kernel saw them, those to others included; never what this computer has sent itself.
+/// It gives ARP, UDP to port 68 and pings (see [`filter`]), or what it was opened for: frames as they were on the wire
+/// before any other part of the kernel saw them, those to others included; never what this computer has sent itself.
 #[derive(Debug)]
 pub struct PacketSocket {
     socket: AsyncFd<Socket>,
