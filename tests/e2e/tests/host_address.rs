@@ -44,7 +44,8 @@ fn an_address_goes_from_the_node_of_an_announcer_that_is_killed_or_stopped() -> 
     run(|cluster| {
         let (service, address) = served(cluster, MODE)?;
         type Fault = fn(&Lab, &str, &str) -> Result<()>;
-        let faults: [(&str, Fault); 2] = [("killed", Lab::kill_announcer), ("stopped", Lab::stop_announcer)];
+        let faults: [(&str, Fault); 2] =
+            [("killed", Lab::kill_announcer_for_long), ("stopped", Lab::stop_announcer)];
         for (what, fault) in faults {
             let (holder, _) = on_its_holder_only(cluster, &service, address)?;
             let began = Instant::now();

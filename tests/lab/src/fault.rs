@@ -1,5 +1,7 @@
 //! What can happen to a cluster, on demand.
 
+use std::time::Duration;
+
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{
@@ -7,8 +9,12 @@ use crate::{
     error::{Error, Result},
     lab::Lab,
     network, node,
+    poll::until,
     topology::Network,
 };
+
+/// kubelet starts a container that has ended for the first time at once.
+const RESTART: Duration = Duration::from_secs(30);
 
 impl Lab {
     /// A node loses power: its cables are dead and its processes stand still.
@@ -110,6 +116,20 @@ impl Lab {
     /// [`Error::NoContainer`].
     pub fn kill_announcer(&self, plane: &str, node: &str) -> Result<()> {
         self.signal_announcer(plane, node, Signal::KILL)
+    }
+
+    /// The same for long: what kubelet starts again at once is killed too, and for that it waits ten seconds.
+    ///
+    /// # Errors
+    /// [`Error::NoContainer`], or if it is not started again.
+    pub fn kill_announcer_for_long(&self, plane: &str, node: &str) -> Result<()> {
+        let before = self.announcer_pids(plane, node)?;
+        self.kill_announcer(plane, node)?;
+        until(&format!("{node} starts its announcer again"), RESTART, || {
+            let now = self.announcer_pids(plane, node).unwrap_or_default();
+            Ok(now.iter().any(|pid| !before.contains(pid)).then_some(()))
+        })?;
+        self.kill_announcer(plane, node)
     }
 
     /// Stops the announcer where it is (SIGSTOP).
