@@ -114,7 +114,7 @@ impl Heartbeats {
     ) -> Result<Turn, HeartbeatError> {
         let Setup { seat, settings, plane, keys, port, metrics } = setup;
         let codec = Codec::new(seat.id, plane, &keys, FORMATS);
-        let transport = Transport::open(seat.clone(), codec, port, metrics)?;
+        let transport = Transport::open(seat.clone(), codec, port, metrics, settings.timings.interval)?;
         let member = Member::new(clock::now(), seat, settings);
         Ok(Turn::new(member, transport, rights, outputs))
     }

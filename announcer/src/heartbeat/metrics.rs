@@ -14,6 +14,7 @@ pub struct HeartbeatMetrics {
     sent: Family<PathLabel, Counter>,
     unsent: Family<PathLabel, Counter>,
     received: Family<PathLabel, Counter>,
+    missed: Family<PathLabel, Counter>,
     refused: Family<RefusedLabels, Counter>,
 }
 
@@ -45,6 +46,11 @@ impl HeartbeatMetrics {
         );
         registry.register("foghorn_heartbeats_received", "Good frames of heartbeats received", m.received);
         registry.register(
+            "foghorn_heartbeats_missed",
+            "Heartbeats that should have come between two of a member by the same way",
+            m.missed,
+        );
+        registry.register(
             "foghorn_heartbeats_refused",
             "Frames of heartbeats that were not used, by reason",
             m.refused,
@@ -59,6 +65,12 @@ impl HeartbeatMetrics {
 
     pub(super) fn received(&self, path: Path) {
         self.received.get_or_create(&PathLabel { path: name(path) }).inc();
+    }
+
+    pub(super) fn missed(&self, path: Path, count: u64) {
+        if count > 0 {
+            self.missed.get_or_create(&PathLabel { path: name(path) }).inc_by(count);
+        }
     }
 
     pub(super) fn refused(&self, path: Path, refused: &Refused) {

@@ -49,16 +49,17 @@ pub(super) struct Targets {
 }
 
 impl Peers {
-    /// A good frame of that member has come from there.
-    pub(super) fn heard(&mut self, now: Instant, id: MemberId, source: Source) {
+    /// A good frame of that member has come from there. Gives how long after the one before by the same way.
+    pub(super) fn heard(&mut self, now: Instant, id: MemberId, source: Source) -> Option<Duration> {
         if !self.0.contains_key(&id) {
             self.0.retain(|_, peer| peer.heard_within(now, FORGET));
         }
         let peer = self.0.entry(id).or_default();
-        match source {
-            Source::Wire(mac) => peer.wire = Some((now, mac)),
-            Source::Udp(address) => peer.udp = Some((now, address)),
-        }
+        let before = match source {
+            Source::Wire(mac) => peer.wire.replace((now, mac)).map(|(at, _)| at),
+            Source::Udp(address) => peer.udp.replace((now, address)).map(|(at, _)| at),
+        };
+        before.map(|before| now - before)
     }
 
     /// The member has said where it is.
@@ -136,9 +137,9 @@ mod tests {
     #[test]
     fn all_are_the_view_and_those_that_are_heard_and_want_to_join() {
         let mut peers = Peers::default();
-        peers.heard(NOW, MemberId(3), Source::Wire([2, 0, 0, 0, 0, 3]));
+        let _pause = peers.heard(NOW, MemberId(3), Source::Wire([2, 0, 0, 0, 0, 3]));
         peers.introduced(&seat(3));
-        peers.heard(NOW, MemberId(4), Source::Udp(address(4)));
+        let _pause = peers.heard(NOW, MemberId(4), Source::Udp(address(4)));
         let of = |now| targets(&peers, now, &To::All);
         assert_eq!(of(NOW), (vec![], vec![address(2), address(3), address(4)]));
         assert_eq!(of(NOW + STRANGER), (vec![], vec![address(2)]));
@@ -148,7 +149,7 @@ mod tests {
     fn a_node_with_two_incarnations_gets_a_message_once_and_ones_own_node_gets_none() {
         let mut peers = Peers::default();
         for (incarnation, node) in [(12, 2), (11, 1)] {
-            peers.heard(NOW, MemberId(incarnation), Source::Udp(address(node)));
+            let _pause = peers.heard(NOW, MemberId(incarnation), Source::Udp(address(node)));
         }
         assert_eq!(targets(&peers, NOW, &To::All).1, [address(2)]);
     }
@@ -156,7 +157,7 @@ mod tests {
     #[test]
     fn some_are_sent_to_by_their_hardware_addresses_and_to_the_group_if_one_of_these_is_not_known() {
         let mut peers = Peers::default();
-        peers.heard(NOW, MemberId(2), Source::Wire([2, 0, 0, 0, 0, 2]));
+        let _pause = peers.heard(NOW, MemberId(2), Source::Wire([2, 0, 0, 0, 0, 2]));
         let only = |ids: &[u64]| To::Only(ids.iter().copied().map(MemberId).collect());
         let of = |ids| targets(&peers, NOW, &only(ids));
         assert_eq!(of(&[2]), (vec![[2, 0, 0, 0, 0, 2]], vec![address(2)]));
@@ -169,16 +170,18 @@ mod tests {
         let view = view();
         let none = PathsOf { seat: seat(2), wire: None, mac: None, udp: None };
         assert_eq!(peers.paths(MemberId(1), Some(&view)), std::slice::from_ref(&none));
-        peers.heard(NOW, MemberId(2), Source::Udp(address(2)));
-        peers.heard(NOW, MemberId(9), Source::Udp(address(9)));
+        let _pause = peers.heard(NOW, MemberId(2), Source::Udp(address(2)));
+        let _pause = peers.heard(NOW, MemberId(9), Source::Udp(address(9)));
         assert_eq!(peers.paths(MemberId(1), Some(&view)), [PathsOf { udp: Some(NOW), ..none }]);
     }
 
     #[test]
     fn those_that_are_silent_for_long_are_forgotten() {
         let mut peers = Peers::default();
-        (2..1_000).for_each(|id| peers.heard(NOW, MemberId(id), Source::Udp(address(2))));
-        peers.heard(NOW + FORGET, MemberId(1_000), Source::Udp(address(2)));
+        for id in 2..1_000 {
+            let _pause = peers.heard(NOW, MemberId(id), Source::Udp(address(2)));
+        }
+        let _pause = peers.heard(NOW + FORGET, MemberId(1_000), Source::Udp(address(2)));
         assert_eq!(peers.0.len(), 1);
     }
 

@@ -231,7 +231,7 @@ async fn transports(nodes: &Nodes) -> [Transport; 2] {
         let link = nodes.link(node).await;
         let Setup { seat, plane, keys, port, metrics, .. } = setup(node, HeartbeatMetrics::default());
         let codec = Codec::new(seat.id, plane, &keys, FORMATS);
-        let mut transport = Transport::open(seat, codec, port, metrics).unwrap();
+        let mut transport = Transport::open(seat, codec, port, metrics, Duration::from_millis(100)).unwrap();
         transport.set_link(clock::now(), Some(link));
         transports.push(transport);
     }

@@ -35,6 +35,8 @@ pub(super) struct Transport {
     port: u16,
     peers: Peers,
     metrics: HeartbeatMetrics,
+    /// Between two heartbeats of a member.
+    interval: Duration,
     told: BTreeMap<&'static str, Instant>,
     buffer: Vec<u8>,
     targets: Targets,
@@ -47,6 +49,7 @@ impl Transport {
         codec: Codec,
         port: u16,
         metrics: HeartbeatMetrics,
+        interval: Duration,
     ) -> Result<Self, DatagramError> {
         Ok(Self {
             me,
@@ -56,6 +59,7 @@ impl Transport {
             port,
             peers: Peers::default(),
             metrics,
+            interval,
             told: BTreeMap::new(),
             buffer: vec![0; BUFFER],
             targets: Targets::default(),
@@ -64,6 +68,10 @@ impl Transport {
 
     pub(super) fn set_link(&mut self, now: Instant, link: Option<Link>) {
         self.wire.set_link(now, link);
+    }
+
+    pub(super) fn set_interval(&mut self, interval: Duration) {
+        self.interval = interval;
     }
 
     pub(super) fn set_keys(&mut self, keys: &Keys) {
@@ -120,7 +128,8 @@ impl Transport {
             Err(refused) => return self.refuse(now, source, &refused),
         };
         self.metrics.received(source.path());
-        self.peers.heard(now, from, source);
+        let pause = self.peers.heard(now, from, source);
+        self.metrics.missed(source.path(), pause.map_or(0, |pause| missed(pause, self.interval)));
         let Some(message) = message else { return };
         if let Body::Report(report) = &message.body
             && report.seat.id == from
@@ -173,5 +182,21 @@ impl Transport {
         if let Err(error) = encoded {
             error!(%error, "a message to the other members is not sent");
         }
+    }
+}
+/// How many heartbeats should have come in a pause between two, of which each may be half an interval late.
+fn missed(pause: Duration, interval: Duration) -> u64 {
+    let intervals = (pause + interval / 2).as_micros().checked_div(interval.as_micros()).unwrap_or_default();
+    u64::try_from(intervals).unwrap_or(u64::MAX).saturating_sub(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heartbeats_that_are_a_little_late_are_none_that_were_missed() {
+        let missed = |pause| missed(Duration::from_millis(pause), Duration::from_millis(100));
+        assert_eq!([0, 99, 149, 150, 249, 250, 1049].map(missed), [0, 0, 0, 1, 1, 2, 9]);
     }
 }

@@ -71,6 +71,9 @@ impl Turn {
         for command in commands {
             match command {
                 Command::Tell(input) => {
+                    if let Input::Settings(settings) = &*input {
+                        self.transport.set_interval(settings.timings.interval);
+                    }
                     self.member.handle_input(now, *input);
                     self.listen();
                 }
