@@ -1,7 +1,10 @@
 //! The loop: waits for news, carries news to the engine and to the plane's members, and does what they want.
 
+mod claims;
+mod node;
+
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     future::{Future, pending},
     pin::pin,
     sync::Arc,
@@ -10,7 +13,7 @@ use std::{
 
 use anyhow::Context;
 use foghorn_clock::Instant;
-use foghorn_crds::{AddressClaim, HostAddressMode, PlaneConfig, conditions::reasons, contract};
+use foghorn_crds::{AddressClaim, PlaneConfig, conditions::reasons, contract};
 use foghorn_heartbeat::Plane;
 use foghorn_membership::{Event, Health, MemberId, Seat};
 use foghorn_netio::{Link, LinkMonitor, Netlink, NetlinkError, clock};
@@ -30,11 +33,11 @@ use tracing::{error, info, warn};
 
 use crate::{
     args::Args,
-    datapath::{self, Datapath},
+    datapath::Datapath,
     engine::{ApiTime, Engine, Input},
     events::{Teller, Telling},
     heartbeat::{HeartbeatMetrics, Heartbeats, Setup, keys},
-    host_address::{self, Wanted},
+    host_address::Wanted,
     interface::Selector,
     metrics::{Metrics, Phase},
     ownership::{News, Ownership},
@@ -45,7 +48,7 @@ use crate::{
     restart::Restart,
     settings,
     snapshot::Fact,
-    watch::{self as api, ClaimNews},
+    watch as api,
 };
 
 /// A loop that has not turned for so long is dead, for the kubelet.
@@ -283,17 +286,6 @@ impl Announcer {
         self.want_of_the_node();
     }
 
-    /// Says what the plane wants of the node's network. Before all is known nothing is said: what is in force stays.
-    fn want_of_the_node(&mut self) {
-        if !std::mem::take(&mut self.stirred) || !self.claims_complete {
-            return;
-        }
-        if let (Some(datapath), Some(config), Some(link)) = (&self.datapath, &self.config, &self.last_link) {
-            let announced = self.port.engine().addresses();
-            datapath.want(datapath::message(config, link, &self.links, &self.claims, &announced));
-        }
-    }
-
     /// Takes what is new of what this node holds.
     fn follow(&mut self, news: News) {
         let Some(part) = &mut self.part else { return };
@@ -351,82 +343,6 @@ impl Announcer {
                 }
             }
         }
-    }
-
-    fn take_claim(&mut self, news: ClaimNews) {
-        self.stirred = true;
-        match news {
-            ClaimNews::Present(claim) => {
-                if let Some(name) = &claim.metadata.name {
-                    self.restart.confirm(name);
-                }
-                self.restart.keep(Fact::Claim(claim.clone()));
-                self.meet_claim(claim);
-            }
-            ClaimNews::Gone(name) => self.claim_gone(&name),
-            ClaimNews::Complete => {
-                self.restart.gone().iter().for_each(|name| self.claim_gone(name));
-                self.restart.keep(Fact::ClaimsComplete);
-                self.know_all_claims();
-            }
-        }
-        self.port.watch_gateway(gateway(&self.claims));
-    }
-
-    fn meet_claim(&mut self, claim: Arc<AddressClaim>) {
-        if let Some(name) = claim.metadata.name.clone() {
-            let replaced = self.part.as_ref().is_some_and(|part| part.ownership.replaces(&claim));
-            if replaced {
-                self.claim_gone(&name);
-            }
-            self.claims.insert(name, claim.clone());
-        }
-        self.port.tell(Input::Claim(claim.clone()));
-        if let Some(granted) = self.part.as_mut().and_then(|part| part.ownership.claim(&claim)) {
-            self.follow(granted);
-        }
-    }
-
-    fn know_all_claims(&mut self) {
-        self.claims_complete = true;
-        self.health.set("claims", true, "");
-        if let Some(part) = &self.part {
-            part.ownership.set_ready(true);
-        }
-    }
-
-    /// Goes on by what was written down before a restart, if the API server does not answer.
-    async fn restore(&mut self, netlink: &Netlink) -> anyhow::Result<()> {
-        let Some(snapshot) = self.restart.take(clock::now(), &self.api_clock) else { return Ok(()) };
-        warn!(
-            claims = snapshot.claims.len(),
-            "the API server does not answer: going on by what was written down before the restart"
-        );
-        if let Some(moment) = snapshot.time {
-            self.api_clock.remember(moment.at, moment.time);
-        }
-        self.take_config(snapshot.config, netlink).await?;
-        if let (Some(part), Some((base, highest))) = (&self.part, snapshot.view) {
-            part.ownership.restore(base, highest);
-        }
-        snapshot.claims.into_iter().map(Arc::new).for_each(|claim| self.meet_claim(claim));
-        self.know_all_claims();
-        self.port.watch_gateway(gateway(&self.claims));
-        Ok(())
-    }
-
-    /// A claim is no more. What can still be said for it, such as a RELEASE, is said before its right ends; another claim
-    /// of the same name has to be granted anew.
-    fn claim_gone(&mut self, name: &str) {
-        self.restart.keep(Fact::ClaimGone(name.to_owned()));
-        self.claims.remove(name);
-        self.port.tell(Input::ClaimGone(name));
-        self.act();
-        if let Some(part) = &mut self.part {
-            part.ownership.claim_gone(name);
-            part.reporter.revoke(name);
-        }
-        self.port.tell(Input::Revoked { claim: name });
     }
 
     async fn take_config(&mut self, config: PlaneConfig, netlink: &Netlink) -> anyhow::Result<()> {
@@ -573,44 +489,6 @@ impl Announcer {
             changed
         });
     }
-
-    /// Says which addresses are to be on the interface, where the plane wants that.
-    fn want_host_addresses(&mut self) {
-        let (Some(config), Some(part)) = (&self.config, &self.part) else { return };
-        let fenced = config.host_address.mode == HostAddressMode::Fenced;
-        if !fenced && self.host_addresses.is_none() {
-            return;
-        }
-        let sender = match &self.host_addresses {
-            Some(sender) => sender,
-            None => match Netlink::open() {
-                Ok(netlink) => {
-                    let (sender, wanted) = watch::channel(Wanted::default());
-                    tokio::spawn(host_address::keep(netlink, wanted, part.permit.clone()));
-                    self.host_addresses.insert(sender)
-                }
-                Err(error) => {
-                    warn!(%error, "no address can be put on the interface");
-                    return;
-                }
-            },
-        };
-        let statuses = self.claims.values().filter_map(|claim| claim.status.as_ref());
-        let of_plane: BTreeSet<_> = statuses.filter_map(|status| status.address).collect();
-        // What is left over is looked for once, when all claims are known.
-        let link = self.port.link().filter(|_| self.claims_complete);
-        let wanted = Wanted {
-            interface: link.map(|link| link.index),
-            addresses: if fenced { self.port.engine().addresses() } else { BTreeMap::new() },
-            of_plane,
-            limit: usize::try_from(config.host_address.max_per_node).unwrap_or(usize::MAX),
-        };
-        sender.send_if_modified(|told| {
-            let changed = *told != wanted;
-            *told = wanted;
-            changed
-        });
-    }
 }
 
 async fn answered(datapath: &mut Option<Datapath>) -> Option<pod_conditions::Telling> {
@@ -659,10 +537,4 @@ async fn part_news(part: &mut Option<Part>) -> PartNews {
 /// Until when the claim of a name may be announced.
 fn permit(part: Option<&Part>) -> impl Fn(&str) -> Instant {
     move |claim| part.map_or(Instant::ZERO, |part| (part.permit)(claim))
-}
-
-/// The router that the leases name.
-fn gateway(claims: &BTreeMap<String, Arc<AddressClaim>>) -> Option<std::net::Ipv4Addr> {
-    let leases = claims.values().filter_map(|claim| claim.status.as_ref()?.lease.as_ref());
-    leases.filter_map(|lease| lease.routers.first().copied()).next()
 }

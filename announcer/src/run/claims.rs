@@ -1,0 +1,94 @@
+//! The plane's claims, as the API server tells of them, or what was written down before a restart.
+
+use std::{collections::BTreeMap, net::Ipv4Addr, sync::Arc};
+
+use foghorn_crds::AddressClaim;
+use foghorn_netio::{Netlink, clock};
+use tracing::warn;
+
+use super::Announcer;
+use crate::{engine::Input, snapshot::Fact, watch::ClaimNews};
+
+impl Announcer {
+    pub(super) fn take_claim(&mut self, news: ClaimNews) {
+        self.stirred = true;
+        match news {
+            ClaimNews::Present(claim) => {
+                if let Some(name) = &claim.metadata.name {
+                    self.restart.confirm(name);
+                }
+                self.restart.keep(Fact::Claim(claim.clone()));
+                self.meet_claim(claim);
+            }
+            ClaimNews::Gone(name) => self.claim_gone(&name),
+            ClaimNews::Complete => {
+                self.restart.gone().iter().for_each(|name| self.claim_gone(name));
+                self.restart.keep(Fact::ClaimsComplete);
+                self.know_all_claims();
+            }
+        }
+        self.port.watch_gateway(gateway(&self.claims));
+    }
+
+    fn meet_claim(&mut self, claim: Arc<AddressClaim>) {
+        if let Some(name) = claim.metadata.name.clone() {
+            let replaced = self.part.as_ref().is_some_and(|part| part.ownership.replaces(&claim));
+            if replaced {
+                self.claim_gone(&name);
+            }
+            self.claims.insert(name, claim.clone());
+        }
+        self.port.tell(Input::Claim(claim.clone()));
+        if let Some(granted) = self.part.as_mut().and_then(|part| part.ownership.claim(&claim)) {
+            self.follow(granted);
+        }
+    }
+
+    fn know_all_claims(&mut self) {
+        self.claims_complete = true;
+        self.health.set("claims", true, "");
+        if let Some(part) = &self.part {
+            part.ownership.set_ready(true);
+        }
+    }
+
+    /// Goes on by what was written down before a restart, if the API server does not answer.
+    pub(super) async fn restore(&mut self, netlink: &Netlink) -> anyhow::Result<()> {
+        let Some(snapshot) = self.restart.take(clock::now(), &self.api_clock) else { return Ok(()) };
+        warn!(
+            claims = snapshot.claims.len(),
+            "the API server does not answer: going on by what was written down before the restart"
+        );
+        if let Some(moment) = snapshot.time {
+            self.api_clock.remember(moment.at, moment.time);
+        }
+        self.take_config(snapshot.config, netlink).await?;
+        if let (Some(part), Some((base, highest))) = (&self.part, snapshot.view) {
+            part.ownership.restore(base, highest);
+        }
+        snapshot.claims.into_iter().map(Arc::new).for_each(|claim| self.meet_claim(claim));
+        self.know_all_claims();
+        self.port.watch_gateway(gateway(&self.claims));
+        Ok(())
+    }
+
+    /// A claim is no more. What can still be said for it, such as a RELEASE, is said before its right ends; another claim
+    /// of the same name has to be granted anew.
+    fn claim_gone(&mut self, name: &str) {
+        self.restart.keep(Fact::ClaimGone(name.to_owned()));
+        self.claims.remove(name);
+        self.port.tell(Input::ClaimGone(name));
+        self.act();
+        if let Some(part) = &mut self.part {
+            part.ownership.claim_gone(name);
+            part.reporter.revoke(name);
+        }
+        self.port.tell(Input::Revoked { claim: name });
+    }
+}
+
+/// The router that the leases name.
+fn gateway(claims: &BTreeMap<String, Arc<AddressClaim>>) -> Option<Ipv4Addr> {
+    let leases = claims.values().filter_map(|claim| claim.status.as_ref()?.lease.as_ref());
+    leases.filter_map(|lease| lease.routers.first().copied()).next()
+}

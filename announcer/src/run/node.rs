@@ -1,0 +1,65 @@
+//! What the plane wants of its node: rules and routes, and addresses on the interface.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use foghorn_crds::HostAddressMode;
+use foghorn_netio::Netlink;
+use tokio::sync::watch;
+use tracing::warn;
+
+use super::Announcer;
+use crate::{
+    datapath,
+    host_address::{self, Wanted},
+};
+
+impl Announcer {
+    /// Says what the plane wants of the node's network. Before all is known nothing is said: what is in force stays.
+    pub(super) fn want_of_the_node(&mut self) {
+        if !std::mem::take(&mut self.stirred) || !self.claims_complete {
+            return;
+        }
+        if let (Some(datapath), Some(config), Some(link)) = (&self.datapath, &self.config, &self.last_link) {
+            let announced = self.port.engine().addresses();
+            datapath.want(datapath::message(config, link, &self.links, &self.claims, &announced));
+        }
+    }
+
+    /// Says which addresses are to be on the interface, where the plane wants that.
+    pub(super) fn want_host_addresses(&mut self) {
+        let (Some(config), Some(part)) = (&self.config, &self.part) else { return };
+        let fenced = config.host_address.mode == HostAddressMode::Fenced;
+        if !fenced && self.host_addresses.is_none() {
+            return;
+        }
+        let sender = match &self.host_addresses {
+            Some(sender) => sender,
+            None => match Netlink::open() {
+                Ok(netlink) => {
+                    let (sender, wanted) = watch::channel(Wanted::default());
+                    tokio::spawn(host_address::keep(netlink, wanted, part.permit.clone()));
+                    self.host_addresses.insert(sender)
+                }
+                Err(error) => {
+                    warn!(%error, "no address can be put on the interface");
+                    return;
+                }
+            },
+        };
+        let statuses = self.claims.values().filter_map(|claim| claim.status.as_ref());
+        let of_plane: BTreeSet<_> = statuses.filter_map(|status| status.address).collect();
+        // What is left over is looked for once, when all claims are known.
+        let link = self.port.link().filter(|_| self.claims_complete);
+        let wanted = Wanted {
+            interface: link.map(|link| link.index),
+            addresses: if fenced { self.port.engine().addresses() } else { BTreeMap::new() },
+            of_plane,
+            limit: usize::try_from(config.host_address.max_per_node).unwrap_or(usize::MAX),
+        };
+        sender.send_if_modified(|told| {
+            let changed = *told != wanted;
+            *told = wanted;
+            changed
+        });
+    }
+}
