@@ -21,7 +21,7 @@ use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
     net::UnixStream,
     sync::watch,
-    time::{sleep, timeout},
+    time::{Instant, sleep},
 };
 use tracing::{info, warn};
 
@@ -30,8 +30,6 @@ use crate::{interface::Selector, pod_conditions::Telling};
 const RETRY: Duration = Duration::from_millis(500);
 /// The container needs a moment to start; after that it is missed.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Changes are collected for so long.
-const DEBOUNCE: Duration = Duration::from_millis(20);
 
 /// The container, as the main loop sees it.
 #[derive(Debug)]
@@ -73,6 +71,7 @@ async fn speak(
     mut wanted: watch::Receiver<Option<Arc<Message>>>,
     told: watch::Sender<Option<Telling>>,
 ) {
+    let began = Instant::now();
     while told.receiver_count() > 0 {
         match UnixStream::connect(&socket).await {
             Ok(stream) => {
@@ -82,19 +81,12 @@ async fn speak(
                     warn!(%error, "the container datapath is gone, trying again");
                 }
             }
-            Err(error) => {
-                if told.borrow().is_none() && timeout(PATIENCE, wait_for(&socket)).await.is_err() {
-                    let message = format!("the container datapath cannot be reached: {error}");
-                    told.send_replace(Some(Telling { good: false, reason: reasons::NOT_CONNECTED, message }));
-                }
+            Err(error) if told.borrow().is_none() && began.elapsed() >= PATIENCE => {
+                let message = format!("the container datapath cannot be reached: {error}");
+                told.send_replace(Some(Telling { good: false, reason: reasons::NOT_CONNECTED, message }));
             }
+            Err(_) => {}
         }
-        sleep(RETRY).await;
-    }
-}
-
-async fn wait_for(socket: &PathBuf) {
-    while UnixStream::connect(socket).await.is_err() {
         sleep(RETRY).await;
     }
 }
@@ -112,7 +104,6 @@ async fn converse(
                 if changed.is_err() {
                     return Ok(());
                 }
-                sleep(DEBOUNCE).await;
                 let Some(message) = wanted.borrow_and_update().clone() else { continue };
                 let mut text = serde_json::to_vec(&*message)?;
                 text.push(b'\n');

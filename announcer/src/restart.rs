@@ -1,6 +1,10 @@
 //! How an announcer goes on after a restart: by the API server, or while that is away by what it has written down.
 
-use std::{collections::BTreeSet, path::Path, time::Duration};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use foghorn_clock::Instant;
 use foghorn_shell::api_clock::ApiClock;
@@ -17,7 +21,8 @@ const DRIFT: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct Restart {
     keeper: Option<Keeper>,
-    snapshot: Option<Snapshot>,
+    /// Where that is, until it is used or the API server has answered.
+    written: Option<PathBuf>,
     /// When the API server has had its time to answer.
     due: Instant,
     /// Claims that only the files tell of.
@@ -35,7 +40,7 @@ impl Restart {
         });
         Self {
             keeper,
-            snapshot: folder.and_then(Snapshot::read),
+            written: folder.map(Path::to_owned),
             due: now + PATIENCE,
             unconfirmed: BTreeSet::new(),
             moment: None,
@@ -67,15 +72,15 @@ impl Restart {
     /// How much longer the API server has to answer; nothing if that does not matter.
     #[must_use]
     pub fn remaining(&self, now: Instant) -> Option<Duration> {
-        self.snapshot.as_ref().map(|_| self.due.saturating_since(now))
+        self.written.as_ref().map(|_| self.due.saturating_since(now))
     }
 
     /// What was written down, once: if the API server has had its time, and has not answered at all.
     pub fn take(&mut self, now: Instant, clock: &ApiClock) -> Option<Snapshot> {
         if clock.measured().is_some() {
-            self.snapshot = None;
+            self.written = None;
         }
-        let snapshot = self.snapshot.take_if(|_| now >= self.due)?;
+        let snapshot = Snapshot::read(&self.written.take_if(|_| now >= self.due)?)?;
         let names = snapshot.claims.iter().filter_map(|claim| claim.metadata.name.clone());
         self.unconfirmed = names.collect();
         Some(snapshot)

@@ -104,8 +104,8 @@ struct Announcer {
     teller: Teller,
     restart: Restart,
     datapath: Option<Datapath>,
-    /// Something has changed that the node's network may have to change for.
-    stirred: bool,
+    /// Since when something has changed that the node's network may have to change for.
+    stirred: Option<Instant>,
     /// The plane's interface, also while it has no carrier.
     last_link: Option<Link>,
     claims: BTreeMap<String, Arc<AddressClaim>>,
@@ -158,7 +158,7 @@ impl Announcer {
             teller,
             restart,
             datapath,
-            stirred: false,
+            stirred: None,
             last_link: None,
             claims: BTreeMap::new(),
             claims_complete: false,
@@ -185,7 +185,7 @@ impl Announcer {
             self.restore(&netlink).await?;
             self.act();
             self.report();
-            let waits = [self.port.idle(), self.restart.remaining(clock::now())];
+            let waits = [self.port.idle(), self.restart.remaining(clock::now()), self.collects()];
             let due = waits.into_iter().flatten().fold(TURN, Duration::min);
             tokio::select! {
                 () = &mut stop, if leaving.is_none() => {
@@ -250,7 +250,7 @@ impl Announcer {
     fn act(&mut self) {
         self.port.act(permit(self.part.as_ref()));
         for report in self.port.reports() {
-            self.stirred = true;
+            self.stir();
             // What is true of a lease is needed after a restart, whether the API server could be told or not.
             let claim = self.claims.get(&report.claim).map(|claim| AddressClaim::clone(claim));
             if let Some(told) = claim.and_then(|claim| merged(claim, &report)) {
@@ -363,7 +363,7 @@ impl Announcer {
             Some(part) => part.ownership.set_settings(settings::of(&config)?),
         }
         self.config = Some(config);
-        self.stirred = true;
+        self.stir();
         self.health.set("configuration", true, "");
         self.choose_link(netlink).await;
         Ok(())
@@ -453,7 +453,7 @@ impl Announcer {
         let opened = opened.ok();
         if opened.is_some() && self.last_link != opened {
             self.last_link.clone_from(&opened);
-            self.stirred = true;
+            self.stir();
         }
         if let Some(part) = &self.part {
             part.ownership.set_link(opened);

@@ -5,7 +5,7 @@
 //! count for nothing. A thread of its own writes them: no disk keeps the rest waiting.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     hash::{DefaultHasher, Hash, Hasher},
     io,
@@ -167,7 +167,8 @@ impl Files {
 
     /// Removes files of claims that went while nobody looked.
     fn remove_strangers(&mut self) {
-        let known: Vec<PathBuf> = self.claims.values().map(|id| self.folder.join(claim_file(*id))).collect();
+        let known: BTreeSet<PathBuf> =
+            self.claims.values().map(|id| self.folder.join(claim_file(*id))).collect();
         for file in fs::read_dir(self.folder.join(CLAIMS)).into_iter().flatten().flatten() {
             if !known.contains(&file.path()) {
                 drop(fs::remove_file(file.path()));

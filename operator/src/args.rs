@@ -86,6 +86,19 @@ pub struct Uninstall {
     pub log: LogArgs,
 }
 
+/// How many values but zero the bits of a mask have.
+fn values(mask: u32) -> u32 {
+    mask.checked_shr(mask.trailing_zeros()).unwrap_or_default()
+}
+
+impl Run {
+    /// How many planes can have a return path.
+    #[must_use]
+    pub fn return_paths(&self) -> u16 {
+        u16::try_from(values(self.mark_mask)).unwrap_or(u16::MAX)
+    }
+}
+
 /// Bits of a mark, in hexadecimal after `0x` or in decimal.
 fn mark_mask(text: &str) -> Result<u32, String> {
     let parsed = match text.strip_prefix("0x") {
@@ -93,7 +106,7 @@ fn mark_mask(text: &str) -> Result<u32, String> {
         None => text.parse(),
     };
     let mask = parsed.map_err(|error| error.to_string())?;
-    let plain = mask.checked_shr(mask.trailing_zeros()).unwrap_or_default();
+    let plain = values(mask);
     let is_one_run = plain != 0 && plain & plain.wrapping_add(1) == 0;
     if is_one_run { Ok(mask) } else { Err("at least one bit, and all beside each other".to_owned()) }
 }

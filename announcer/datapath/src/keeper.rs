@@ -35,17 +35,26 @@ pub enum KeepError {
 
 impl KeepError {
     fn finding(&self) -> Finding {
-        let permitted = !matches!(self, Self::Nft(NftError::NotPermitted));
-        let reason = if permitted { "NotInForce" } else { "NotPermitted" };
-        let message = if permitted {
-            format!("not in force, it is tried again: {self}")
-        } else {
-            format!(
-                "returnPath and guard are not in force: {self}; does a policy of the cluster take it away?"
-            )
+        let (reason, message) = match self {
+            Self::Nft(NftError::NotPermitted) => (
+                "NotPermitted",
+                format!(
+                    "returnPath and guard are not in force: {self}; does a policy of the cluster take it away?"
+                ),
+            ),
+            Self::Nft(_) | Self::Netlink(_) => {
+                ("NotInForce", format!("not in force, it is tried again: {self}"))
+            }
         };
         Finding { reason: reason.to_owned(), message }
     }
+}
+
+/// Rules as they were put in force, and the trace in them.
+#[derive(Debug, PartialEq, Eq)]
+struct Applied {
+    trace: Trace,
+    text: String,
 }
 
 /// Keeps a plane's part of the node.
@@ -54,7 +63,7 @@ pub struct Keeper {
     plane: String,
     netlink: Netlink,
     /// The rules that are in force, as far as this process has put them there.
-    applied: Option<String>,
+    applied: Option<Applied>,
     looked: Option<Instant>,
     cleaned: Option<Instant>,
 }
@@ -89,28 +98,27 @@ impl Keeper {
         let now = Instant::now();
         let due = self.looked.is_none_or(|looked| now - looked >= LOOK);
         let settings = Settings::read(&wanted.interface.name);
-        let known = self.applied.as_deref().map(applied_trace);
-        let is_applied = |trace: Option<&Trace>| {
-            let text = ruleset(&self.plane, wanted, &next_trace(wanted, trace, &settings));
-            self.applied.as_ref() == Some(&text)
+        let applied_after = |before: Option<&Trace>| {
+            let trace = next_trace(wanted, before, &settings);
+            Applied { text: ruleset(&self.plane, wanted, &trace), trace }
         };
-        if due || !is_applied(known.as_ref()) {
+        let known = self.applied.as_ref().map(|applied| &applied.trace);
+        if due || self.applied.as_ref() != Some(&applied_after(known)) {
             let present = nft::trace(&self.plane).await?;
             let is_there = present.is_some();
-            let before = present.or(known);
-            let after = next_trace(wanted, before.as_ref(), &settings);
-            let text = ruleset(&self.plane, wanted, &after);
+            let before = present.or_else(|| known.cloned());
+            let next = applied_after(before.as_ref());
             if let Some(before) = &before {
-                self.undo(before, &after).await?;
+                self.undo(before, &next.trace).await?;
             }
-            if !is_there || self.applied.as_ref() != Some(&text) {
+            if !is_there || self.applied.as_ref() != Some(&next) {
                 if !is_there && self.applied.is_some() {
                     warn!("somebody has removed the plane's table of nftables; it is put there again");
                 }
                 // What is to be undone one day is written down before it is done.
-                nft::apply(&text).await?;
+                nft::apply(&next.text).await?;
                 info!(addresses = wanted.addresses.len(), "rules are in force");
-                self.applied = Some(text);
+                self.applied = Some(next);
             }
             self.looked = Some(now);
         }
@@ -223,11 +231,6 @@ fn next_trace(wanted: &Wanted, before: Option<&Trace>, settings: &Settings) -> T
     let known = before.and_then(|trace| trace.filter.clone()).filter(|(of, _)| of == name);
     let found = || Some((name.clone(), settings.filter().filter(|filter| *filter != 0)?));
     Trace { filter: known.or_else(found), rule: Some(path.rule()) }
-}
-
-/// The trace in rules as they were put in force.
-fn applied_trace(text: &str) -> Trace {
-    Trace::read(text.split('"').nth(1).unwrap_or_default())
 }
 
 /// The routes of the plane's table: those that are wanted, and that there are no others.

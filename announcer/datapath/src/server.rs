@@ -66,7 +66,6 @@ pub async fn serve(
                 Ok(Some(line)) => match parsed(&line) {
                     Ok(new) => message = Some(new),
                     Err(finding) => {
-                        warn!(finding.message, "the announcer's message is refused");
                         let refusal = Answer { wanted: true, findings: vec![finding] };
                         answer(&mut peer, &refusal).await;
                         continue;

@@ -11,7 +11,7 @@ use crate::{engine::Input, snapshot::Fact, watch::ClaimNews};
 
 impl Announcer {
     pub(super) fn take_claim(&mut self, news: ClaimNews) {
-        self.stirred = true;
+        self.stir();
         match news {
             ClaimNews::Present(claim) => {
                 if let Some(name) = &claim.metadata.name {

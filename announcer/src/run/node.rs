@@ -1,9 +1,12 @@
 //! What the plane wants of its node: rules and routes, and addresses on the interface.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use foghorn_crds::HostAddressMode;
-use foghorn_netio::Netlink;
+use foghorn_netio::{Netlink, clock};
 use tokio::sync::watch;
 use tracing::warn;
 
@@ -13,12 +16,29 @@ use crate::{
     host_address::{self, Wanted},
 };
 
+/// Changes are collected for so long: what is wanted is made of all claims.
+const COLLECT: Duration = Duration::from_millis(20);
+
 impl Announcer {
+    /// Something has changed that the node's network may have to change for.
+    pub(super) fn stir(&mut self) {
+        if self.datapath.is_some() {
+            self.stirred.get_or_insert_with(clock::now);
+        }
+    }
+
+    /// How much longer changes are collected; nothing while there are none, or while nothing is said yet.
+    pub(super) fn collects(&self) -> Option<Duration> {
+        let since = self.stirred.filter(|_| self.claims_complete)?;
+        Some((since + COLLECT).saturating_since(clock::now()))
+    }
+
     /// Says what the plane wants of the node's network. Before all is known nothing is said: what is in force stays.
     pub(super) fn want_of_the_node(&mut self) {
-        if !std::mem::take(&mut self.stirred) || !self.claims_complete {
+        if self.collects() != Some(Duration::ZERO) {
             return;
         }
+        self.stirred = None;
         if let (Some(datapath), Some(config), Some(link)) = (&self.datapath, &self.config, &self.last_link) {
             let announced = self.port.engine().addresses();
             datapath.want(datapath::message(config, link, &self.links, &self.claims, &announced));

@@ -327,8 +327,7 @@ impl Planes {
     fn ports_of(&self, plane: &NetworkPlane) -> Result<PlanePorts, Error> {
         let all = self.ctx.planes.store().state();
         let args = &self.ctx.args;
-        let numbers = args.mark_mask.checked_shr(args.mark_mask.trailing_zeros()).unwrap_or_default();
-        let range = Range { base: args.port_base, return_paths: u16::try_from(numbers).unwrap_or(u16::MAX) };
+        let range = Range { base: args.port_base, return_paths: args.return_paths() };
         lock(&self.ports).of(plane, all.iter().map(|plane| &**plane), range)
     }
 

@@ -199,7 +199,6 @@ pub(super) fn wants_datapath(plane: &NetworkPlane) -> bool {
 /// The container that changes the node's network, for a plane that asks for what needs that. It is root without any right
 /// of root but the one over the network; a right that a cluster's policy takes away is missed and told, no more.
 fn datapath(plane: &NetworkPlane, options: &Run) -> Container {
-    let quantity = |name: &str, amount: &str| (name.to_owned(), Quantity(amount.to_owned()));
     Container {
         name: contract::DATAPATH_NAME.to_owned(),
         image: Some(options.datapath_image.clone()),
@@ -210,10 +209,7 @@ fn datapath(plane: &NetworkPlane, options: &Run) -> Container {
             format!("--log-format={}", log_format(options)),
             format!("--log-level={}", options.log.log_level),
         ]),
-        resources: Some(ResourceRequirements {
-            requests: Some(BTreeMap::from([quantity("cpu", "5m"), quantity("memory", "8Mi")])),
-            ..ResourceRequirements::default()
-        }),
+        resources: Some(requests("5m", "8Mi")),
         security_context: Some(SecurityContext {
             run_as_non_root: Some(false),
             run_as_user: Some(0),
@@ -243,9 +239,13 @@ fn mount(volume: &str, path: &str) -> VolumeMount {
 
 /// No CPU limit: a throttled announcer would answer ARP late.
 fn default_resources() -> ResourceRequirements {
+    requests("10m", "24Mi")
+}
+
+fn requests(cpu: &str, memory: &str) -> ResourceRequirements {
     let quantity = |name: &str, amount: &str| (name.to_owned(), Quantity(amount.to_owned()));
     ResourceRequirements {
-        requests: Some(BTreeMap::from([quantity("cpu", "10m"), quantity("memory", "24Mi")])),
+        requests: Some(BTreeMap::from([quantity("cpu", cpu), quantity("memory", memory)])),
         ..ResourceRequirements::default()
     }
 }

@@ -47,14 +47,16 @@ impl Cluster {
         })
     }
 
-    /// Makes a plane on eth1 besides the others, with more fields of its spec as they are between braces in YAML.
+    /// Makes a plane besides the others, on the nodes' interface of its network, with more fields of its spec as they are
+    /// between braces in YAML.
     ///
     /// # Errors
     /// If the API server refuses it.
     pub fn make_plane(&self, plane: Plane, more: &str) -> Result<()> {
-        let Plane { name, class, .. } = plane;
+        let Plane { name, class, network } = plane;
+        let interface = if network == Network::Public { "eth1" } else { "eth0" };
         let manifest = format!(
-            "apiVersion: foghorn.dev/v1alpha1\nkind: NetworkPlane\nmetadata: {{name: {name}}}\nspec: {{loadBalancerClass: {class}, interface: {{name: eth1}}, {more}}}\n"
+            "apiVersion: foghorn.dev/v1alpha1\nkind: NetworkPlane\nmetadata: {{name: {name}}}\nspec: {{loadBalancerClass: {class}, interface: {{name: {interface}}}, {more}}}\n"
         );
         self.lab.apply(&manifest).map(drop)
     }

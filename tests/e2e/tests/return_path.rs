@@ -3,7 +3,11 @@
 use std::{net::Ipv4Addr, thread::sleep, time::Duration};
 
 use foghorn_e2e::{Cluster, Plane, Result, Service, run};
-use foghorn_lab::{Host, ProxyMode, Wire, topology::Network, until};
+use foghorn_lab::{
+    Host, ProxyMode, Wire,
+    topology::{Network, node_number},
+    until,
+};
 
 const PUBLIC: Plane = Plane { name: "apart", class: "foghorn.dev/apart", network: Network::Public };
 const PRIVATE: Plane = Plane { name: "apart-too", class: "foghorn.dev/apart-too", network: Network::Private };
@@ -54,8 +58,7 @@ fn of_two_planes_each_answers_the_same_client_by_its_own_gateway_and_takes_nothi
         internet.ip(&by_private)?;
         let client = cluster.lab.client(Network::Public);
         let holder = cluster.lab.node(&private.holder()?)?;
-        let number = foghorn_lab::topology::node_number(holder.name()).unwrap_or_default();
-        client.ip(&format!("route replace {of_private} via {}", Network::Public.address(10 + number)))?;
+        client.ip(&format!("route replace {of_private} via {}", public_address(holder.name())))?;
         let wrong_way = || client.exec(&["curl", "-sS", "--max-time", "1", &format!("http://{of_private}/")]);
         until("without a guard the private address is served on the public interface", SOON, || {
             wrong_way().map(Some)
@@ -95,8 +98,7 @@ fn of_a_guarded_address_on_the_node_only_the_services_ports_are_open() -> Result
         let node_port = object["spec"]["ports"][0]["nodePort"].as_u64().unwrap_or_default();
         assert!(cluster.get(Network::Public, address)?.contains(" on w"));
         let holder = service.holder()?;
-        let number = foghorn_lab::topology::node_number(&holder).unwrap_or_default();
-        let own = Network::Public.address(10 + number);
+        let own = public_address(&holder);
         let client = cluster.lab.client(Network::Public);
         let opens = |address: Ipv4Addr, port: u64| {
             let target = format!("telnet://{address}:{port}");
@@ -141,17 +143,7 @@ fn what_others_flush_or_a_kill_interrupts_is_there_again_and_source_ranges_count
         assert_eq!(answered(cluster, address, CONNECTIONS)?, CONNECTIONS, "while the container starts again");
 
         let patch = r#"{"spec":{"loadBalancerSourceRanges":["203.0.113.0/24"]}}"#;
-        let namespace = service.namespace.as_str();
-        cluster.lab.kubectl(&[
-            "-n",
-            namespace,
-            "patch",
-            "service",
-            &service.name,
-            "--type=merge",
-            "-p",
-            patch,
-        ])?;
+        patch_service(cluster, &service, patch)?;
         until("the internet is no source", SOON, || Ok((answered(cluster, address, 1)? == 0).then_some(())))?;
         assert!(cluster.get(Network::Public, address)?.contains(" on w"));
 
@@ -191,8 +183,7 @@ fn an_interface_without_an_address_of_the_node_serves_a_plane_with_a_return_path
     run(|cluster| {
         let addresses = |act: &str| {
             cluster.lab.nodes().iter().try_for_each(|node| {
-                let number = foghorn_lab::topology::node_number(node.name()).unwrap_or_default();
-                node.ip(&format!("addr {act} {}/24 dev eth1", Network::Public.address(10 + number)))
+                node.ip(&format!("addr {act} {}/24 dev eth1", public_address(node.name())))
             })
         };
         addresses("del")?;
@@ -214,12 +205,8 @@ fn an_interface_without_an_address_of_the_node_serves_a_plane_with_a_return_path
 
 /// A Service on a plane of its own, whose return path and guard are in force on all nodes.
 fn apart<'a>(cluster: &'a Cluster, plane: Plane, more: &str) -> Result<Service<'a>> {
-    let Plane { name, class, network } = plane;
-    let interface = if network == Network::Public { "eth1" } else { "eth0" };
-    let manifest = format!(
-        "apiVersion: foghorn.dev/v1alpha1\nkind: NetworkPlane\nmetadata: {{name: {name}}}\nspec: {{loadBalancerClass: {class}, interface: {{name: {interface}}}, {more}}}\n"
-    );
-    cluster.lab.apply(&manifest)?;
+    let name = plane.name;
+    cluster.make_plane(plane, more)?;
     cluster.wait_ready(name)?;
     cluster.all_members(plane)?;
     cluster.namespace(name)?;
@@ -256,16 +243,7 @@ spec:
     let patch = format!(
         r#"{{"spec":{{"selector":{{"app":null,"role":"{role}"}},"ports":[{{"port":80,"targetPort":18080}}]}}}}"#
     );
-    cluster.lab.kubectl(&[
-        "-n",
-        namespace,
-        "patch",
-        "service",
-        &service.name,
-        "--type=merge",
-        "-p",
-        &patch,
-    ])?;
+    patch_service(cluster, service, &patch)?;
     let address = service.address()?;
     until(&format!("an answer from {role}"), SOON, || {
         let said = cluster.lab.client(Network::Public).exec(&[
@@ -279,6 +257,16 @@ spec:
     })?;
     sleep(Duration::from_secs(1));
     cluster.lab.kubectl(&["-n", namespace, "get", "endpointslices"]).map(drop)
+}
+
+fn patch_service(cluster: &Cluster, service: &Service<'_>, patch: &str) -> Result<()> {
+    let what = ["-n", &service.namespace, "patch", "service", &service.name, "--type=merge", "-p", patch];
+    cluster.lab.kubectl(&what).map(drop)
+}
+
+/// A node's own address on the public network.
+fn public_address(node: &str) -> Ipv4Addr {
+    Network::Public.address(10 + node_number(node).unwrap_or_default())
 }
 
 /// How many of so many connections of the internet's host are answered.

@@ -109,7 +109,7 @@ pub enum Error {
 
 impl Error {
     /// For `map_err`: an [`Error::Io`] that says what was being done.
-    pub(crate) fn io(doing: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+    pub fn io(doing: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let doing = doing.into();
         move |source| Self::Io { doing, source }
     }

@@ -135,7 +135,7 @@ impl Case {
 /// Sends to whoever asks for it, on all addresses of a host, for as long as this process lives.
 fn serve(host: &Host) -> Result<()> {
     let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 80));
-    let listen = move || TcpListener::bind(address).map_err(io(format!("listening on {address}")));
+    let listen = move || TcpListener::bind(address).map_err(Error::io(format!("listening on {address}")));
     let listener = joined(host.inside(listen)?)??;
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
@@ -157,10 +157,10 @@ fn send(mut stream: TcpStream) {
 fn throughput(client: &Host, target: SocketAddr, lasts: Duration) -> Result<f64> {
     let read = move || {
         let mut stream = connect(target)?;
-        stream.write_all(&[STREAM]).map_err(io(format!("asking {target}")))?;
+        stream.write_all(&[STREAM]).map_err(Error::io(format!("asking {target}")))?;
         let (began, mut buffer, mut count) = (Instant::now(), vec![0; CHUNK], 0.0);
         while began.elapsed() < lasts {
-            count += stream.read(&mut buffer).map_err(io(format!("reading from {target}")))? as f64;
+            count += stream.read(&mut buffer).map_err(Error::io(format!("reading from {target}")))? as f64;
         }
         Ok(count / began.elapsed().as_secs_f64())
     };
@@ -176,7 +176,7 @@ fn connections(client: &Host, target: SocketAddr, lasts: Duration) -> Result<f64
             let stream = connect(target)?;
             socket2::SockRef::from(&stream)
                 .set_linger(Some(Duration::ZERO))
-                .map_err(io("setting an option of a socket"))?;
+                .map_err(Error::io("setting an option of a socket"))?;
             count += 1.0;
         }
         Ok(count / began.elapsed().as_secs_f64())
@@ -186,14 +186,10 @@ fn connections(client: &Host, target: SocketAddr, lasts: Duration) -> Result<f64
 }
 
 fn connect(target: SocketAddr) -> Result<TcpStream> {
-    TcpStream::connect_timeout(&target, Duration::from_secs(2)).map_err(io(format!("connecting to {target}")))
+    TcpStream::connect_timeout(&target, Duration::from_secs(2))
+        .map_err(Error::io(format!("connecting to {target}")))
 }
 
 fn joined<T>(thread: thread::JoinHandle<Result<T>>) -> Result<T> {
     thread.join().unwrap_or_else(|_| Err(Error::Config("a thread on a host panicked".to_owned())))
-}
-
-fn io(doing: impl Into<String>) -> impl FnOnce(std::io::Error) -> Error {
-    let doing = doing.into();
-    |source| Error::Io { doing, source }
 }
