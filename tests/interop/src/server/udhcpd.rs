@@ -1,6 +1,6 @@
 //! udhcpd of busybox: cheap routers and access points. It knows its clients by hardware address only.
 
-use std::{net::Ipv4Addr, time::Duration};
+use std::{net::Ipv4Addr, path::Path, time::Duration};
 
 use foghorn_lab::{Daemon, Host, Lease, Result, until};
 use k8s_openapi::jiff::Timestamp;
@@ -35,10 +35,11 @@ impl Server for Udhcpd {
     fn records(&self) -> Result<Vec<Lease>> {
         let file = self.lease_file().display().to_string();
         if let Some(process) = Daemon::new(&self.0, Self::NAME).pid() {
-            let before = std::fs::metadata(&file).and_then(|file| file.modified()).ok();
+            let modified = || std::fs::metadata(&file).and_then(|file| file.modified()).ok();
+            let before = modified();
             self.0.exec(&["kill", "-USR1", &process.to_string()])?;
-            until("udhcpd writes its leases", Duration::from_secs(5), || {
-                Ok((std::fs::metadata(&file).and_then(|file| file.modified()).ok() != before).then_some(()))
+            until("udhcpd has written its leases", Duration::from_secs(5), || {
+                Ok((modified() != before && !has_open(process, Path::new(&file))).then_some(()))
             })?;
         }
         let dump = self.0.exec(&["dumpleases", "-d", "-f", &file])?;
@@ -75,6 +76,13 @@ option 0x3b {rebind:08x}
 {route}{reservations}"
         )
     }
+}
+
+/// Whether a process is still at a file: what it writes piece by piece is not to be read in between.
+fn has_open(process: i32, file: &Path) -> bool {
+    let descriptors = std::fs::read_dir(format!("/proc/{process}/fd"));
+    let mut descriptors = descriptors.into_iter().flatten().flatten();
+    descriptors.any(|descriptor| std::fs::read_link(descriptor.path()).is_ok_and(|open| open == file))
 }
 
 /// `02:0f:… 203.0.113.50 web-default 17` or `… expired`; the name may be missing.
