@@ -7,7 +7,10 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::dhcp::{ClaimDhcp, ClaimRoute, DhcpRequest, IdentityInUse};
+use crate::{
+    dhcp::{ClaimDhcp, ClaimRoute, DhcpRequest, IdentityInUse},
+    port_forwarding::{ClaimForwarding, ForwardStatus},
+};
 
 /// What one Service asks of one plane, for one address family.
 ///
@@ -71,6 +74,9 @@ pub struct AddressClaimSpec {
     /// of the claim's address family. Every client if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source_ranges: Option<Vec<String>>,
+    /// The ports that the network's gateway is to forward to the address; none if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forwarding: Option<ClaimForwarding>,
 }
 
 /// One Service, this very one and none of the same name made later.
@@ -151,7 +157,11 @@ pub struct AddressClaimStatus {
     /// What last went wrong, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
-    /// `Ready`: the address is held and announced; if not, why.
+    /// What came of the ports that the gateway is to forward.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub forwards: Vec<ForwardStatus>,
+    /// `Ready`: the address is held and announced; if not, why. `PortsForwarded`: the gateway forwards all ports that it is to
+    /// forward; if not, why.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,

@@ -22,6 +22,8 @@ pub const HEARTBEAT_UDP: &str = "HeartbeatUDP";
 pub const PLACEMENT: &str = "Placement";
 /// On a plane: whether its `returnPath` and `guard` are in force on all nodes.
 pub const DATAPATH: &str = "Datapath";
+/// On a claim: the gateway forwards all ports that it is to forward.
+pub const PORTS_FORWARDED: &str = "PortsForwarded";
 
 /// Reasons of conditions: one word for each cause, the same in conditions, events, logs and docs.
 pub mod reasons {
@@ -78,6 +80,24 @@ pub mod reasons {
     /// nftables, or the container does not understand the announcer.
     pub const DATAPATH_FINDINGS: [&str; 6] =
         [NOT_PERMITTED, "ReversePathFilter", "NoForwarding", "NoGateway", "DatapathBypassed", "Refused"];
+    /// The gateway forwards the ports.
+    pub const FORWARDED: &str = "Forwarded";
+    /// The gateway is being asked to forward them.
+    pub const FORWARDING: &str = "Forwarding";
+    /// It forwards them, and would do so without an end: it takes no other mapping.
+    pub const PERMANENT_ONLY: &str = "PermanentOnly";
+    /// The gateway does not answer, in any of the plane's protocols.
+    pub const GATEWAY_NOT_FOUND: &str = "GatewayNotFound";
+    /// The gateway does not let the Service have a port.
+    pub const GATEWAY_REFUSED: &str = "GatewayRefused";
+    /// The gateway forwards the port already, to another host or another Service.
+    pub const PORT_TAKEN: &str = "PortTaken";
+    /// The gateway forwards the ports, but has no public address itself: another gateway is in front of it.
+    pub const DOUBLE_NAT: &str = "DoubleNAT";
+    /// The Service's namespace, or a port that it asks for, is not among those that the plane allows.
+    pub const FORWARDING_NOT_ALLOWED: &str = "ForwardingNotAllowed";
+    /// An annotation about port forwarding says what cannot be.
+    pub const INVALID_FORWARDING: &str = "InvalidForwarding";
     /// More planes want a return path than there are marks for.
     pub const NO_MARK: &str = "NoMark";
     /// No announcer of the plane has a carrier and is heard by the others.

@@ -17,6 +17,7 @@ use crate::{
     failover::{ApiOutage, FailureDetection, NodePreference, PlacementMode},
     host_address::HostAddressSpec,
     plane::{AnnounceSpec, InterfaceSelector},
+    port_forwarding::PortForwarding,
 };
 
 /// The configuration of one plane's announcers.
@@ -57,9 +58,12 @@ pub struct PlaneConfig {
     /// How replies leave by the plane's interface, if they are to.
     #[serde(default)]
     pub return_path: Option<ReturnPath>,
-    /// The plane's `spec.guard.mode`.
+    /// What becomes of packets that are for no port of a Service.
     #[serde(default)]
     pub guard: GuardMode,
+    /// How the gateway is asked to forward ports, if it is.
+    #[serde(default)]
+    pub port_forwarding: Option<PortForwarding>,
     /// The planes of the cluster that have something on the nodes' network: what is left of another one can be removed.
     #[serde(default)]
     pub planes: Vec<String>,

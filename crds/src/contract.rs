@@ -8,7 +8,7 @@ pub const GROUP: &str = "foghorn.dev";
 pub const VERSION: &str = "v1alpha1";
 
 /// Raised with each change of the schemas; the operator brings newer definitions in and never older ones.
-pub const SCHEMA_VERSION: u32 = 4;
+pub const SCHEMA_VERSION: u32 = 5;
 /// On a definition: the [`SCHEMA_VERSION`] of the program that installed it.
 pub const SCHEMA_VERSION_ANNOTATION: &str = "foghorn.dev/schema-version";
 
@@ -46,6 +46,18 @@ pub const REQUESTED_ADDRESS_ANNOTATION: &str = "foghorn.dev/requested-address";
 /// What users of kube-vip write instead of [`REQUESTED_ADDRESS_ANNOTATION`].
 pub const KUBE_VIP_REQUESTED_ADDRESS_ANNOTATION: &str = "kube-vip.io/requestedIP";
 
+/// Annotation on a Service: the ports that the gateway is to forward. `true` for all, `false` for none, or a list of
+/// `<external>:<port>/<tcp or udp>`.
+pub const PORT_FORWARD_ANNOTATION: &str = "foghorn.dev/port-forward";
+/// What users of kube-vip write instead of [`PORT_FORWARD_ANNOTATION`].
+pub const KUBE_VIP_PORT_FORWARD_ANNOTATION: &str = "kube-vip.io/forwardUPNP";
+/// Annotation on a Service: for how many seconds the gateway is asked to forward its ports; 0 is without an end.
+pub const PORT_FORWARD_LEASE_ANNOTATION: &str = "foghorn.dev/port-forward-lease";
+/// What users of kube-vip write instead of [`PORT_FORWARD_LEASE_ANNOTATION`].
+pub const KUBE_VIP_PORT_FORWARD_LEASE_ANNOTATION: &str = "kube-vip.io/upnp-lease-duration";
+/// Annotation on a Service that external-dns reads: where its names lead, in place of its addresses.
+pub const EXTERNAL_DNS_TARGET_ANNOTATION: &str = "external-dns.alpha.kubernetes.io/target";
+
 /// Annotation on a plane: a new value asks for one rebalancing of its addresses.
 pub const REBALANCE_ANNOTATION: &str = "foghorn.dev/rebalance";
 /// Annotation on a plane: a new value asks for a new heartbeat key.
@@ -55,6 +67,8 @@ pub const VIEW_ANNOTATION: &str = "foghorn.dev/view";
 
 /// Condition on a Service: whether it has its address, and if not, why.
 pub const SERVICE_CONDITION: &str = "foghorn.dev/AddressReady";
+/// Condition on a Service: whether the gateway forwards the ports that it is to forward, and if not, why.
+pub const PORTS_FORWARDED_CONDITION: &str = "foghorn.dev/PortsForwarded";
 /// Condition on an announcer's Pod: whether its node has the plane's interface in working order.
 pub const INTERFACE_CONDITION: &str = "foghorn.dev/InterfaceReady";
 

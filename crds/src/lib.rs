@@ -20,6 +20,7 @@ pub mod hardware_address;
 pub mod host_address;
 pub mod plane;
 pub mod policy;
+pub mod port_forwarding;
 
 pub use claim::{
     AddressClaim, AddressClaimSpec, AddressClaimStatus, AddressFamily, AddressSource, ClaimIdentity,
@@ -40,6 +41,10 @@ pub use plane::{
     NetworkPlaneStatus, PlanePorts, ProbeMode,
 };
 pub use policy::Refusal;
+pub use port_forwarding::{
+    ClaimForward, ClaimForwarding, ExternalAddressUse, ForwardProtocol, ForwardStatus, GatewayProtocol,
+    LeaseSeconds, PortForwarding, PortForwardingMode, PortForwardingSpec, PortRange, WhenTaken,
+};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{CustomResourceExt, ResourceExt};

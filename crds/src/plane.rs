@@ -12,10 +12,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     contract,
-    datapath::{GuardSpec, ReturnPathSpec},
+    datapath::{GuardMode, GuardSpec, ReturnPathMode, ReturnPathSpec},
     dhcp::{DhcpSpec, IdentityInUse, OverridesSpec},
     failover::{ApiOutage, FailureDetection, PlacementSpec},
     host_address::HostAddressSpec,
+    port_forwarding::{PortForwardingMode, PortForwardingSpec},
 };
 
 /// A network on which Services of one `loadBalancerClass` get addresses.
@@ -127,6 +128,14 @@ pub struct NetworkPlaneSpec {
     /// What becomes of packets to the plane's addresses that are for no port of their Services.
     #[serde(default)]
     pub guard: GuardSpec,
+
+    /// Whether ports of Services are forwarded by the network's gateway.
+    #[serde(default)]
+    #[x_kube(validation = (
+        "self.mode != 'All' || (has(self.allowedNamespaces) && has(self.externalPorts))",
+        "mode All needs allowedNamespaces and externalPorts: whoever may make a Service in these namespaces opens a port to the internet"
+    ))]
+    pub port_forwarding: PortForwardingSpec,
 
     /// The namespaces whose Services may have an address of this plane; all of them if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -302,5 +311,30 @@ impl NetworkPlane {
     pub fn lease_name(&self) -> String {
         let plane = self.metadata.name.as_deref().unwrap_or_default();
         self.spec.lease.name.clone().unwrap_or_else(|| contract::default_lease_name(plane))
+    }
+}
+
+impl NetworkPlaneSpec {
+    /// Whether the gateway is asked to forward ports.
+    #[must_use]
+    pub fn forwards_ports(&self) -> bool {
+        self.port_forwarding.mode != PortForwardingMode::Off
+    }
+
+    /// What becomes of packets that are for no port of a Service: what `guard` says, and at least `Drop` where ports are
+    /// forwarded, since the addresses are on the interface then.
+    #[must_use]
+    pub fn guard_mode(&self) -> GuardMode {
+        match self.guard.mode {
+            GuardMode::Off if self.forwards_ports() => GuardMode::Drop,
+            mode => mode,
+        }
+    }
+
+    /// Whether replies leave by the plane's interface: as `returnPath` says, and always where ports are forwarded, since clients
+    /// are behind the gateway then.
+    #[must_use]
+    pub fn return_path_mode(&self) -> ReturnPathMode {
+        if self.forwards_ports() { ReturnPathMode::Auto } else { self.return_path.mode }
     }
 }

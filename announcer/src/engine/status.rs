@@ -62,6 +62,7 @@ impl Reporter<'_> {
             lease: facts.lease.as_ref().and_then(|lease| self.lease(lease)),
             dhcp: Some(dhcp),
             last_error: error,
+            forwards: Vec::new(),
             conditions: vec![condition],
         }
     }

@@ -69,7 +69,9 @@ pub(super) fn plane_config(
         api_outage: plane.spec.api_outage,
         host_address: plane.spec.host_address.clone(),
         return_path,
-        guard: plane.spec.guard.mode,
+        guard: plane.spec.guard_mode(),
+        // A plane whose ranges are none is not accepted.
+        port_forwarding: plane.spec.port_forwarding.for_announcers().ok().flatten(),
         planes,
         other_interfaces,
         nodes: cluster.nodes.clone(),

@@ -135,7 +135,7 @@ fn volumes() -> Vec<Volume> {
 }
 
 fn container(plane: &NetworkPlane, ports: PlanePorts, options: &Run, datapath: bool) -> Container {
-    let fenced = plane.spec.host_address.mode == HostAddressMode::Fenced;
+    let fenced = plane.spec.host_address.mode == HostAddressMode::Fenced || plane.spec.forwards_ports();
     let net_admin = fenced.then(|| "NET_ADMIN".to_owned());
     Container {
         name: contract::ANNOUNCER_NAME.to_owned(),
@@ -193,7 +193,7 @@ fn arguments(plane: &NetworkPlane, ports: PlanePorts, options: &Run, datapath: b
 }
 
 pub(super) fn wants_datapath(plane: &NetworkPlane) -> bool {
-    plane.spec.return_path.mode != ReturnPathMode::Off || plane.spec.guard.mode != GuardMode::Off
+    plane.spec.return_path_mode() != ReturnPathMode::Off || plane.spec.guard_mode() != GuardMode::Off
 }
 
 /// The container that changes the node's network, for a plane that asks for what needs that. It is root without any right

@@ -6,7 +6,7 @@ use std::{
 };
 
 use foghorn_crds::{
-    GuardMode, NetworkPlane, NetworkPlaneSpec, NodePreference, ReturnPathMode,
+    GuardMode, NetworkPlane, NodePreference, ReturnPathMode,
     conditions::{
         DATAPATH, INTERFACES_READY, PLACEMENT,
         reasons::{
@@ -80,9 +80,8 @@ pub(super) fn heartbeats(pods: &[Arc<Pod>], type_: &'static str, of_pod: &str) -
 
 /// Whether the plane's return path and guard are in force on all nodes; nothing for a plane that wants neither.
 pub(super) fn datapath(plane: &NetworkPlane, pods: &[Arc<Pod>]) -> Option<Finding> {
-    let NetworkPlaneSpec { return_path, guard, .. } = &plane.spec;
-    let wants_path = return_path.mode == ReturnPathMode::Auto;
-    if !wants_path && guard.mode == GuardMode::Off {
+    let wants_path = plane.spec.return_path_mode() == ReturnPathMode::Auto;
+    if !wants_path && plane.spec.guard_mode() == GuardMode::Off {
         return None;
     }
     let finding = |holds, reason: &str, message: String| Some(Finding::new(DATAPATH, holds, reason, message));

@@ -51,7 +51,7 @@ impl Ports {
             Some(known) => known,
             None => pairs.find(|&ports| !self.taken(ports)).ok_or(Error::NoPorts { base: range.base })?,
         };
-        let wants = plane.spec.return_path.mode == ReturnPathMode::Auto;
+        let wants = plane.spec.return_path_mode() == ReturnPathMode::Auto;
         let return_path = ports.return_path.or_else(|| self.free_return_path(range)).filter(|_| wants);
         let ports = PlanePorts { return_path, ..ports };
         self.0.insert(uid, ports);

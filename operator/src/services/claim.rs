@@ -44,6 +44,7 @@ pub(crate) fn desired(
         ports: ports(service),
         serving_nodes: serving,
         source_ranges: source_ranges(service),
+        forwarding: None,
     };
     AddressClaim { metadata, spec, status: None }
 }

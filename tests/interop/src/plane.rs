@@ -32,6 +32,7 @@ pub fn config() -> PlaneConfig {
         host_address: HostAddressSpec::default(),
         return_path: None,
         guard: GuardMode::Off,
+        port_forwarding: None,
         planes: Vec::new(),
         other_interfaces: Vec::new(),
         nodes: BTreeMap::new(),
@@ -56,6 +57,7 @@ pub fn claim(service: &str) -> AddressClaim {
         ports: Vec::new(),
         serving_nodes: None,
         source_ranges: None,
+        forwarding: None,
     };
     let mut claim = AddressClaim::new(service, spec);
     claim.metadata.uid = Some(format!("uid-of-claim-{service}"));

@@ -1,0 +1,1 @@
+//! Speaks to gateways: UPnP IGD, NAT-PMP and PCP, from an address of a Service.
