@@ -496,6 +496,7 @@ mod tests {
             ports: Vec::new(),
             serving_nodes: None,
             source_ranges: None,
+            forwarding: None,
         };
         let mut claim = AddressClaim::new(CLAIM, spec);
         claim.metadata.uid = Some("uid".into());

@@ -147,6 +147,7 @@ mod tests {
             ports: Vec::new(),
             serving_nodes: None,
             source_ranges: None,
+            forwarding: None,
         };
         AddressClaim::new(name, spec)
     }

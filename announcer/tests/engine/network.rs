@@ -348,6 +348,7 @@ pub(crate) fn config() -> PlaneConfig {
         host_address: HostAddressSpec::default(),
         return_path: None,
         guard: GuardMode::Off,
+        port_forwarding: None,
         planes: Vec::new(),
         other_interfaces: Vec::new(),
         nodes: BTreeMap::new(),
@@ -388,6 +389,7 @@ pub(crate) fn claim(name: &str) -> AddressClaim {
         ports: Vec::new(),
         serving_nodes: None,
         source_ranges: None,
+        forwarding: None,
     };
     let mut claim = AddressClaim::new(&full(name), spec);
     claim.metadata.uid = Some(format!("uid-{name}"));
