@@ -262,6 +262,23 @@ endpoints: [{{addresses: [{backend}], conditions: {{ready: true}}}}]
         })
     }
 
+    /// Waits until no lease is still being confirmed with its server after a fail-over: each confirmation is a write of its own.
+    ///
+    /// # Errors
+    /// If some still are after a long time.
+    pub fn quiet(&self) -> Result<()> {
+        until("no lease is being confirmed any more", PATIENCE, || {
+            let list = self.lab.kubectl_json(&["-n", &self.namespace(), "get", "addressclaims"])?;
+            let items = list.get("items").and_then(Value::as_array).into_iter().flatten();
+            let states = items.filter_map(|claim| claim.pointer("/status/state").and_then(Value::as_str));
+            let confirming = states.filter(|state| *state == "Rebooting").count();
+            if confirming > 0 {
+                return Err(Error::Config(format!("{confirming} leases are still being confirmed")));
+            }
+            Ok(Some(()))
+        })
+    }
+
     /// Whether of each claim its holder alone answers ARP.
     ///
     /// # Errors

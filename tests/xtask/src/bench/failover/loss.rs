@@ -28,7 +28,9 @@ const INTO_OUTAGE: Duration = Duration::from_secs(5);
 /// Run `number` of a case, on a plane with so many claims. Each second run hits the coordinator, the others a node that is not it, as
 /// far as such a node holds an address.
 pub(crate) fn trial(plane: &Plane, course: Course, claims: usize, number: usize) -> Result<Trial> {
-    let (claims, lease) = (plane.whole(claims)?, plane.lease()?);
+    let claims = plane.whole(claims)?;
+    plane.quiet()?;
+    let lease = plane.lease()?;
     let even = number.is_multiple_of(2);
     let probed = choose(plane.served(&claims), &lease.coordinator, even)?;
     let node = probed.holder.as_str();
