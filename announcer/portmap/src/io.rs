@@ -1,6 +1,13 @@
 //! What the machine is told, and what it wants done.
 
-use std::{collections::BTreeMap, fmt, net::Ipv4Addr, ops::RangeInclusive, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    net::Ipv4Addr,
+    ops::RangeInclusive,
+    sync::Arc,
+    time::Duration,
+};
 
 /// How ports are asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,6 +87,17 @@ pub struct Wanted {
     pub ending: bool,
 }
 
+/// What is known of all claims of a plane, whoever holds them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plane {
+    /// The gateway's ports that claims of other nodes have, or come first for, with the claims' names.
+    pub reserved: BTreeMap<Port, Arc<str>>,
+    /// What the descriptions of all claims of the plane begin with, and of no other plane.
+    pub prefix: String,
+    /// The descriptions of all claims that there are.
+    pub descriptions: BTreeSet<String>,
+}
+
 /// What the machine is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input {
@@ -87,13 +105,13 @@ pub enum Input {
     Config(Config),
     /// The gateway, if there is one.
     Gateway(Option<Ipv4Addr>),
-    /// Claims that this node holds and the ports that are to be forwarded to each; and the gateway's ports that are other
-    /// claims', by what their mappings say of whose they are.
+    /// Claims that this node holds, and the ports that are to be forwarded to each. Of a claim that is not here any more nothing
+    /// is said to the gateway: another node has it.
     Claims {
         /// By the claims' names.
         wanted: BTreeMap<Arc<str>, Wanted>,
-        /// The gateway's ports that are not asked for, since other claims have them or come first.
-        reserved: BTreeMap<Port, Arc<str>>,
+        /// What is known of all claims of the plane.
+        plane: Plane,
     },
     /// What came of the request of this number.
     Answered {
@@ -275,6 +293,11 @@ pub enum Standing {
     },
     /// The gateway does not forward it.
     Failed(Trouble),
+    /// It is not wanted any more, and the gateway is asked to end it.
+    Closing {
+        /// The gateway's port.
+        external: u16,
+    },
 }
 
 /// What went wrong.
@@ -290,4 +313,20 @@ pub enum Trouble {
     NotAllowed(u16),
     /// The gateway does not allow it, or fails; in words.
     Refused(String),
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotBound(why) => write!(f, "the Service's address is not on the node: {why}"),
+            Self::Silent(why) => write!(f, "no answer: {why}"),
+            Self::Unsupported(why) => write!(f, "not spoken: {why}"),
+            Self::Taken => f.write_str("the port is taken"),
+            Self::SamePortOnly => f.write_str("ports are forwarded to the same ports only"),
+            Self::PermanentOnly => f.write_str("mappings without an end are taken only"),
+            Self::Full => f.write_str("there is no room for more mappings"),
+            Self::Refused(why) => write!(f, "refused: {why}"),
+            Self::Broken(why) => write!(f, "the answer cannot be understood: {why}"),
+        }
+    }
 }

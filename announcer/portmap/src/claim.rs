@@ -1,0 +1,149 @@
+//! A claim of this node: its ports, and what of it is still to be taken back.
+
+use std::collections::BTreeMap;
+
+use foghorn_clock::Instant;
+use sha2::{Digest, Sha256};
+
+use crate::{
+    Config, Mapping, Port, Report, Standing, Trouble, Wanted,
+    choice::allowed,
+    link::Link,
+    slot::{Slot, Step},
+};
+
+/// A claim of this node.
+#[derive(Clone, Debug)]
+pub(crate) struct Claim {
+    pub(crate) wanted: Wanted,
+    pub(crate) slots: BTreeMap<Port, Slot>,
+    pub(crate) closing: Vec<Closing>,
+    pub(crate) told: Option<Report>,
+}
+
+/// A mapping that is to be taken back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Closing {
+    pub(crate) port: Port,
+    pub(crate) external: u16,
+    /// Whether it is known to be the claim's.
+    pub(crate) looked: bool,
+    pub(crate) due: Instant,
+}
+
+impl Claim {
+    /// A claim that is new here. What another node has asked the gateway for is gone on with.
+    pub(crate) fn new(wanted: Wanted, config: &Config, now: Instant) -> Self {
+        let mut claim = Self { wanted, slots: BTreeMap::new(), closing: Vec::new(), told: None };
+        if !claim.wanted.ending {
+            for (port, wish) in &claim.wanted.ports {
+                let had = claim.wanted.had.get(port).copied();
+                let usable = |had: &u16| had == wish || (config.another && allowed(&config.ports, *had));
+                claim.slots.insert(*port, Slot::new(had.filter(usable).unwrap_or(*wish), now));
+            }
+        }
+        let left: Vec<_> = claim.wanted.had.iter().map(|(port, external)| (*port, *external)).collect();
+        for (port, external) in left {
+            if claim.slots.get(&port).is_none_or(|slot| slot.external != external) {
+                claim.close(port, external, now);
+            }
+        }
+        claim
+    }
+
+    /// Something else is wanted from now on.
+    pub(crate) fn want(&mut self, wanted: Wanted, now: Instant) {
+        let before = std::mem::replace(&mut self.wanted, wanted);
+        let stays =
+            |port: &Port| !self.wanted.ending && self.wanted.ports.get(port) == before.ports.get(port);
+        let gone: Vec<_> = self.slots.keys().filter(|port| !stays(port)).copied().collect();
+        for port in gone {
+            if let Some(slot) = self.slots.remove(&port).filter(|slot| slot.held.is_some()) {
+                self.close(port, slot.external, now);
+            }
+        }
+        if !self.wanted.ending {
+            for (port, wish) in &self.wanted.ports {
+                self.slots.entry(*port).or_insert_with(|| Slot::new(*wish, now));
+            }
+        }
+        if before.address != self.wanted.address {
+            self.slots.values_mut().for_each(|slot| slot.begin(now));
+        } else if before.lease != self.wanted.lease {
+            for slot in self.slots.values_mut().filter(|slot| slot.held.is_some()) {
+                (slot.step, slot.due) = (Step::Renew, now);
+            }
+        }
+    }
+
+    /// The gateway's port is to be forwarded no longer.
+    pub(crate) fn close(&mut self, port: Port, external: u16, now: Instant) {
+        let known = self.closing.iter().any(|closing| (closing.port, closing.external) == (port, external));
+        if !known {
+            self.closing.push(Closing { port, external, looked: false, due: now });
+        }
+    }
+
+    /// Whether there is anything that the gateway is needed for.
+    pub(crate) fn is_busy(&self) -> bool {
+        !self.slots.is_empty() || !self.closing.is_empty()
+    }
+
+    /// The ports that the gateway forwards, with its own.
+    pub(crate) fn held(&self) -> impl Iterator<Item = (Port, u16)> {
+        let held = self.slots.iter().filter(|(_, slot)| slot.held.is_some());
+        held.map(|(port, slot)| (*port, slot.external))
+    }
+
+    /// The mapping of a port.
+    pub(crate) fn mapping(&self, port: Port, external: u16, permanent: bool) -> Mapping {
+        let lease = self.wanted.lease.filter(|_| !permanent);
+        let description = self.wanted.description.clone();
+        Mapping { port, external, lease, description, nonce: nonce(&self.wanted.secret, port) }
+    }
+
+    /// How its ports stand at the gateway, which may have a question open.
+    pub(crate) fn report(&self, link: Option<&Link>, open: bool) -> Report {
+        let missed = match link {
+            None => Some(Trouble::NoGateway),
+            Some(link) if link.is_missed() => {
+                Some(Trouble::NotFound(link.why.clone().unwrap_or_else(|| "it does not answer".to_owned())))
+            }
+            Some(_) => None,
+        };
+        let standing = |slot: &Slot| match (slot.standing(), &missed) {
+            (Standing::Asking, Some(missed)) => Standing::Failed(missed.clone()),
+            (Standing::Failed(_), Some(missed)) if slot.step != Step::Rest => {
+                Standing::Failed(missed.clone())
+            }
+            (Standing::Forwarded { external, until, permanent_only, trouble }, missed) => {
+                let trouble = missed.clone().or(trouble);
+                Standing::Forwarded { external, until, permanent_only, trouble }
+            }
+            (standing, _) => standing,
+        };
+        let closing = self
+            .closing
+            .iter()
+            .map(|closing| (closing.port, Standing::Closing { external: closing.external }));
+        let slots = self.slots.iter().map(|(port, slot)| (*port, standing(slot)));
+        Report {
+            gateway: link.map(|link| link.address),
+            protocol: link.and_then(Link::found).map(|found| found.protocol),
+            outer: link.and_then(Link::found).and_then(|found| found.outer),
+            ports: closing.chain(slots).collect(),
+            gone: self.wanted.ending && !self.is_busy() && !open,
+        }
+    }
+}
+
+/// A mapping nonce that all nodes know alike, and nobody else (RFC 6887, 11.1).
+fn nonce(secret: &[u8; 32], port: Port) -> [u8; 12] {
+    let mut hash = Sha256::new();
+    hash.update(secret);
+    hash.update(port.transport.to_string());
+    hash.update(port.number.to_be_bytes());
+    let mut nonce = [0; 12];
+    nonce.iter_mut().zip(hash.finalize()).for_each(|(to, from)| *to = from);
+    nonce
+}

@@ -1,0 +1,148 @@
+//! What is known of the gateway.
+
+use std::{net::Ipv4Addr, time::Duration};
+
+use foghorn_clock::Instant;
+
+use crate::{Port, Protocol, epoch::Epoch};
+
+/// Between two readings of what a gateway has.
+pub(crate) const READ: Duration = Duration::from_secs(30);
+/// Between two looks how the gateway is to be spoken to.
+pub(crate) const REDISCOVER: Duration = Duration::from_secs(3_600);
+/// After all protocols were tried in vain.
+const AGAIN: [Duration; 3] = [Duration::from_secs(5), Duration::from_secs(15), Duration::from_secs(30)];
+/// What gateways say unasked counts at most once in this time.
+const HEED: Duration = Duration::from_secs(5);
+/// So many questions in a row without an answer, and the gateway is looked for anew.
+const SILENCE: u32 = 2;
+
+/// What is known of the gateway.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Link {
+    pub(crate) address: Ipv4Addr,
+    pub(crate) state: State,
+    /// What was said when it was looked for in vain.
+    pub(crate) why: Option<String>,
+    /// How often it was looked for in vain.
+    failures: usize,
+    heeded: Option<Instant>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// It is being looked for, by the protocol with this number in the order of preference, from then on.
+    Seeking(usize, Instant),
+    /// It answers.
+    Found(Found),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub(crate) protocol: Protocol,
+    pub(crate) outer: Option<Ipv4Addr>,
+    epoch: Option<Epoch>,
+    /// When it is read next what it has.
+    pub(crate) read_at: Instant,
+    /// How often that was done.
+    pub(crate) reads: u32,
+    /// When it is looked for again.
+    pub(crate) seek_at: Instant,
+    /// Which entry of its table is read next, in search of leftovers.
+    pub(crate) sweeps: Option<u32>,
+    /// The leftover that is removed next: its number, and the gateway's port.
+    pub(crate) removes: Option<(u32, Port)>,
+    silent: u32,
+}
+
+impl Link {
+    pub(crate) const fn new(address: Ipv4Addr, now: Instant) -> Self {
+        Self { address, state: State::Seeking(0, now), why: None, failures: 0, heeded: None }
+    }
+
+    pub(crate) fn found(&self) -> Option<&Found> {
+        match &self.state {
+            State::Found(found) => Some(found),
+            State::Seeking(..) => None,
+        }
+    }
+
+    pub(crate) fn found_mut(&mut self) -> Option<&mut Found> {
+        match &mut self.state {
+            State::Found(found) => Some(found),
+            State::Seeking(..) => None,
+        }
+    }
+
+    /// It answers by that protocol.
+    pub(crate) fn find(&mut self, now: Instant, protocol: Protocol, outer: Option<Ipv4Addr>) {
+        self.why = None;
+        self.failures = 0;
+        self.state = State::Found(Found {
+            protocol,
+            outer,
+            epoch: None,
+            read_at: now + READ,
+            reads: 0,
+            seek_at: now + REDISCOVER,
+            sweeps: (protocol == Protocol::Igd).then_some(0),
+            removes: None,
+            silent: 0,
+        });
+    }
+
+    /// It is looked for from the beginning.
+    pub(crate) fn seek(&mut self, at: Instant) {
+        self.state = State::Seeking(0, at);
+    }
+
+    /// It does not answer by the protocol of that number, of so many.
+    pub(crate) fn miss(&mut self, now: Instant, number: usize, protocols: usize, why: String) {
+        // What it says by the first protocol that it is asked by tells most.
+        self.why.get_or_insert(why);
+        let next = number + 1;
+        if next < protocols {
+            self.state = State::Seeking(next, now);
+        } else {
+            let wait = AGAIN.get(self.failures).or(AGAIN.last()).copied().unwrap_or(READ);
+            self.failures += 1;
+            self.state = State::Seeking(0, now + wait);
+        }
+    }
+
+    /// Whether it is looked for in vain.
+    pub(crate) const fn is_missed(&self) -> bool {
+        self.failures > 0
+    }
+
+    /// Whether what it has said unasked is to be heeded now: anybody can say it.
+    pub(crate) fn heeds(&mut self, now: Instant) -> bool {
+        let heeds = self.heeded.is_none_or(|at| now - at >= HEED);
+        if heeds {
+            self.heeded = Some(now);
+        }
+        heeds
+    }
+}
+
+impl Found {
+    /// Whether it has kept its mappings since its clock was read before, if it has a clock.
+    pub(crate) fn goes_on(&mut self, now: Instant, seconds: Option<u32>) -> bool {
+        let Some(seconds) = seconds else { return true };
+        let read = Epoch::new(seconds, now);
+        let kept = self.epoch.is_none_or(|before| read.follows(before));
+        self.epoch = Some(read);
+        kept
+    }
+
+    /// It has answered, whatever it said.
+    pub(crate) const fn hear(&mut self) {
+        self.silent = 0;
+    }
+
+    /// It has not. Whether it is to be looked for anew.
+    pub(crate) const fn miss(&mut self) -> bool {
+        self.silent += 1;
+        self.silent >= SILENCE
+    }
+}

@@ -1,0 +1,146 @@
+//! A gateway as gateways are, to the machine's questions.
+
+use std::{collections::BTreeMap, net::Ipv4Addr, time::Duration};
+
+use foghorn_clock::Instant;
+use foghorn_portmap::{Answer, Ask, Entry, Fault, Mapping, Port, Protocol, Request};
+
+/// Its outer address.
+pub const OUTER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
+
+/// A gateway, and what it forwards.
+#[derive(Clone, Debug)]
+pub struct Gateway {
+    pub speaks: Vec<Protocol>,
+    /// It forwards to whoever asks, and lets nobody end what is another's.
+    pub secure: bool,
+    pub permanent_only: bool,
+    pub same_port_only: bool,
+    pub blind: bool,
+    pub on: bool,
+    pub started: Instant,
+    pub table: BTreeMap<Port, (Entry, Option<Instant>, [u8; 12])>,
+    /// What was done to it, beside looking.
+    pub changes: Vec<String>,
+}
+
+impl Gateway {
+    pub fn speaking(speaks: &[Protocol]) -> Self {
+        Self {
+            speaks: speaks.to_vec(),
+            secure: false,
+            permanent_only: false,
+            same_port_only: false,
+            blind: false,
+            on: true,
+            started: Instant::ZERO,
+            table: BTreeMap::new(),
+            changes: Vec::new(),
+        }
+    }
+
+    /// It lost power, and has it again.
+    pub fn restart(&mut self, now: Instant) {
+        self.table.clear();
+        self.started = now;
+    }
+
+    /// What has ended is no more.
+    pub fn forget(&mut self, now: Instant) {
+        self.table.retain(|_, (_, until, _)| until.is_none_or(|until| until > now));
+    }
+
+    /// Somebody else's mapping.
+    pub fn forward(&mut self, external: Port, client: Ipv4Addr, description: &str, permanent: bool) {
+        let entry = Entry { external, client, port: 9, description: description.to_owned(), permanent };
+        self.table.insert(external, (entry, None, [0; 12]));
+    }
+
+    /// What it forwards, as `TCP 443 > 203.0.113.50:8443`.
+    pub fn shown(&self) -> Vec<String> {
+        let entries = self.table.values().map(|(entry, ..)| entry);
+        entries
+            .map(|entry| {
+                let Port { transport, number } = entry.external;
+                format!("{transport} {number} > {}:{}", entry.client, entry.port)
+            })
+            .collect()
+    }
+
+    pub fn answer(&mut self, now: Instant, request: &Request) -> Result<Answer, Fault> {
+        self.forget(now);
+        if !self.on {
+            return Err(Fault::Silent("nobody is there".into()));
+        }
+        if !self.speaks.contains(&request.protocol) {
+            return Err(Fault::Silent("nobody speaks that".into()));
+        }
+        let igd = request.protocol == Protocol::Igd;
+        let seconds = u32::try_from((now - self.started).as_secs()).unwrap();
+        let epoch = (!igd).then_some(seconds);
+        let outer = (request.protocol != Protocol::Pcp).then_some(OUTER);
+        match &request.ask {
+            Ask::Find | Ask::Outer => Ok(Answer::Found { outer, epoch }),
+            Ask::Entry(_) | Ask::List(_) if !igd || self.blind => Err(Fault::Refused("401".into())),
+            Ask::Entry(port) => Ok(Answer::Entry(self.table.get(port).map(|(entry, ..)| entry.clone()))),
+            Ask::List(number) => {
+                let number = usize::try_from(*number).unwrap();
+                Ok(Answer::Entry(self.table.values().nth(number).map(|(entry, ..)| entry.clone())))
+            }
+            Ask::Map(mapping) => self.map(now, request, mapping, epoch),
+            Ask::Unmap(mapping) => self.unmap(request, mapping),
+        }
+    }
+
+    fn map(
+        &mut self,
+        now: Instant,
+        request: &Request,
+        mapping: &Mapping,
+        epoch: Option<u32>,
+    ) -> Result<Answer, Fault> {
+        let Mapping { port, external, lease, description, nonce } = mapping.clone();
+        if self.permanent_only && lease.is_some() {
+            return Err(Fault::PermanentOnly);
+        }
+        if self.same_port_only && external != port.number {
+            return Err(Fault::SamePortOnly);
+        }
+        let key = Port { transport: port.transport, number: external };
+        if let Some((entry, _, known)) = self.table.get(&key) {
+            let same =
+                entry.client == request.source && (*known == nonce || request.protocol != Protocol::Pcp);
+            if !same {
+                return Err(Fault::Taken);
+            }
+        }
+        self.changes.push(format!("map {} {external}", port.transport));
+        let permanent = lease.is_none();
+        let entry =
+            Entry { external: key, client: request.source, port: port.number, description, permanent };
+        self.table.insert(key, (entry, lease.map(|lease| now + lease), nonce));
+        Ok(Answer::Mapped { external, lease, outer: Some(OUTER), epoch })
+    }
+
+    fn unmap(&mut self, request: &Request, mapping: &Mapping) -> Result<Answer, Fault> {
+        let key = Port { transport: mapping.port.transport, number: mapping.external };
+        if request.protocol == Protocol::Igd {
+            if self.secure && self.table.get(&key).is_some_and(|(entry, ..)| entry.client != request.source) {
+                return Err(Fault::Refused("606".into()));
+            }
+            self.table.remove(&key);
+        } else {
+            let own = |entry: &Entry| {
+                entry.client == request.source
+                    && entry.port == mapping.port.number
+                    && entry.external.transport == mapping.port.transport
+            };
+            self.table.retain(|_, (entry, ..)| !own(entry));
+        }
+        self.changes.push(format!("unmap {} {}", mapping.port.transport, mapping.external));
+        Ok(Answer::Unmapped)
+    }
+}
+
+/// For how long ports are asked for.
+pub const LEASE: Duration = Duration::from_secs(3_600);

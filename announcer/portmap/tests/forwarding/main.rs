@@ -1,0 +1,9 @@
+//! The machine with a gateway, on a clock of its own.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::wildcard_enum_match_arm, missing_docs, unreachable_pub)]
+
+mod chance;
+mod gateway;
+mod life;
+mod troubles;
+mod world;
