@@ -90,7 +90,9 @@ fn happen(world: &mut World, happening: Happening) {
         Happening::Want(claim, port) => {
             let (port, external) = (u16::from(port) + 1, 2_000 + 100 * u16::from(claim) + u16::from(port));
             if world.wanted.get(name(claim).as_str()).is_some_and(|wanted| !wanted.ending) {
-                world.change(&name(claim), |wanted| drop(wanted.ports.insert(tcp(port), external)));
+                world.change(&name(claim), |wanted| {
+                    let _before = wanted.ports.insert(tcp(port), external);
+                });
             } else {
                 world.lose(&name(claim));
                 let new = wanted(&name(claim), 50 + claim, &[(tcp(port), external)]);

@@ -78,7 +78,9 @@ fn what_is_not_wanted_any_more_is_taken_back() {
         let mut world = World::new(Gateway::speaking(&[protocol]));
         world.want("web", 50, &[(tcp(443), 8443), (tcp(80), 8080)]);
         world.seconds(20);
-        world.change("web", |wanted| drop(wanted.ports.remove(&tcp(80))));
+        world.change("web", |wanted| {
+            let _before = wanted.ports.remove(&tcp(80));
+        });
         world.seconds(1);
         assert_eq!(world.gateway.shown(), ["TCP 8443 > 203.0.113.50:443"], "{protocol}");
         world.change("web", |wanted| wanted.ports.clear());
@@ -94,7 +96,9 @@ fn another_port_of_the_gateway_takes_the_place_of_the_one_before() {
         let mut world = World::new(Gateway::speaking(&[protocol]));
         world.want("web", 50, &[(tcp(443), 8443)]);
         world.seconds(20);
-        world.change("web", |wanted| drop(wanted.ports.insert(tcp(443), 9443)));
+        world.change("web", |wanted| {
+            let _before = wanted.ports.insert(tcp(443), 9443);
+        });
         world.seconds(2);
         assert_eq!(world.gateway.shown(), ["TCP 9443 > 203.0.113.50:443"], "{protocol}");
     }

@@ -3,6 +3,7 @@
 use std::{
     io::{Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
@@ -26,6 +27,10 @@ const CLIENTS: usize = 4;
 const CHUNK: usize = 128 * 1024;
 /// What a client asks for: everything until it has had enough.
 const STREAM: u8 = b's';
+/// Or nothing but an answer.
+const CONNECTION: u8 = b'c';
+/// Threads that accept connections.
+const SERVERS: usize = CLIENTS;
 /// The plane that the others are compared with, and those, with what their specs have more.
 const PLAIN: &str = "plain";
 
@@ -132,25 +137,33 @@ impl Case {
     }
 }
 
-/// Sends to whoever asks for it, on all addresses of a host, for as long as this process lives.
+/// Answers whoever asks, on all addresses of a host, for as long as this process lives.
 fn serve(host: &Host) -> Result<()> {
     let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 80));
     let listen = move || TcpListener::bind(address).map_err(Error::io(format!("listening on {address}")));
-    let listener = joined(host.inside(listen)?)??;
-    thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            thread::spawn(move || send(stream));
-        }
-    });
+    let listener = Arc::new(joined(host.inside(listen)?)??);
+    for _ in 0..SERVERS {
+        let listener = Arc::clone(&listener);
+        thread::spawn(move || listener.incoming().flatten().for_each(answer));
+    }
     Ok(())
 }
 
-/// Whoever asks for nothing more has made a connection, and that is all.
-fn send(mut stream: TcpStream) {
-    let (mut asked, chunk) = ([0], vec![0; CHUNK]);
-    if stream.read_exact(&mut asked).is_ok() && asked == [STREAM] {
-        while stream.write_all(&chunk).is_ok() {}
+/// A connection for its own sake has one octet each way.
+fn answer(mut stream: TcpStream) {
+    let mut asked = [0];
+    if stream.read_exact(&mut asked).is_err() {
+        return;
     }
+    if asked != [STREAM] {
+        // Whoever is gone by then has not counted it.
+        let _gone = stream.write_all(&asked);
+        return;
+    }
+    thread::spawn(move || {
+        let chunk = vec![0; CHUNK];
+        while stream.write_all(&chunk).is_ok() {}
+    });
 }
 
 /// Octets in a second.
@@ -167,13 +180,16 @@ fn throughput(client: &Host, target: SocketAddr, lasts: Duration) -> Result<f64>
     joined(client.inside(read)?)?
 }
 
-/// Connections made in a second, by several at once.
+/// Connections made in a second, by several at once: each is made when the server has accepted and answered it, so that there
+/// never are more than it can take.
 fn connections(client: &Host, target: SocketAddr, lasts: Duration) -> Result<f64> {
     let make = move || {
         let (began, mut count) = (Instant::now(), 0.0);
         while began.elapsed() < lasts {
+            let mut stream = connect(target)?;
+            let asked = stream.write_all(&[CONNECTION]).and_then(|()| stream.read_exact(&mut [0]));
+            asked.map_err(Error::io(format!("asking {target}")))?;
             // A reset leaves no port in TIME_WAIT on either side.
-            let stream = connect(target)?;
             socket2::SockRef::from(&stream)
                 .set_linger(Some(Duration::ZERO))
                 .map_err(Error::io("setting an option of a socket"))?;
