@@ -297,6 +297,18 @@ impl Engine {
         self.grants.contains_key(claim)
     }
 
+    /// The grant by which this node has the claim of that name.
+    #[must_use]
+    pub fn granted_as(&self, claim: &str) -> Option<Grant> {
+        self.grants.get(claim).copied()
+    }
+
+    /// Whether this node announces the address of the claim of that name.
+    #[must_use]
+    pub fn announces(&self, claim: &str) -> bool {
+        self.addresses().values().any(|name| **name == *claim)
+    }
+
     /// How many claims have an address that this node announces.
     #[must_use]
     pub fn announced(&self) -> usize {

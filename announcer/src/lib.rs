@@ -9,6 +9,7 @@ pub mod claim_id;
 pub mod datapath;
 pub mod engine;
 pub mod events;
+pub mod forwarding;
 pub mod heartbeat;
 pub mod host_address;
 pub mod interface;

@@ -7,7 +7,10 @@
 use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
 
 use foghorn_clock::Instant;
-use foghorn_crds::{AddressClaim, AddressClaimStatus, ClaimState, conditions};
+use foghorn_crds::{
+    AddressClaim, AddressClaimStatus, ClaimState,
+    conditions::{self, PORTS_FORWARDED},
+};
 use foghorn_membership::{Grant, Nowhere};
 use foghorn_shell::clock::Clock;
 use futures::{
@@ -20,7 +23,7 @@ use kube::{Api, Client, api::PostParams};
 use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
-use crate::{events::words, metrics::Metrics};
+use crate::{events::words, forwarding::status::Told, metrics::Metrics};
 
 /// Writes under way at once.
 const CONCURRENCY: usize = 8;
@@ -52,6 +55,15 @@ pub enum Said {
     Held(Box<AddressClaimStatus>),
     /// By the one that assigns: nobody holds it, and this is its `Ready`.
     Unassigned(Box<Condition>),
+    /// By the one that holds the claim: how its ports stand at the gateway.
+    Forwards(Told),
+}
+
+/// What a report is about: of each there is one of a claim at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Subject {
+    Address,
+    Forwards,
 }
 
 impl Report {
@@ -69,12 +81,28 @@ impl Report {
         }
     }
 
-    /// The status that the holder tells. Only who may announce the claim may say so.
+    /// Whether it is the holder that tells it. Only who may announce the claim may say so.
+    #[must_use]
+    pub fn is_holders(&self) -> bool {
+        match &self.said {
+            Said::Held(_) | Said::Forwards(_) => true,
+            Said::Unassigned(_) => false,
+        }
+    }
+
+    /// The status of the address that the holder tells.
     #[must_use]
     pub fn held(&self) -> Option<&AddressClaimStatus> {
         match &self.said {
             Said::Held(status) => Some(status),
-            Said::Unassigned(_) => None,
+            Said::Unassigned(_) | Said::Forwards(_) => None,
+        }
+    }
+
+    fn subject(&self) -> Subject {
+        match &self.said {
+            Said::Held(_) | Said::Unassigned(_) => Subject::Address,
+            Said::Forwards(_) => Subject::Forwards,
         }
     }
 }
@@ -90,15 +118,18 @@ enum Outcome {
     Failed,
 }
 
-/// Reports that wait and reports that are being written, at most one of each for a claim.
+/// Whose report it is, and about what.
+type Key = (String, Subject);
+
+/// Reports that wait and reports that are being written, at most one of each for a claim and subject.
 pub struct Reporter {
     api: Api<AddressClaim>,
     permit: Permit,
     clock: Clock,
     metrics: Metrics,
-    waiting: BTreeMap<String, Report>,
-    writing: BTreeMap<String, (Report, AbortHandle)>,
-    writes: FuturesUnordered<BoxFuture<'static, (String, Outcome)>>,
+    waiting: BTreeMap<Key, Report>,
+    writing: BTreeMap<Key, (Report, AbortHandle)>,
+    writes: FuturesUnordered<BoxFuture<'static, (Key, Outcome)>>,
 }
 
 impl Reporter {
@@ -116,17 +147,20 @@ impl Reporter {
         }
     }
 
-    /// Takes a report in place of an earlier one of the same claim that still waits.
+    /// Takes a report in place of an earlier one of the same claim and subject that still waits.
     pub fn push(&mut self, report: Report) {
-        self.waiting.insert(report.claim.clone(), report);
+        self.waiting.insert((report.claim.clone(), report.subject()), report);
     }
 
     /// Forgets what is to be said of a claim that this node holds no longer. To be called as soon as it is revoked: what
     /// was found out before it was granted again is no longer true.
     pub fn revoke(&mut self, claim: &str) {
-        self.waiting.remove(claim);
-        if let Some((_, write)) = self.writing.get(claim) {
-            write.abort();
+        for subject in [Subject::Address, Subject::Forwards] {
+            let key = (claim.to_owned(), subject);
+            self.waiting.remove(&key);
+            if let Some((_, write)) = self.writing.get(&key) {
+                write.abort();
+            }
         }
     }
 
@@ -134,31 +168,31 @@ impl Reporter {
     pub fn start(&mut self, claims: &BTreeMap<String, Arc<AddressClaim>>) {
         while self.writes.len() < CONCURRENCY {
             let now = (self.clock)();
-            let may_start = |(claim, report): &(&String, &Report)| {
-                let may_say = report.held().is_none() || now < (self.permit)(claim.as_str());
-                may_say && !self.writing.contains_key(*claim)
+            let may_start = |(key, report): &(&Key, &Report)| {
+                let may_say = !report.is_holders() || now < (self.permit)(&report.claim);
+                may_say && !self.writing.contains_key(*key)
             };
-            let next = self.waiting.iter().find(may_start).map(|(claim, _)| claim.clone());
-            let Some((claim, report)) = next.and_then(|claim| self.waiting.remove_entry(&claim)) else {
+            let next = self.waiting.iter().find(may_start).map(|(key, _)| key.clone());
+            let Some((key, report)) = next.and_then(|key| self.waiting.remove_entry(&key)) else {
                 return;
             };
-            let (permit, clock, of) = (self.permit.clone(), self.clock, claim.clone());
-            let holders = report.held().is_some();
+            let (permit, clock, of) = (self.permit.clone(), self.clock, report.claim.clone());
+            let holders = report.is_holders();
             let may_write = move || !holders || clock() < permit(&of);
-            let base = claims.get(&claim).map(|claim| AddressClaim::clone(claim));
+            let base = claims.get(&report.claim).map(|claim| AddressClaim::clone(claim));
             let (write, handle) = abortable(write(self.api.clone(), may_write, base, report.clone()));
-            self.writing.insert(claim.clone(), (report, handle));
-            self.writes.push(Box::pin(async move { (claim, write.await.unwrap_or(Outcome::Dropped)) }));
+            self.writing.insert(key.clone(), (report, handle));
+            self.writes.push(Box::pin(async move { (key, write.await.unwrap_or(Outcome::Dropped)) }));
         }
     }
 
     /// Waits for the end of a write. Pending while nothing is being written.
     pub async fn finished(&mut self) {
-        let Some((claim, outcome)) = self.writes.next().await else {
+        let Some((key, outcome)) = self.writes.next().await else {
             std::future::pending::<()>().await;
             return;
         };
-        let report = self.writing.remove(&claim);
+        let report = self.writing.remove(&key);
         let result = match outcome {
             Outcome::Written => "written",
             Outcome::PutOff => "put off",
@@ -167,7 +201,7 @@ impl Reporter {
         };
         self.metrics.reported(result);
         if let (Outcome::Failed | Outcome::PutOff, Some((report, _))) = (outcome, report) {
-            self.waiting.entry(claim).or_insert(report);
+            self.waiting.entry(key).or_insert(report);
         }
     }
 }
@@ -216,8 +250,16 @@ pub fn merged(mut claim: AddressClaim, report: &Report) -> Option<AddressClaim> 
     }
     let mut all = before.conditions.clone();
     let (status, news) = match &report.said {
-        Said::Held(status) => (AddressClaimStatus::clone(status), status.conditions.clone()),
+        Said::Held(status) => {
+            let told = AddressClaimStatus { forwards: before.forwards, ..AddressClaimStatus::clone(status) };
+            (told, status.conditions.clone())
+        }
         Said::Unassigned(condition) => (unassigned(before, report.grant), vec![Condition::clone(condition)]),
+        Said::Forwards(told) => {
+            all.retain(|old| old.type_ != PORTS_FORWARDED || told.condition.is_some());
+            let status = AddressClaimStatus { forwards: told.forwards.clone(), ..before };
+            (status, told.condition.clone().into_iter().collect())
+        }
     };
     for condition in news {
         conditions::set(&mut all, condition);

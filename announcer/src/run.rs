@@ -1,6 +1,7 @@
 //! The loop: waits for news, carries news to the engine and to the plane's members, and does what they want.
 
 mod claims;
+mod forwarding;
 mod node;
 
 use std::{
@@ -36,6 +37,7 @@ use crate::{
     datapath::Datapath,
     engine::{ApiTime, Engine, Input},
     events::{Teller, Telling},
+    forwarding::{Forwarding, ForwardingMetrics},
     heartbeat::{HeartbeatMetrics, Heartbeats, Setup, keys},
     host_address::Wanted,
     interface::Selector,
@@ -71,8 +73,11 @@ const LEAVING: Duration = Duration::from_secs(8);
 pub async fn run(args: Args) -> anyhow::Result<()> {
     let stop = shutdown::requested().context("signals cannot be taken over")?;
     let mut registry = Registry::default();
-    let metrics = Metrics::register(&mut registry);
-    let heartbeat_metrics = HeartbeatMetrics::register(&mut registry);
+    let counters = Counters {
+        metrics: Metrics::register(&mut registry),
+        heartbeat: HeartbeatMetrics::register(&mut registry),
+        forwarding: ForwardingMetrics::register(&mut registry),
+    };
     let api_clock = ApiClock::default();
     let agent = concat!("foghorn-announcer/", env!("CARGO_PKG_VERSION"));
     let client = client::connect(agent, &mut registry, clock::now, api_clock.clone()).await?;
@@ -82,12 +87,19 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
 
     let (conditions, told) = watch::channel(PodConditions::new());
     let telling = pod_conditions::tell(client.clone(), args.namespace.clone(), args.pod.clone(), told);
-    let announcer = Announcer::new(args, client, metrics, heartbeat_metrics, health, api_clock, conditions);
+    let announcer = Announcer::new(args, client, counters, health, api_clock, conditions);
     tokio::select! {
         ended = announcer.run(stop) => ended,
         ended = serving => ended.context("metrics and probes are no longer served"),
         () = telling => anyhow::bail!("the Pod's conditions are no longer told"),
     }
+}
+
+/// All that is counted.
+struct Counters {
+    metrics: Metrics,
+    heartbeat: HeartbeatMetrics,
+    forwarding: ForwardingMetrics,
 }
 
 struct Announcer {
@@ -96,6 +108,7 @@ struct Announcer {
     rng: StdRng,
     metrics: Metrics,
     heartbeat_metrics: HeartbeatMetrics,
+    forwarding_metrics: ForwardingMetrics,
     health: http::Health,
     api_clock: ApiClock,
     conditions: watch::Sender<PodConditions>,
@@ -117,6 +130,7 @@ struct Announcer {
     /// Claims that were nobody's when that was to be told.
     unassigned: VecDeque<(Instant, Report)>,
     host_addresses: Option<watch::Sender<Wanted>>,
+    forwarding: Option<Forwarding>,
 }
 
 /// This node's part among the plane's members.
@@ -131,12 +145,12 @@ impl Announcer {
     fn new(
         args: Args,
         client: Client,
-        metrics: Metrics,
-        heartbeat_metrics: HeartbeatMetrics,
+        counters: Counters,
         health: http::Health,
         api_clock: ApiClock,
         conditions: watch::Sender<PodConditions>,
     ) -> Self {
+        let Counters { metrics, heartbeat, forwarding } = counters;
         let mut rng = StdRng::from_os_rng();
         let engine = Engine::new(&args.node, StdRng::seed_from_u64(rng.random()), metrics.clone());
         let teller = Teller::start(client.clone(), &args.pod, clock::now);
@@ -150,7 +164,8 @@ impl Announcer {
             rng,
             port: Port::new(engine, metrics.clone()),
             metrics,
-            heartbeat_metrics,
+            heartbeat_metrics: heartbeat,
+            forwarding_metrics: forwarding,
             health,
             api_clock,
             conditions,
@@ -168,6 +183,7 @@ impl Announcer {
             told_health: None,
             unassigned: VecDeque::new(),
             host_addresses: None,
+            forwarding: None,
         }
     }
 
@@ -217,6 +233,7 @@ impl Announcer {
                 Some(telling) = answered(&mut self.datapath) => {
                     self.tell_conditions(BTreeMap::from([(contract::DATAPATH_CONDITION, telling)]));
                 }
+                Some((claim, report)) = forwarding::reported(&mut self.forwarding) => self.take_forwarded(&claim, &report),
                 Some(keys) = keys.next() => if let Some(part) = &self.part {
                     part.ownership.set_keys(keys);
                 },
@@ -282,12 +299,14 @@ impl Announcer {
             let standing = part.ownership.standing();
             self.metrics.stand(&standing, part.ownership.held(), self.port.engine().announced());
         }
+        self.end_forwarded();
         self.want_host_addresses();
         self.want_of_the_node();
     }
 
     /// Takes what is new of what this node holds.
     fn follow(&mut self, news: News) {
+        self.stir();
         let Some(part) = &mut self.part else { return };
         match news {
             News::Granted { claim, grant } => {

@@ -327,7 +327,7 @@ impl NetworkPlaneSpec {
     pub fn guard_mode(&self) -> GuardMode {
         match self.guard.mode {
             GuardMode::Off if self.forwards_ports() => GuardMode::Drop,
-            mode => mode,
+            mode @ (GuardMode::Off | GuardMode::Drop | GuardMode::Reject) => mode,
         }
     }
 

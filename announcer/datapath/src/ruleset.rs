@@ -94,6 +94,8 @@ fn prerouting(wanted: &Wanted) -> Vec<String> {
 /// What comes back from here is for a Service, or tells of one of its connections.
 fn guarded(wanted: &Wanted, guard: Guard) -> Vec<String> {
     let mut rules = vec![
+        // What answers a question that the address itself has asked, as it does the gateway.
+        "ct direction reply ct state established return".to_owned(),
         "icmp type { destination-unreachable, time-exceeded, parameter-problem } ct state related return"
             .to_owned(),
         format!(

@@ -38,7 +38,10 @@ impl Announcer {
             }
             self.claims.insert(name, claim.clone());
         }
-        self.port.tell(Input::Claim(claim.clone()));
+        let name = claim.metadata.name.as_deref().unwrap_or_default();
+        if !self.holds_back(name, &claim) {
+            self.port.tell(Input::Claim(claim.clone()));
+        }
         if let Some(granted) = self.part.as_mut().and_then(|part| part.ownership.claim(&claim)) {
             self.follow(granted);
         }

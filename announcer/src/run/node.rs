@@ -2,6 +2,8 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
+    sync::Arc,
     time::Duration,
 };
 
@@ -12,7 +14,7 @@ use tracing::warn;
 
 use super::Announcer;
 use crate::{
-    datapath,
+    datapath, forwarding,
     host_address::{self, Wanted},
 };
 
@@ -22,7 +24,7 @@ const COLLECT: Duration = Duration::from_millis(20);
 impl Announcer {
     /// Something has changed that the node's network may have to change for.
     pub(super) fn stir(&mut self) {
-        if self.datapath.is_some() {
+        if self.datapath.is_some() || self.forwarding.is_some() {
             self.stirred.get_or_insert_with(clock::now);
         }
     }
@@ -43,43 +45,51 @@ impl Announcer {
             let announced = self.port.engine().addresses();
             datapath.want(datapath::message(config, link, &self.links, &self.claims, &announced));
         }
+        self.want_forwarding();
     }
 
     /// Says which addresses are to be on the interface, where the plane wants that.
     pub(super) fn want_host_addresses(&mut self) {
         let (Some(config), Some(part)) = (&self.config, &self.part) else { return };
         let fenced = config.host_address.mode == HostAddressMode::Fenced;
-        if !fenced && self.host_addresses.is_none() {
+        if !fenced && self.forwarding.is_none() && self.host_addresses.is_none() {
             return;
         }
-        let sender = match &self.host_addresses {
-            Some(sender) => sender,
-            None => match Netlink::open() {
+        if self.host_addresses.is_none() {
+            match Netlink::open() {
                 Ok(netlink) => {
                     let (sender, wanted) = watch::channel(Wanted::default());
                     tokio::spawn(host_address::keep(netlink, wanted, part.permit.clone()));
-                    self.host_addresses.insert(sender)
+                    self.host_addresses = Some(sender);
                 }
                 Err(error) => {
                     warn!(%error, "no address can be put on the interface");
                     return;
                 }
-            },
-        };
+            }
+        }
         let statuses = self.claims.values().filter_map(|claim| claim.status.as_ref());
         let of_plane: BTreeSet<_> = statuses.filter_map(|status| status.address).collect();
+        let announced = self.port.engine().addresses();
         // What is left over is looked for once, when all claims are known.
         let link = self.port.link().filter(|_| self.claims_complete);
         let wanted = Wanted {
             interface: link.map(|link| link.index),
-            addresses: if fenced { self.port.engine().addresses() } else { BTreeMap::new() },
+            addresses: if fenced { announced } else { self.spoken_for(announced) },
             of_plane,
             limit: usize::try_from(config.host_address.max_per_node).unwrap_or(usize::MAX),
         };
+        let Some(sender) = &self.host_addresses else { return };
         sender.send_if_modified(|told| {
             let changed = *told != wanted;
             *told = wanted;
             changed
         });
+    }
+
+    /// Those of the addresses from which the gateway is spoken to.
+    fn spoken_for(&self, mut addresses: BTreeMap<Ipv4Addr, Arc<str>>) -> BTreeMap<Ipv4Addr, Arc<str>> {
+        addresses.retain(|_, name| self.claims.get(&**name).is_some_and(|claim| forwarding::concerns(claim)));
+        addresses
     }
 }
