@@ -237,6 +237,16 @@ mod tests {
     }
 
     #[test]
+    fn names_are_led_to_the_gateway_only_while_the_service_has_its_own_address() {
+        let claim = forwarded_claim("198.51.100.7");
+        let plane = plane_with(ExternalAddressUse::ExternalDns);
+        let led =
+            |publication: Publication| publication.with_forwarded(of(&asked(), &claim, &plane, &[])).target();
+        assert_eq!(led(publish::of_claim(&claim, &plane, &[], [], |_| false)), Some(ip("198.51.100.7")));
+        assert_eq!(led(Publication::none(reasons::LEASE_EXPIRED, "expired")), None);
+    }
+
+    #[test]
     fn a_renewed_mapping_is_nothing_to_write_and_the_end_of_the_asking_is() {
         let claim = forwarded_claim("198.51.100.7");
         let mut service = service("web").build();

@@ -1,8 +1,6 @@
 //! What is written to Services and claims. Nothing is written on the ground of an outdated state: each write names the
 //! version, or at least the very object, that it was decided on.
 
-use std::collections::BTreeMap;
-
 use foghorn_crds::{AddressClaim, contract};
 use k8s_openapi::{
     NamespaceResourceScope,
@@ -60,9 +58,7 @@ pub(crate) async fn apply_target(
     service: &Service,
     target: Option<&str>,
 ) -> Result<Service, Error> {
-    let annotations: BTreeMap<_, _> =
-        target.map(|target| (contract::EXTERNAL_DNS_TARGET_ANNOTATION, target)).into_iter().collect();
-    let applied = json!({
+    let mut applied = json!({
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": {
@@ -70,9 +66,13 @@ pub(crate) async fn apply_target(
             "namespace": service.namespace(),
             "uid": service.uid(),
             "resourceVersion": service.resource_version(),
-            "annotations": annotations,
         },
     });
+    let metadata = applied.get_mut("metadata").and_then(Value::as_object_mut);
+    if let (Some(target), Some(metadata)) = (target, metadata) {
+        let annotations = json!({ contract::EXTERNAL_DNS_TARGET_ANNOTATION: target });
+        metadata.insert("annotations".to_owned(), annotations);
+    }
     let patched = api_of(client, service)
         .patch_metadata(&service.name_any(), &PatchParams::apply(MANAGER), &Patch::Apply(&applied))
         .await;
@@ -214,7 +214,7 @@ mod tests {
         let service = fixtures::service("web").build();
         for (target, annotations) in [
             (Some("198.51.100.7"), json!({contract::EXTERNAL_DNS_TARGET_ANNOTATION: "198.51.100.7"})),
-            (None, json!({})),
+            (None, Value::Null),
         ] {
             let (client, server) = server(200, json!(service));
             apply_target(&client, &service, target).await.unwrap();
