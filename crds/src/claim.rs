@@ -46,6 +46,12 @@ use crate::{
         priority = 1
     ),
     printcolumn(name = "Identity", type_ = "string", json_path = ".status.identity.mode", priority = 1),
+    printcolumn(
+        name = "Forwards",
+        type_ = "string",
+        json_path = ".status.forwards[*].externalPort",
+        priority = 1
+    ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]

@@ -43,7 +43,8 @@ pub use plane::{
 pub use policy::Refusal;
 pub use port_forwarding::{
     ClaimForward, ClaimForwarding, ExternalAddressUse, ForwardProtocol, ForwardStatus, GatewayProtocol,
-    LeaseSeconds, PortForwarding, PortForwardingMode, PortForwardingSpec, PortRange, WhenTaken,
+    LeaseSeconds, PortForwarding, PortForwardingMode, PortForwardingSpec, PortRange, PortRangeError,
+    WhenTaken,
 };
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;

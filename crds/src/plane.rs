@@ -37,7 +37,7 @@ use crate::{
     validation = Rule::new("self.metadata.name.matches('^[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?$')").message("the name must be a DNS label of at most 40 characters"),
     validation = Rule::new("self.metadata.name != 'system'").message("the name system is reserved: foghorn-system is where the operator lives"),
     validation = Rule::new("(has(self.spec.lease) && has(self.spec.lease.name) ? self.spec.lease.name : 'foghorn-' + self.metadata.name) == (has(oldSelf.spec.lease) && has(oldSelf.spec.lease.name) ? oldSelf.spec.lease.name : 'foghorn-' + self.metadata.name)").message("lease.name is immutable: with two Leases an address would have two owners"),
-    validation = Rule::new("!has(self.spec.hostAddress) || self.spec.hostAddress.mode != 'Fenced' || self.spec.hostAddress.unguarded || (has(self.spec.guard) && self.spec.guard.mode != 'Off')").message("hostAddress.mode Fenced needs guard.mode Drop or Reject, or hostAddress.unguarded: true: without a guard the node, and all that listens on all of its addresses, can be reached by the Services' addresses"),
+    validation = Rule::new("!has(self.spec.hostAddress) || self.spec.hostAddress.mode != 'Fenced' || self.spec.hostAddress.unguarded || (has(self.spec.guard) && self.spec.guard.mode != 'Off') || (has(self.spec.portForwarding) && self.spec.portForwarding.mode != 'Off')").message("hostAddress.mode Fenced needs guard.mode Drop or Reject, or hostAddress.unguarded: true: without a guard the node, and all that listens on all of its addresses, can be reached by the Services' addresses"),
     printcolumn(name = "Class", type_ = "string", json_path = ".spec.loadBalancerClass"),
     printcolumn(
         name = "Ready",
@@ -325,9 +325,10 @@ impl NetworkPlaneSpec {
     /// forwarded, since the addresses are on the interface then.
     #[must_use]
     pub fn guard_mode(&self) -> GuardMode {
-        match self.guard.mode {
-            GuardMode::Off if self.forwards_ports() => GuardMode::Drop,
-            mode @ (GuardMode::Off | GuardMode::Drop | GuardMode::Reject) => mode,
+        if self.guard.mode == GuardMode::Off && self.forwards_ports() {
+            GuardMode::Drop
+        } else {
+            self.guard.mode
         }
     }
 

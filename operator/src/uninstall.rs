@@ -29,7 +29,7 @@ use crate::{
     context::MANAGED_BY,
     error::{Error as ApiError, gone},
     readable::Readable,
-    services::write,
+    services::{target, write},
 };
 
 /// How often it is looked at what is left.
@@ -232,11 +232,14 @@ impl Uninstall {
     }
 
     async fn clear(&self, service: &Service) -> Result<(), ApiError> {
-        let service = if write::has_our_status(service) {
+        let mut service = if write::has_our_status(service) {
             write::apply_status(&self.client, service, None).await?
         } else {
             service.clone()
         };
+        if target::is_ours(&service) {
+            service = write::apply_target(&self.client, &service, None).await?;
+        }
         self.strip(&service, contract::SERVICE_FINALIZER).await
     }
 
@@ -289,7 +292,9 @@ impl Uninstall {
         let planes = listed(&self.client).await?;
         let claims = listed(&self.client).await?;
         let mut services: Vec<Service> = listed(&self.client).await?;
-        services.retain(|service| write::has_our_finalizer(service) || write::has_our_status(service));
+        services.retain(|service| {
+            write::has_our_finalizer(service) || write::has_our_status(service) || target::is_ours(service)
+        });
         let namespaces = self.namespaces().await?;
         Ok(Left { planes, claims, services, namespaces })
     }

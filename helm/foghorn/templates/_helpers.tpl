@@ -71,8 +71,23 @@ capabilities:
 {{- end }}
 {{- $host := $plane.hostAddress | default dict }}
 {{- $guard := $plane.guard | default dict }}
-{{- if and (eq ($host.mode | default "None") "Fenced") (not $host.unguarded) (eq ($guard.mode | default "Off") "Off") }}
+{{- $forwarding := $plane.portForwarding | default dict }}
+{{- $forwards := $forwarding.mode | default "Off" }}
+{{- if and (eq ($host.mode | default "None") "Fenced") (not $host.unguarded) (eq ($guard.mode | default "Off") "Off") (eq $forwards "Off") }}
 {{- fail (printf "planes.%s.hostAddress: mode Fenced needs guard.mode Drop or Reject, or unguarded: true: without a guard the node, and all that listens on all of its addresses, can be reached by the Services' addresses" $name) }}
+{{- end }}
+{{- if and (eq $forwards "All") (not (and (hasKey $forwarding "allowedNamespaces") (hasKey $forwarding "externalPorts"))) }}
+{{- fail (printf "planes.%s.portForwarding: mode All needs allowedNamespaces and externalPorts: whoever may make a Service in these namespaces opens a port to the internet" $name) }}
+{{- end }}
+{{- $seconds := int (dig "lease" 3600 $forwarding) }}
+{{- if and (gt $seconds 0) (lt $seconds 120) }}
+{{- fail (printf "planes.%s.portForwarding.lease: %d s is too short: 0, which is without an end, or 120 to 604800 are wanted" $name $seconds) }}
+{{- end }}
+{{- range $range := $forwarding.externalPorts }}
+{{- $ends := splitList "-" $range }}
+{{- if gt (int (first $ends)) (int (last $ends)) }}
+{{- fail (printf "planes.%s.portForwarding.externalPorts: %s is no range of ports, the lower one comes first, as in 8000-8999" $name $range) }}
+{{- end }}
 {{- end }}
 {{- range dig "dhcp" "options" list $plane }}
 {{- if has (int .code) (list 12 50 52 53 54 55 57 60 61 77 80 81 82) }}

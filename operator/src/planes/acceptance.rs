@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use foghorn_crds::{
-    DhcpOption, DhcpSpec, NetworkPlane,
+    AllowedNamespaces, DhcpOption, DhcpSpec, LeaseSeconds, NetworkPlane, PortForwardingSpec, PortRangeError,
     conditions::{self, ACCEPTED},
     hardware_address::{self, HardwareAddressFault},
 };
@@ -118,8 +118,23 @@ pub enum Invalid {
     #[error("failureDetection: {0}")]
     FailureDetection(TimingsError),
     /// No label selector.
-    #[error("allowedNamespaces.selector cannot be used: {0}")]
-    NamespaceSelector(String),
+    #[error("{field}.selector cannot be used: {why}")]
+    NamespaceSelector {
+        /// `allowedNamespaces`, of the plane or of `portForwarding`.
+        field: &'static str,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// No ports that a gateway can be asked for.
+    #[error("portForwarding.externalPorts: {0}")]
+    ExternalPorts(PortRangeError),
+    /// No time that a gateway can be asked for.
+    #[error(
+        "portForwarding.lease is {0} s: 0, which is without an end, or {min} to {max} are wanted",
+        min = LeaseSeconds::MIN,
+        max = LeaseSeconds::MAX
+    )]
+    PortForwardingLease(u32),
 }
 
 impl Invalid {
@@ -134,7 +149,9 @@ impl Invalid {
             Self::DhcpOption { .. } | Self::DhcpOptions(_) => "InvalidDhcpOption",
             Self::HardwareAddress(_) => "InvalidHardwareAddress",
             Self::FailureDetection(_) => "InvalidFailureDetection",
-            Self::NamespaceSelector(_) => "InvalidNamespaceSelector",
+            Self::NamespaceSelector { .. } => "InvalidNamespaceSelector",
+            Self::ExternalPorts(_) => "InvalidExternalPorts",
+            Self::PortForwardingLease(_) => "InvalidPortForwardingLease",
         }
     }
 }
@@ -229,10 +246,9 @@ pub fn allowed_subnets(plane: &NetworkPlane) -> Result<Vec<Ipv4Net>, Invalid> {
             why: error.to_string().lines().last().unwrap_or_default().to_owned(),
         })?;
     }
-    if let Some(selector) = spec.allowed_namespaces.as_ref().and_then(|allowed| allowed.selector.clone()) {
-        Selector::try_from(selector).map_err(|error| Invalid::NamespaceSelector(error.to_string()))?;
-    }
+    namespaces("allowedNamespaces", spec.allowed_namespaces.as_ref())?;
     dhcp(&spec.dhcp)?;
+    port_forwarding(&spec.port_forwarding)?;
     for address in &spec.overrides.hardware_addresses {
         hardware_address::parse(address)
             .and_then(|octets| hardware_address::check(octets, std::slice::from_ref(address)))
@@ -244,6 +260,19 @@ pub fn allowed_subnets(plane: &NetworkPlane) -> Result<Vec<Ipv4Net>, Invalid> {
         .iter()
         .map(|subnet| parse(subnet).map_err(|why| Invalid::AllowedSubnet { subnet: subnet.clone(), why }))
         .collect()
+}
+
+fn namespaces(field: &'static str, allowed: Option<&AllowedNamespaces>) -> Result<(), Invalid> {
+    let Some(selector) = allowed.and_then(|allowed| allowed.selector.clone()) else { return Ok(()) };
+    let selector = Selector::try_from(selector);
+    selector.map(drop).map_err(|error| Invalid::NamespaceSelector { field, why: error.to_string() })
+}
+
+/// Whether gateways can be asked for what the plane says.
+fn port_forwarding(spec: &PortForwardingSpec) -> Result<(), Invalid> {
+    spec.ranges().map_err(Invalid::ExternalPorts)?;
+    namespaces("portForwarding.allowedNamespaces", spec.allowed_namespaces.as_ref())?;
+    if spec.lease.is_valid() { Ok(()) } else { Err(Invalid::PortForwardingLease(spec.lease.0)) }
 }
 
 /// Whether what the plane says of DHCP fits into messages.
@@ -295,7 +324,7 @@ mod tests {
     use foghorn_crds::{DetectionMode, FailureDetection, NetworkPlaneStatus};
 
     use super::*;
-    use crate::planes::fixtures::plane;
+    use crate::{planes::fixtures::plane, services::fixtures::invalid_selector};
 
     #[test]
     fn the_younger_of_two_planes_with_one_class_waits() {
@@ -389,6 +418,34 @@ mod tests {
         });
         assert_eq!(reason, "InvalidFailureDetection");
         assert!(message.contains("49ms"), "{message}");
+    }
+
+    #[test]
+    fn what_no_gateway_can_be_asked_for_is_named() {
+        let with = |change: fn(&mut PortForwardingSpec)| {
+            let mut plane = plane("a", "x.dev/a");
+            change(&mut plane.spec.port_forwarding);
+            allowed_subnets(&plane).map(drop).map_err(|error| (error.reason(), error.to_string()))
+        };
+        let (reason, message) =
+            with(|spec| spec.external_ports = Some(vec!["443".into(), "9-8".into()])).unwrap_err();
+        assert_eq!(reason, "InvalidExternalPorts");
+        assert!(message.starts_with("portForwarding.externalPorts: \"9-8\""), "{message}");
+        let (reason, message) = with(|spec| spec.lease = LeaseSeconds(119)).unwrap_err();
+        assert_eq!(reason, "InvalidPortForwardingLease");
+        assert!(message.contains("119 s") && message.contains("120 to 604800"), "{message}");
+        let (reason, message) = with(|spec| {
+            let selector = Some(invalid_selector());
+            spec.allowed_namespaces = Some(AllowedNamespaces { names: Vec::new(), selector });
+        })
+        .unwrap_err();
+        assert_eq!(reason, "InvalidNamespaceSelector");
+        assert!(message.starts_with("portForwarding.allowedNamespaces.selector"), "{message}");
+        for lease in [0, 120, 604_800] {
+            let mut plane = plane("a", "x.dev/a");
+            plane.spec.port_forwarding.lease = LeaseSeconds(lease);
+            assert_eq!(allowed_subnets(&plane).map(drop), Ok(()), "{lease}");
+        }
     }
 
     #[test]

@@ -110,6 +110,8 @@ fn network(cidr: &str, what: String) -> Option<RefusedNetwork> {
 
 #[cfg(test)]
 mod tests {
+    use foghorn_crds::{GuardMode, PortForwardingMode, WhenTaken};
+
     use super::*;
     use crate::planes::fixtures;
 
@@ -149,11 +151,25 @@ mod tests {
         let [blue, green, mut red] =
             ["blue", "green", "red"].map(|name| fixtures::plane(name, &format!("x.dev/{name}")));
         red.spec.interface.name = Some("eth7".into());
-        red.spec.guard.mode = foghorn_crds::GuardMode::Drop;
+        red.spec.guard.mode = GuardMode::Drop;
         let planes = [&red, &blue, &green].map(|plane| Arc::new(plane.clone())).to_vec();
         let config = plane_config(&blue, &Cluster { planes, ..Cluster::default() }, Vec::new(), None);
         assert_eq!(config.planes, ["red"], "those that have something on the nodes");
         assert_eq!(config.other_interfaces, [red.spec.interface]);
+    }
+
+    #[test]
+    fn announcers_are_told_of_port_forwarding_and_the_guard_that_comes_with_it() {
+        let told = |plane: &NetworkPlane| {
+            let config = plane_config(plane, &Cluster::default(), Vec::new(), None);
+            (config.guard, config.port_forwarding.map(|forwarding| forwarding.when_taken))
+        };
+        let mut plane = fixtures::plane("blue", "x.dev/blue");
+        assert_eq!(told(&plane), (GuardMode::Off, None));
+        plane.spec.port_forwarding.mode = PortForwardingMode::OptIn;
+        assert_eq!(told(&plane), (GuardMode::Drop, Some(WhenTaken::Refuse)));
+        plane.spec.guard.mode = GuardMode::Reject;
+        assert_eq!(told(&plane).0, GuardMode::Reject);
     }
 
     #[test]

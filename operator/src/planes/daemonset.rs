@@ -286,6 +286,7 @@ fn probe(path: &str, port: u16, period_seconds: i32) -> Probe {
 
 #[cfg(test)]
 mod tests {
+    use foghorn_crds::PortForwardingMode;
     use k8s_openapi::api::core::v1::Toleration;
 
     use super::*;
@@ -402,6 +403,15 @@ mod tests {
         let plain = container_of(&build(&plane));
         let rest = Container { command: None, security_context: plain.security_context.clone(), ..fenced };
         assert_eq!(rest, plain);
+    }
+
+    #[test]
+    fn a_plane_that_forwards_ports_has_what_guard_return_path_and_fenced_need() {
+        let mut plane = plane("blue", "x.dev/blue");
+        plane.spec.port_forwarding.mode = PortForwardingMode::OptIn;
+        let containers = pod_of(&build(&plane)).containers;
+        assert_eq!(containers.len(), 2);
+        assert_eq!(containers[0].command.as_deref().unwrap(), ["/foghorn-announcer-net-admin"]);
     }
 
     #[test]

@@ -33,15 +33,36 @@ pub(crate) fn namespace_is_allowed(
     namespace: &str,
     labels: &BTreeMap<String, String>,
 ) -> Result<(), Unserved> {
-    let Some(allowed) = &plane.spec.allowed_namespaces else { return Ok(()) };
-    let refuse = |why: &str| {
+    is_among(plane.spec.allowed_namespaces.as_ref(), "allowedNamespaces", namespace, labels).map_err(|why| {
         let message = format!("plane {} does not serve the namespace {namespace}: {why}", plane.name_any());
-        Err(Unserved::new(reasons::NAMESPACE_NOT_ALLOWED, message))
-    };
+        Unserved::new(reasons::NAMESPACE_NOT_ALLOWED, message)
+    })
+}
+
+/// Whether ports of Services of the namespace with these labels may be forwarded; if not, why, in words.
+pub(crate) fn forwarding_is_allowed(
+    plane: &NetworkPlane,
+    namespace: &str,
+    labels: &BTreeMap<String, String>,
+) -> Result<(), String> {
+    let allowed = plane.spec.port_forwarding.allowed_namespaces.as_ref();
+    is_among(allowed, "portForwarding.allowedNamespaces", namespace, labels).map_err(|why| {
+        format!("plane {} forwards no ports of the namespace {namespace}: {why}", plane.name_any())
+    })
+}
+
+/// Whether `allowed`, which the plane has as `field`, has the namespace with these labels; all are had if there is none.
+fn is_among(
+    allowed: Option<&AllowedNamespaces>,
+    field: &str,
+    namespace: &str,
+    labels: &BTreeMap<String, String>,
+) -> Result<(), String> {
+    let Some(allowed) = allowed else { return Ok(()) };
     match selects(allowed, namespace, labels) {
         Ok(true) => Ok(()),
-        Ok(false) => refuse("its allowedNamespaces neither name nor select it"),
-        Err(invalid) => refuse(&format!("the selector of its allowedNamespaces is invalid ({invalid})")),
+        Ok(false) => Err(format!("its {field} neither name nor select it")),
+        Err(invalid) => Err(format!("the selector of its {field} is invalid ({invalid})")),
     }
 }
 
@@ -175,6 +196,21 @@ mod tests {
         let invalid = AllowedNamespaces { names: vec![], selector: Some(invalid_selector()) };
         let unserved = allowed(Some(invalid), "shop", &[]).unwrap_err();
         assert!(unserved.message.contains("invalid"), "{}", unserved.message);
+    }
+
+    #[test]
+    fn forwarding_has_namespaces_of_its_own() {
+        let mut plane = plane("a").build();
+        plane.spec.allowed_namespaces =
+            Some(AllowedNamespaces { names: vec!["shop".into()], selector: None });
+        assert_eq!(forwarding_is_allowed(&plane, "lab", &BTreeMap::new()), Ok(()));
+        plane.spec.port_forwarding.allowed_namespaces =
+            Some(AllowedNamespaces { names: vec!["edge".into()], selector: Some(selector("stage", "prod")) });
+        assert_eq!(forwarding_is_allowed(&plane, "edge", &BTreeMap::new()), Ok(()));
+        let prod = [("stage".to_owned(), "prod".to_owned())].into();
+        assert_eq!(forwarding_is_allowed(&plane, "shop", &prod), Ok(()));
+        let why = forwarding_is_allowed(&plane, "shop", &BTreeMap::new()).unwrap_err();
+        assert!(why.contains("portForwarding.allowedNamespaces neither name nor select it"), "{why}");
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! The claim that a Service's address is asked with.
 
 use foghorn_crds::{
-    AddressClaim, AddressClaimSpec, AddressFamily, AddressSource, ClaimPort, DhcpRequest, NetworkPlane,
-    ServiceReference, contract,
+    AddressClaim, AddressClaimSpec, AddressFamily, AddressSource, ClaimForwarding, ClaimPort, DhcpRequest,
+    NetworkPlane, ServiceReference, contract,
 };
 use ipnet::Ipv4Net;
 use k8s_openapi::api::core::v1::Service;
@@ -14,12 +14,13 @@ const SOURCE_RANGES_ANNOTATION: &str = "service.beta.kubernetes.io/load-balancer
 const NAME_MAX: usize = 253;
 
 /// The claim that `service` should have on `plane`, with what its annotations ask in place of what the plane says. Only
-/// `serving` nodes may have its address, if given.
+/// `serving` nodes may have its address, if given. The gateway is asked for `forwarding`.
 pub(crate) fn desired(
     service: &Service,
     plane: &NetworkPlane,
     overrides: &DhcpRequest,
     serving: Option<Vec<String>>,
+    forwarding: Option<ClaimForwarding>,
 ) -> AddressClaim {
     let (namespace, name) = (service.namespace().unwrap_or_default(), service.name_any());
     let plane_name = plane.name_any();
@@ -44,7 +45,7 @@ pub(crate) fn desired(
         ports: ports(service),
         serving_nodes: serving,
         source_ranges: source_ranges(service),
-        forwarding: None,
+        forwarding,
     };
     AddressClaim { metadata, spec, status: None }
 }
@@ -127,6 +128,8 @@ fn source_ranges(service: &Service) -> Option<Vec<String>> {
 
 #[cfg(test)]
 mod tests {
+    use foghorn_crds::{ClaimForward, ForwardProtocol, LeaseSeconds};
+
     use super::{super::fixtures::*, *};
 
     #[test]
@@ -227,6 +230,21 @@ mod tests {
     }
 
     #[test]
+    fn a_claim_is_written_when_other_ports_are_to_be_forwarded() {
+        let forwarding = |external_port| {
+            let port = ClaimForward { protocol: ForwardProtocol::Tcp, port: 80, external_port };
+            let mut claim = wanted();
+            claim.spec.forwarding =
+                Some(ClaimForwarding { lease: LeaseSeconds::default(), ports: vec![port] });
+            claim
+        };
+        assert_eq!(corrected(&forwarding(8080), &forwarding(8080)), None);
+        assert_eq!(corrected(&wanted(), &forwarding(8080)).unwrap().spec, forwarding(8080).spec);
+        assert_eq!(corrected(&forwarding(8080), &forwarding(8081)).unwrap().spec, forwarding(8081).spec);
+        assert_eq!(corrected(&forwarding(8080), &wanted()).unwrap().spec.forwarding, None);
+    }
+
+    #[test]
     fn a_claim_in_another_place_or_of_another_name_is_not_genuine() {
         let wanted = wanted();
         let mut elsewhere = wanted.clone();
@@ -240,7 +258,7 @@ mod tests {
     /// The claim of `shop/web`, which these nodes serve, or all.
     fn served_by(nodes: Option<&[&str]>) -> AddressClaim {
         let nodes = nodes.map(|nodes| nodes.iter().map(|&node| node.to_owned()).collect());
-        desired(&service("web").build(), &plane("a").build(), &DhcpRequest::default(), nodes)
+        desired(&service("web").build(), &plane("a").build(), &DhcpRequest::default(), nodes, None)
     }
 
     fn wanted() -> AddressClaim {

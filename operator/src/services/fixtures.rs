@@ -87,6 +87,18 @@ impl ServiceFixture {
         self
     }
 
+    /// Names, numbers and protocols; no protocol is said where it is empty.
+    pub(crate) fn ports(self, ports: &[(&str, i32, &str)]) -> Self {
+        let ports = ports.iter().map(|&(name, port, protocol)| ServicePort {
+            name: Some(name.into()),
+            port,
+            protocol: Some(protocol.into()).filter(|protocol: &String| !protocol.is_empty()),
+            ..ServicePort::default()
+        });
+        let ports = ports.collect();
+        self.spec(|spec| spec.ports = Some(ports))
+    }
+
     fn spec(mut self, change: impl FnOnce(&mut ServiceSpec)) -> Self {
         change(self.0.spec.get_or_insert_default());
         self
@@ -160,7 +172,7 @@ pub(crate) fn invalid_selector() -> LabelSelector {
 
 /// The claim of `shop/<service>` on plane `a`, which nobody has taken up.
 pub(crate) fn claim(name: &str) -> AddressClaim {
-    let mut claim = desired(&service(name).build(), &plane("a").build(), &DhcpRequest::default(), None);
+    let mut claim = desired(&service(name).build(), &plane("a").build(), &DhcpRequest::default(), None, None);
     claim.metadata.uid = Some(format!("uid-claim-{name}"));
     claim.metadata.resource_version = Some("1".into());
     claim.metadata.creation_timestamp = Some(Time(at(3)));

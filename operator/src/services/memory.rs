@@ -42,6 +42,8 @@ pub(crate) struct Remembered {
     uid: String,
     /// What was written to it.
     pub(crate) writings: Writings,
+    /// The same of where external-dns leads its names: a dispute about that costs it no address.
+    pub(crate) targets: Writings,
     /// The plane that an address was promised on, until the claim shows in the watch.
     pub(crate) promised: Option<String>,
     /// The plane on which it waits for what another Service has.

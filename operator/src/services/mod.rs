@@ -3,10 +3,13 @@
 //! - `request`: what a Service asks for, and of which plane.
 //! - `admit`: whether the plane takes it on.
 //! - `overrides`: what its annotations change of how it is asked for.
+//! - `forwarding`: which of its ports the gateway is to forward.
 //! - `claim`: the claim that its address is asked with.
 //! - `serving`: which nodes may have the address, where it follows the endpoints; `endpoints` watches these.
-//! - `publish`: what its status says.
+//! - `publish`: what its status says; `forwarded`: what of that is about ports.
+//! - `target`: where external-dns leads its names.
 //! - `dispute`: when someone else keeps changing that.
+//! - `say`: writes what is to be said, unless there is a dispute.
 //! - `service`: all of this, for one Service; `ending`: the end of a claim.
 
 mod admit;
@@ -15,14 +18,18 @@ mod dispute;
 mod ending;
 mod endpoints;
 #[cfg(test)]
-mod fixtures;
+pub(crate) mod fixtures;
+mod forwarded;
+mod forwarding;
 mod memory;
 mod overrides;
 mod publish;
 mod reasons;
 mod request;
+mod say;
 mod service;
 mod serving;
+pub(crate) mod target;
 pub(crate) mod write;
 
 use std::{

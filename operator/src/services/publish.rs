@@ -16,7 +16,10 @@ use k8s_openapi::{
 };
 use kube::ResourceExt;
 
-use super::reasons::{self, Unserved};
+use super::{
+    forwarded::{self, Forwarded},
+    reasons::{self, Unserved},
+};
 
 /// `ingress[].ipMode` of an address that is no node's: kube-proxy answers for it on every node.
 const IP_MODE: &str = "VIP";
@@ -37,6 +40,8 @@ pub(crate) struct Publication {
     pub(crate) ingress: Ingress,
     pub(crate) reason: String,
     pub(crate) message: String,
+    /// What is said of the ports that the gateway is to forward.
+    pub(crate) forwarded: Forwarded,
 }
 
 /// What `status.loadBalancer.ingress` says.
@@ -53,7 +58,12 @@ pub(crate) enum Ingress {
 impl Publication {
     /// The Service has no address; why.
     pub(crate) fn none(reason: &str, message: impl Into<String>) -> Self {
-        Self { ingress: Ingress::Empty, reason: reason.to_owned(), message: message.into() }
+        Self {
+            ingress: Ingress::Empty,
+            reason: reason.to_owned(),
+            message: message.into(),
+            forwarded: Forwarded::default(),
+        }
     }
 
     /// The same, with something that its reader should also know.
@@ -62,6 +72,16 @@ impl Publication {
             self.message = format!("{}; {note}", self.message);
         }
         self
+    }
+
+    /// The same, with what is to be said of the ports that the gateway is to forward.
+    pub(crate) fn with_forwarded(self, forwarded: Forwarded) -> Self {
+        Self { forwarded, ..self }
+    }
+
+    /// Where external-dns is to lead the Service's names, if not to its own address.
+    pub(crate) fn target(&self) -> Option<Ipv4Addr> {
+        self.forwarded.target.filter(|_| matches!(self.ingress, Ingress::Address(_)))
     }
 
     fn condition(&self, service: &Service, now: Timestamp) -> Condition {
@@ -75,29 +95,33 @@ impl Publication {
             generation,
             now,
         );
-        let mut one: Vec<_> = condition(service).cloned().into_iter().collect();
-        conditions::set(&mut one, new.clone());
-        one.pop().unwrap_or(new)
+        following(condition(service), new)
     }
 
     /// The status to apply, or nothing if `service` says all of it already.
     pub(crate) fn status(&self, service: &Service, now: Timestamp) -> Option<ServiceStatus> {
         let new = self.condition(service, now);
+        let of_ports = self.forwarded.condition(service, now);
         let ingress: Option<Vec<_>> = match self.ingress {
-            Ingress::Address(address) => Some(vec![LoadBalancerIngress {
-                ip: Some(address.to_string()),
-                ip_mode: Some(IP_MODE.to_owned()),
-                ..LoadBalancerIngress::default()
-            }]),
+            Ingress::Address(address) => {
+                let own = LoadBalancerIngress {
+                    ip: Some(address.to_string()),
+                    ip_mode: Some(IP_MODE.to_owned()),
+                    ..LoadBalancerIngress::default()
+                };
+                let outer = self.forwarded.ingress.map(forwarded::ingress);
+                Some([own].into_iter().chain(outer).collect())
+            }
             Ingress::Empty => Some(vec![]),
             Ingress::Disputed => None,
         };
         let same_ingress = ingress.as_deref().is_none_or(|wanted| wanted == self::ingress(service));
-        if same_ingress && condition(service) == Some(&new) {
+        let same_ports = forwarded::condition(service) == of_ports.as_ref();
+        if same_ingress && same_ports && condition(service) == Some(&new) {
             return None;
         }
         Some(ServiceStatus {
-            conditions: Some(vec![new]),
+            conditions: Some([new].into_iter().chain(of_ports).collect()),
             load_balancer: ingress.map(|ingress| LoadBalancerStatus { ingress: Some(ingress) }),
         })
     }
@@ -109,10 +133,22 @@ impl From<Unserved> for Publication {
     }
 }
 
-/// The condition of ours on the Service.
+/// The condition of ours on the Service about its address.
 pub(crate) fn condition(service: &Service) -> Option<&Condition> {
+    condition_of(service, contract::SERVICE_CONDITION)
+}
+
+/// The Service's condition of that type.
+pub(crate) fn condition_of<'a>(service: &'a Service, type_: &str) -> Option<&'a Condition> {
     let conditions = service.status.as_ref().and_then(|status| status.conditions.as_deref());
-    conditions::get(conditions.unwrap_or_default(), contract::SERVICE_CONDITION)
+    conditions::get(conditions.unwrap_or_default(), type_)
+}
+
+/// `new`, with the time of the last transition of the one before it.
+pub(crate) fn following(present: Option<&Condition>, new: Condition) -> Condition {
+    let mut one: Vec<_> = present.cloned().into_iter().collect();
+    conditions::set(&mut one, new.clone());
+    one.pop().unwrap_or(new)
 }
 
 /// What the Service's status has for `loadBalancer.ingress`.
@@ -176,6 +212,7 @@ pub(crate) fn of_claim<'a>(
         ingress: Ingress::Address(address),
         reason: ready.reason.clone(),
         message: format!("{address} on plane {plane_name}{}", source.unwrap_or_default()),
+        forwarded: Forwarded::default(),
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 use foghorn_crds::{
     AddressClaim, AddressFamily, ClaimState, DhcpRequest, NetworkPlane, RefusedNetwork, contract,
 };
-use k8s_openapi::{api::core::v1::Service, jiff::Timestamp};
+use k8s_openapi::api::core::v1::Service;
 use kube::{
     Resource, ResourceExt,
     runtime::{controller::Action, reflector::ObjectRef},
@@ -19,20 +19,17 @@ use super::{
     State,
     admit::{self, Waiting},
     claim,
-    dispute::{self, Verdict},
+    dispute::Verdict,
+    forwarded,
+    forwarding::{self, Forwarding},
     memory::{self, Key, Remembered, key},
     overrides::{self, Overrides},
-    publish::{self, Ingress, Notice, Publication, transition},
+    publish::{self, Notice, Publication},
     reasons::{self, Unserved},
     request::{self, Standing},
-    write,
+    say, target, write,
 };
 use crate::error::Error;
-
-/// After this long a Service is looked at again, although nothing told of a change.
-const REVIEW: Duration = Duration::from_secs(300);
-/// As [`REVIEW`], of a Service that waits for what it is not told of.
-const SOON: Duration = Duration::from_secs(15);
 
 /// Brings one Service to the state that it should have, as far as that goes now.
 pub(crate) async fn reconcile(service: Arc<Service>, state: Arc<State>) -> Result<Action, Error> {
@@ -99,8 +96,14 @@ async fn let_go(state: &State, service: &Service, claims: &[Arc<AddressClaim>]) 
             state.tell(&service, Notice::normal("AddressWithdrawn", "Withdraw", note)).await;
         }
     }
+    if target::is_ours(&service) && claims.iter().all(|claim| is_withdrawn(claim)) {
+        service = match write::apply_target(client, &service, None).await {
+            Err(error) if error.is_not_found() => return Ok(Action::await_change()),
+            done => done?,
+        };
+    }
     if !claims.is_empty() {
-        return Ok(Action::requeue(REVIEW));
+        return Ok(Action::requeue(say::REVIEW));
     }
     if write::has_our_finalizer(&service) {
         write::remove_finalizer(client, &service, contract::SERVICE_FINALIZER).await?;
@@ -120,7 +123,7 @@ async fn refuse(
     if !reasons::OF_ANOTHER_CLAIM.contains(&unserved.reason) {
         state.memory.of(service, Remembered::expects_nothing);
     }
-    let (service, action) = publish(state, service, unserved.into()).await?;
+    let (service, action) = say::publish(state, service, unserved.into()).await?;
     if claims.is_empty() && write::has_our_finalizer(&service) {
         write::remove_finalizer(&state.ctx.client, &service, contract::SERVICE_FINALIZER).await?;
     }
@@ -148,16 +151,19 @@ async fn serve(
         end(state, &former).await?;
         let message = "the claim that the Service, or one of its name, had before has to end first";
         let waiting = Publication::none(reasons::FORMER_CLAIM_ENDING, message);
-        return Ok(publish(state, service, waiting).await?.1);
+        return Ok(say::publish(state, service, waiting).await?.1);
     }
     let mine = mine.first();
     if let Err(unserved) = state.is_free(&overrides, mine) {
         state.memory.of(service, |it| it.waits_on(plane.name_any()));
         return refuse(state, service, claims, unserved).await;
     }
+    let labels = state.labels_of(&service.namespace().unwrap_or_default());
+    let present = mine.and_then(|mine| mine.spec.forwarding.as_ref());
+    let forwarding = forwarding::of(service, plane, &labels, present);
     match mine {
-        Some(claim) => keep(state, service, claim, plane, &overrides).await,
-        None => begin(state, service, plane, &overrides).await,
+        Some(claim) => keep(state, service, claim, plane, &overrides, &forwarding).await,
+        None => begin(state, service, plane, &overrides, &forwarding).await,
     }
 }
 
@@ -167,6 +173,7 @@ async fn begin(
     service: &Service,
     plane: &NetworkPlane,
     overrides: &Overrides,
+    forwarding: &Forwarding,
 ) -> Result<Action, Error> {
     if let Err(unserved) = admit(state, service, plane) {
         return refuse(state, service, &[], unserved).await;
@@ -177,13 +184,15 @@ async fn begin(
     if !write::has_our_finalizer(&service) {
         service = write::add_finalizer(client, &service, contract::SERVICE_FINALIZER).await?;
     }
-    let claim = claim::desired(&service, plane, &overrides.request, serving);
+    let claim = claim::desired(&service, plane, &overrides.request, serving, forwarding.claim.clone());
     if !write::create_claim(client, &claim).await? {
         // Made by the previous reconciliation, and not in the watch yet.
-        return Ok(Action::requeue(SOON));
+        return Ok(Action::requeue(say::SOON));
     }
-    let publication = publish::of_claim(&claim, plane, &[], [], |_| false);
-    Ok(publish(state, &service, publication.with_note(overrides.passed_over.as_deref())).await?.1)
+    let publication = publish::of_claim(&claim, plane, &[], [], |_| false)
+        .with_note(overrides.passed_over.as_deref())
+        .with_forwarded(forwarded::of(forwarding, &claim, plane, &[]));
+    Ok(say::publish(state, &service, publication).await?.1)
 }
 
 /// Keeps the Service's claim right, and says what came of it.
@@ -193,11 +202,13 @@ async fn keep(
     claim: &AddressClaim,
     plane: &NetworkPlane,
     overrides: &Overrides,
+    forwarding: &Forwarding,
 ) -> Result<Action, Error> {
     state.memory.of(service, Remembered::expects_nothing);
     let client = &state.ctx.client;
     let serving = state.serving_nodes(service).await?;
-    let corrected = claim::corrected(claim, &claim::desired(service, plane, &overrides.request, serving));
+    let desired = claim::desired(service, plane, &overrides.request, serving, forwarding.claim.clone());
+    let corrected = claim::corrected(claim, &desired);
     if let Some(corrected) = &corrected {
         write::replace_claim(client, corrected).await?;
     }
@@ -210,8 +221,8 @@ async fn keep(
                 service = write::add_finalizer(client, &service, contract::SERVICE_FINALIZER).await?;
                 state.memory.of(&service, |it| it.writings.rewrote(now));
             }
-            Verdict::Stop => return stop(state, &service, now).await.map(|(_, action)| action),
-            Verdict::Stopped(until) => return Ok(at(now, until)),
+            Verdict::Stop => return say::stop(state, &service, now).await.map(|(_, action)| action),
+            Verdict::Stopped(until) => return Ok(say::at(now, until)),
         }
     }
     let refused = state.ctx.refused_networks();
@@ -219,8 +230,10 @@ async fn keep(
     let publication =
         publish::of_claim(claim, plane, &refused, rivals.iter().map(|rival| &**rival), |claim| {
             state.is_published(claim)
-        });
-    Ok(publish(state, &service, publication.with_note(overrides.passed_over.as_deref())).await?.1)
+        })
+        .with_note(overrides.passed_over.as_deref())
+        .with_forwarded(forwarded::of(forwarding, claim, plane, &refused));
+    Ok(say::publish(state, &service, publication).await?.1)
 }
 
 /// Whether the plane takes on a Service that has no claim. If so, the address counts as used from now on.
@@ -329,54 +342,6 @@ impl State {
     }
 }
 
-/// Writes the publication, if the Service does not say it already and nobody disputes it. Gives the Service as it is
-/// then, and when to look at it again.
-async fn publish(
-    state: &State,
-    service: &Service,
-    publication: Publication,
-) -> Result<(Service, Action), Error> {
-    let now = (state.ctx.now)();
-    let reason = publication.reason.as_str();
-    let waits = reason == reasons::ADDRESS_TAKEN || reasons::OF_ANOTHER_CLAIM.contains(&reason);
-    let action = Action::requeue(if waits { SOON } else { REVIEW });
-    let Some(status) = publication.status(service, now) else { return Ok((service.clone(), action)) };
-    match state.memory.of(service, |it| it.writings.may_publish(now, service, &publication)) {
-        Verdict::Write => {}
-        Verdict::Stop => return stop(state, service, now).await,
-        Verdict::Stopped(until) => return Ok((service.clone(), at(now, until))),
-    }
-    let written = write::apply_status(&state.ctx.client, service, Some(&status)).await?;
-    if let Some(notice) = transition(service, &publication) {
-        state.tell(service, notice).await;
-    }
-    state.memory.of(service, |it| it.writings.published(now, publication));
-    Ok((written, action))
-}
-
-/// Says that there is a dispute about the Service, and with whom.
-async fn stop(state: &State, service: &Service, now: Timestamp) -> Result<(Service, Action), Error> {
-    let opponent = state.memory.of(service, |it| it.writings.opponent(service));
-    let minutes = dispute::PAUSE.as_secs() / 60;
-    let publication = Publication {
-        ingress: Ingress::Disputed,
-        reason: reasons::STATUS_DISPUTED.to_owned(),
-        message: format!(
-            "{opponent} keeps changing the Service's status or finalizers, so Foghorn leaves them alone for {minutes} \
-             minutes or until the spec changes: only one controller can serve a Service"
-        ),
-    };
-    let mut written = service.clone();
-    if let Some(status) = publication.status(service, now) {
-        written = write::apply_status(&state.ctx.client, service, Some(&status)).await?;
-    }
-    if let Some(notice) = transition(service, &publication) {
-        state.tell(service, notice).await;
-    }
-    state.memory.of(service, |it| it.writings.stopped(now, service));
-    Ok((written, Action::requeue(dispute::PAUSE)))
-}
-
 async fn end(state: &State, claims: &[Arc<AddressClaim>]) -> Result<(), Error> {
     for claim in claims.iter().filter(|claim| !is_ending(claim)) {
         tracing::info!(claim = %ObjectRef::from_obj(&**claim), "ending");
@@ -397,8 +362,4 @@ fn is_ending(claim: &AddressClaim) -> bool {
 /// Whether nobody answers for the claim's address any longer, or ever did.
 fn is_withdrawn(claim: &AddressClaim) -> bool {
     is_ending(claim) && claim.status.as_ref().is_none_or(|status| status.state == Some(ClaimState::Released))
-}
-
-fn at(now: Timestamp, then: Timestamp) -> Action {
-    Action::requeue(then.duration_since(now).unsigned_abs())
 }

@@ -15,7 +15,10 @@ use kube::{
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::publish::{condition, ingress};
+use super::{
+    forwarded,
+    publish::{condition, ingress},
+};
 use crate::{
     context::MANAGER,
     error::{Error, gone},
@@ -46,6 +49,36 @@ pub(crate) async fn apply_status(
         .patch_status(&service.name_any(), &params, &Patch::Apply(&applied))
         .await
         .map_err(Error::api::<Service>("write the status of", ObjectRef::from_obj(service)))
+}
+
+/// Applies the annotation by which external-dns leads the Service's names elsewhere, or takes it back. Nothing else of the
+/// Service's metadata is ever applied.
+pub(crate) async fn apply_target(
+    client: &Client,
+    service: &Service,
+    target: Option<&str>,
+) -> Result<Service, Error> {
+    let mut applied = json!({
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {
+            "name": service.name_any(),
+            "namespace": service.namespace(),
+            "uid": service.uid(),
+            "resourceVersion": service.resource_version(),
+        },
+    });
+    let metadata = applied.get_mut("metadata").and_then(Value::as_object_mut);
+    if let (Some(target), Some(metadata)) = (target, metadata) {
+        let annotations = json!({ contract::EXTERNAL_DNS_TARGET_ANNOTATION: target });
+        metadata.insert("annotations".to_owned(), annotations);
+    }
+    let patched = api_of(client, service)
+        .patch_metadata(&service.name_any(), &PatchParams::apply(MANAGER), &Patch::Apply(&applied))
+        .await;
+    let name = ObjectRef::from_obj(service);
+    let patched = patched.map_err(Error::api::<Service>("write the external-dns target of", name))?;
+    Ok(Service { metadata: patched.metadata, ..service.clone() })
 }
 
 /// Puts `finalizer` on the object.
@@ -133,7 +166,8 @@ pub(crate) fn has_our_status(service: &Service) -> bool {
     let wrote_ingress = ours
         .filter_map(|entry| entry.fields_v1.as_ref())
         .any(|fields| fields.0.pointer("/f:status/f:loadBalancer/f:ingress").is_some());
-    condition(service).is_some() || wrote_ingress && !ingress(service).is_empty()
+    let says_something = condition(service).or(forwarded::condition(service)).is_some();
+    says_something || wrote_ingress && !ingress(service).is_empty()
 }
 
 /// Whether the Service carries our finalizer.
@@ -173,6 +207,25 @@ mod tests {
         let (client, server) = server(200, json!(service));
         apply_status(&client, &service, None).await.unwrap();
         assert_eq!(server.await.unwrap().1.get("status"), None);
+    }
+
+    #[tokio::test]
+    async fn the_target_of_names_is_applied_to_the_version_that_was_looked_at_and_never_by_force() {
+        let service = fixtures::service("web").build();
+        for (target, annotations) in [
+            (Some("198.51.100.7"), json!({contract::EXTERNAL_DNS_TARGET_ANNOTATION: "198.51.100.7"})),
+            (None, Value::Null),
+        ] {
+            let (client, server) = server(200, json!(service));
+            apply_target(&client, &service, target).await.unwrap();
+            let (line, body) = server.await.unwrap();
+            assert_eq!(line, "PATCH /api/v1/namespaces/shop/services/web?&fieldManager=foghorn-operator");
+            assert_eq!(body["metadata"]["annotations"], annotations);
+            assert_eq!(
+                (&body["metadata"]["resourceVersion"], &body["metadata"]["uid"]),
+                (&json!("1"), &json!("uid-web"))
+            );
+        }
     }
 
     #[tokio::test]

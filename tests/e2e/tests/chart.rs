@@ -171,6 +171,29 @@ fn wrong_values_are_refused_with_a_message_that_names_them() -> Result<()> {
                 &["/planes/shop/hostAddress/maxPerNode", "0", "1"],
             ),
             (
+                &["planes.shop.interface.name=eth1", "planes.shop.portForwarding.mode=On"],
+                &["/planes/shop/portForwarding/mode", "OptIn"],
+            ),
+            (
+                &[
+                    "planes.shop.interface.name=eth1",
+                    "planes.shop.portForwarding.externalPorts[0]=70000-80000",
+                ],
+                &["/planes/shop/portForwarding/externalPorts/0", "70000-80000"],
+            ),
+            (
+                &["planes.shop.interface.name=eth1", "planes.shop.portForwarding.externalPorts[0]=9000-8000"],
+                &["planes.shop.portForwarding.externalPorts", "9000-8000", "the lower one comes first"],
+            ),
+            (
+                &["planes.shop.interface.name=eth1", "planes.shop.portForwarding.lease=60"],
+                &["planes.shop.portForwarding.lease", "60 s is too short"],
+            ),
+            (
+                &["planes.shop.interface.name=eth1", "planes.shop.portForwarding.mode=All"],
+                &["planes.shop.portForwarding", "mode All needs allowedNamespaces and externalPorts"],
+            ),
+            (
                 &[
                     "planes.shop.interface.name=eth1",
                     "planes.shop.placement.preferredNodes[0].weight=101",

@@ -1,9 +1,9 @@
 //! What the documentation shows is applied, and what it promises comes true.
 
-use std::fs;
+use std::{fs, time::Duration};
 
-use foghorn_e2e::{CHART, Cluster, PRIVATE, PUBLIC, Plane, Result, run};
-use foghorn_lab::{DhcpConfig, Error, topology::Network};
+use foghorn_e2e::{CHART, Cluster, PRIVATE, PUBLIC, Plane, Result, condition, run};
+use foghorn_lab::{DhcpConfig, Error, topology::Network, until};
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 const NAMESPACE: &str = "shop";
@@ -18,6 +18,8 @@ const REGISTERED: Plane =
 
 /// The plane of the page on addresses on the nodes.
 const ON_NODES: Plane = Plane { name: "on-nodes", class: "foghorn.dev/on-nodes", network: Network::Public };
+/// The plane of the page on ports on the gateway, on the network whose gateway forwards ports.
+const HOME: Plane = Plane { name: "home", class: "foghorn.dev/home", network: Network::Private };
 const APART: Plane = Plane { name: "apart", class: "foghorn.dev/apart", network: Network::Public };
 
 /// A fenced block below `<!-- test: name -->`.
@@ -46,6 +48,7 @@ fn what_the_documentation_shows_works() -> Result<()> {
             "dhcp",
             "host-address",
             "return-path",
+            "port-forwarding",
             "values",
         ] {
             let known = names.iter().position(|known| *known == name);
@@ -64,6 +67,7 @@ fn what_the_documentation_shows_works() -> Result<()> {
                 "dhcp" => dhcp(cluster, text)?,
                 "host-address" => host_address(cluster, text)?,
                 "return-path" => return_path(cluster, text)?,
+                "port-forwarding" => port_forwarding(cluster, text)?,
                 _ => values(cluster, text)?,
             }
         }
@@ -214,6 +218,25 @@ fn return_path(cluster: &Cluster, text: &str) -> Result<()> {
     println!("{}", cluster.plane_reason(APART, "Datapath", "InForce")?);
     assert!(cluster.get(APART.network, address)?.contains(" on w"));
     cluster.remove_plane(APART)
+}
+
+/// A plane whose gateway forwards a port, and a host on the internet that is led to the Service by it.
+fn port_forwarding(cluster: &Cluster, text: &str) -> Result<()> {
+    apply(cluster, text)?;
+    cluster.wait_ready(HOME.name)?;
+    let service = cluster.existing(NAMESPACE, "web-home", HOME);
+    let address = service.address()?;
+    assert!(cluster.get(HOME.network, address)?.contains(" on w"));
+    let said = until("the port to be forwarded", Duration::from_secs(60), || {
+        let object = service.object()?;
+        let said = condition(&object, "foghorn.dev/PortsForwarded").filter(|said| said["status"] == "True");
+        Ok(said.map(|said| said["message"].as_str().unwrap_or_default().to_owned()))
+    })?;
+    println!("{said}");
+    let internet = cluster.lab.host("inet")?;
+    let page = internet.exec(&["curl", "-sS", "--max-time", "2", "http://192.0.2.1:8080/"])?;
+    assert!(page.contains(" on w"), "{page}");
+    cluster.remove_plane(HOME)
 }
 
 /// Values of the chart, which it takes.
