@@ -86,7 +86,7 @@ impl Task {
         let now = clock::now();
         if self.interface != wanted.interface {
             self.asking = None;
-            self.speaker = wanted.interface.as_deref().map(|name| Speaker::new(Some(name)));
+            self.speaker = wanted.interface.as_deref().map(Speaker::new);
             self.listener = wanted.interface.as_deref().and_then(|name| match Listener::open(name) {
                 Ok(listener) => Some(listener),
                 Err(error) => {
