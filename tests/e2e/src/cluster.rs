@@ -194,6 +194,8 @@ spec:
             }
         }
         Mark::ALL.into_iter().try_for_each(|mark| self.unmark_all(mark))?;
+        // The private one forwards from the start.
+        self.lab.gateway(Network::Public).forward_none()?;
         for network in Network::OF_NODES {
             let server = self.lab.dhcp(network);
             let usual = DhcpConfig::of(network);

@@ -1,22 +1,150 @@
-//! The gateways: NAT to the internet host, and miniupnpd on the private one.
+//! The gateways: NAT to the internet host, and miniupnpd, from the start on the private one.
 
-use crate::{command::write, daemon::Daemon, error::Result, lab::Lab, topology::Network};
+use std::net::Ipv4Addr;
 
-/// What the gateway says its outer address is. miniupnpd refuses all documentation ranges here; it is a declared string only, no
+use crate::{command::write, daemon::Daemon, error::Result, host::Host, lab::Lab, topology::Network};
+
+/// What gateways say their outer address is. miniupnpd refuses all documentation ranges here; it is a declared string only, no
 /// packet of the lab carries it.
-const EXTERNAL_ADDRESS: &str = "100.0.0.1";
+pub const EXTERNAL_ADDRESS: Ipv4Addr = Ipv4Addr::new(100, 0, 0, 1);
+/// The daemon's name.
+const MINIUPNPD: &str = "miniupnpd";
+/// The chains that it fills in.
+const CHAINS: [&str; 3] = ["miniupnpd", "prerouting_miniupnpd", "postrouting_miniupnpd"];
+
+/// How a gateway forwards ports for those who ask for it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Forwards {
+    /// To the asking host only.
+    pub secure: bool,
+    /// By UPnP.
+    pub upnp: bool,
+    /// As IGD version 1; version 2 otherwise.
+    pub igd1: bool,
+    /// By NAT-PMP and PCP.
+    pub pcp: bool,
+}
+
+impl Default for Forwards {
+    fn default() -> Self {
+        Self { secure: true, upnp: true, igd1: false, pcp: true }
+    }
+}
+
+/// The gateway of a network.
+#[derive(Clone, Debug)]
+pub struct Gateway {
+    host: Host,
+    client: Host,
+    network: Network,
+}
+
+impl Lab {
+    /// The gateway of a network of nodes.
+    #[must_use]
+    pub fn gateway(&self, network: Network) -> Gateway {
+        Gateway { host: self.named(&network.gateway_host()), client: self.client(network), network }
+    }
+}
+
+impl Gateway {
+    /// Its host.
+    #[must_use]
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// Where the internet's host reaches it.
+    #[must_use]
+    pub fn outside(&self) -> Ipv4Addr {
+        Network::Internet.address(match self.network {
+            Network::Private => 1,
+            Network::Public | Network::Internet => 2,
+        })
+    }
+
+    /// Forwards ports like that from now on, to begin with none.
+    ///
+    /// # Errors
+    /// If miniupnpd does not start.
+    pub fn forward(&self, how: Forwards) -> Result<()> {
+        self.forward_none()?;
+        let config = self.host.dir().join("miniupnpd.conf");
+        write(&config, self.config(how))?;
+        let config = config.display().to_string();
+        let pid_file = self.host.dir().join("own-pid").display().to_string();
+        Daemon::new(&self.host, MINIUPNPD).start(&[MINIUPNPD, "-d", "-f", &config, "-P", &pid_file])
+    }
+
+    /// Forwards no ports any more, as if it had lost power: nobody is told, and the table is empty.
+    ///
+    /// # Errors
+    /// If miniupnpd does not end.
+    pub fn forward_none(&self) -> Result<()> {
+        // Asked to end it would take its mappings away one by one, and tell the network.
+        Daemon::new(&self.host, MINIUPNPD).kill()?;
+        CHAINS.iter().try_for_each(|chain| self.host.nft(&format!("flush chain inet filter {chain}\n")))
+    }
+
+    /// What it forwards, as its own list tells, sorted: `TCP 8443->203.0.113.50:443 'whose'`.
+    ///
+    /// # Errors
+    /// If it does not answer.
+    pub fn mappings(&self) -> Result<Vec<String>> {
+        let said = self.upnpc(&["-l"])?;
+        let mut mappings: Vec<_> = said.lines().filter_map(mapping).collect();
+        mappings.sort();
+        Ok(mappings)
+    }
+
+    /// Speaks UPnP to it from the network's client.
+    ///
+    /// # Errors
+    /// If it does not answer.
+    pub fn upnpc(&self, arguments: &[&str]) -> Result<String> {
+        let root = format!("http://{}:{}/rootDesc.xml", self.network.gateway(), PORT);
+        let command = [&["upnpc", "-u", &root], arguments].concat();
+        self.client.exec(&command)
+    }
+
+    fn config(&self, how: Forwards) -> String {
+        let yes = |is: bool| if is { "yes" } else { "no" };
+        format!(
+            "ext_ifname=eth1
+ext_ip={EXTERNAL_ADDRESS}
+listening_ip=eth0
+port={PORT}
+enable_natpmp={}
+enable_upnp={}
+secure_mode={}
+force_igd_desc_v1={}
+system_uptime=yes
+uuid=00000000-0000-4000-8000-00000000000{}
+allow 1-65535 {} 1-65535
+deny 0-65535 0.0.0.0/0 0-65535
+",
+            yes(how.pcp),
+            yes(how.upnp),
+            yes(how.secure),
+            yes(how.igd1),
+            match self.network {
+                Network::Private => 1,
+                Network::Public | Network::Internet => 2,
+            },
+            self.network.cidr()
+        )
+    }
+}
+
+/// Where miniupnpd listens.
+const PORT: u16 = 5000;
 
 /// Starts both gateways.
 pub(crate) fn start(lab: &Lab) -> Result<()> {
     for network in Network::OF_NODES {
         lab.named(&network.gateway_host()).nft(&rules(network))?;
     }
-    let host = lab.named(&Network::Private.gateway_host());
-    let config = host.dir().join("miniupnpd.conf");
-    write(&config, upnp_config())?;
-    let config = config.display().to_string();
-    let pid_file = host.dir().join("own-pid").display().to_string();
-    Daemon::new(&host, "miniupnpd").start(&["miniupnpd", "-d", "-f", &config, "-P", &pid_file])
+    lab.gateway(Network::Private).forward(Forwards::default())
 }
 
 /// NAT, and the chains that miniupnpd fills in.
@@ -39,19 +167,30 @@ fn rules(network: Network) -> String {
     )
 }
 
-fn upnp_config() -> String {
-    format!(
-        "ext_ifname=eth1
-ext_ip={EXTERNAL_ADDRESS}
-listening_ip=eth0
-enable_natpmp=yes
-enable_upnp=yes
-secure_mode=yes
-system_uptime=yes
-uuid=00000000-0000-4000-8000-000000000001
-allow 1-65535 {} 1-65535
-deny 0-65535 0.0.0.0/0 0-65535
-",
-        Network::Private.cidr()
-    )
+/// ` 0 TCP  8443->203.0.113.50:443   'whose' '' 3600`.
+fn mapping(line: &str) -> Option<String> {
+    let (number, rest) = line.trim_start().split_once(' ')?;
+    let (protocol, rest) = rest.trim_start().split_once(' ')?;
+    let (way, rest) = rest.trim_start().split_once(' ')?;
+    let whose = rest.trim_start().split('\'').nth(1)?;
+    let is_one = number.parse::<u32>().is_ok() && way.contains("->");
+    is_one.then(|| format!("{protocol} {way} '{whose}'"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mapping_is_read_from_the_list_of_upnpc() {
+        let line = " 0 TCP  8443->203.0.113.50:443   'foghorn a b shop/web' '' 3599";
+        assert_eq!(mapping(line).as_deref(), Some("TCP 8443->203.0.113.50:443 'foghorn a b shop/web'"));
+        for line in [
+            " i protocol exPort->inAddr:inPort description remoteHost leaseTime",
+            "",
+            "ExternalIPAddress = 100.0.0.1",
+        ] {
+            assert_eq!(mapping(line), None, "{line}");
+        }
+    }
 }

@@ -39,6 +39,7 @@ pub use clean::leftovers;
 pub use daemon::Daemon;
 pub use dhcp::{DhcpConfig, DhcpServer, Lease};
 pub use error::{Error, Result};
+pub use gateway::{EXTERNAL_ADDRESS, Forwards, Gateway};
 pub use host::Host;
 pub use http::{Metrics, fetch};
 pub use images::{Architecture, Binary, IMAGE_VALUES, Image, build_image, build_images, build_lab_images};

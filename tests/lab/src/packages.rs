@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// Each package, and what the lab does with it.
-const PACKAGES: [(&str, &str); 17] = [
+const PACKAGES: [(&str, &str); 18] = [
     ("buildah", "builds the images"),
     ("busybox-static", "is in the test images"),
     ("conntrack", "kube-proxy"),
@@ -22,6 +22,7 @@ const PACKAGES: [(&str, &str); 17] = [
     ("iputils-arping", "asks who has an address"),
     ("iputils-ping", "asks from the clients"),
     ("libcap2-bin", "gives the announcer its file capability"),
+    ("miniupnpc", "lists what the gateway forwards"),
     ("miniupnpd-nftables", "port forwarding of the gateway"),
     ("nftables", "kube-proxy, gateways and faults"),
     ("runc", "runs the containers"),
