@@ -8,6 +8,8 @@ use bytes::{Buf as _, BufMut as _};
 pub(crate) use client::ask;
 use foghorn_portmap::Transport;
 
+use crate::pcp;
+
 /// Section 3.1: the version, which is PCP's zero.
 pub const VERSION: u8 = 0;
 /// The opcode of the question for the outer address (section 3.2).
@@ -128,7 +130,7 @@ fn opcode(transport: Transport) -> u8 {
 fn said<T>(mut datagram: &[u8], opcode: u8, what: impl FnOnce(&[u8]) -> Option<T>) -> Option<Said<T>> {
     let (version, answers) = (datagram.try_get_u8().ok()?, datagram.try_get_u8().ok()?);
     if version != VERSION {
-        return (answers & ANSWER != 0).then_some(Said::OtherVersion);
+        return (version <= pcp::VERSION && answers & ANSWER != 0).then_some(Said::OtherVersion);
     }
     let code = Code::of(datagram.try_get_u16().ok()?);
     let epoch = datagram.try_get_u32().ok()?;
@@ -208,6 +210,7 @@ mod tests {
     fn a_server_of_pcp_alone_is_of_another_version() {
         assert_eq!(outer(&[2, 128, 0, 1]), Some(Said::OtherVersion));
         assert_eq!(outer(&[2, 0, 0, 1]), None);
+        assert_eq!(outer(&[0xff; 12]), None);
     }
 
     proptest! {

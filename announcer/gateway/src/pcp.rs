@@ -187,12 +187,13 @@ fn protocol(transport: Transport) -> u8 {
 fn said<T>(datagram: &[u8], opcode: u8, what: impl FnOnce(u32, &[u8]) -> Option<T>) -> Option<Said<T>> {
     let mut rest = datagram;
     let (version, answers) = (rest.try_get_u8().ok()?, rest.try_get_u8().ok()?);
-    if version != VERSION {
+    if version < VERSION {
         // That of a server of NAT-PMP may lack the mark of an answer (RFC 6886, section 3.5).
         return (answers & ANSWER != 0 || version == 0 && datagram.len() >= 4).then_some(Said::OtherVersion);
     }
     let length = datagram.len();
-    if !(HEADER_LENGTH..=LONGEST).contains(&length) || !length.is_multiple_of(4) || answers & ANSWER == 0 {
+    let fits = (HEADER_LENGTH..=LONGEST).contains(&length) && length.is_multiple_of(4);
+    if version != VERSION || !fits || answers & ANSWER == 0 {
         return None;
     }
     rest.try_get_u8().ok()?;
@@ -278,6 +279,7 @@ mod tests {
         assert_eq!(announce(&[0, 128, 0, 1, 0, 0, 0, 1]), Some(Said::OtherVersion));
         assert_eq!(announce(&[0, 0, 0, 1, 0, 0, 0, 1]), Some(Said::OtherVersion));
         assert_eq!(announce(&[1, 0]), None);
+        assert_eq!(announce(&[0xff; 24]), None);
     }
 
     proptest! {
