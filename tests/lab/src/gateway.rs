@@ -1,8 +1,15 @@
 //! The gateways: NAT to the internet host, and miniupnpd, from the start on the private one.
 
-use std::net::Ipv4Addr;
+use std::{fs, net::Ipv4Addr, path::PathBuf};
 
-use crate::{command::write, daemon::Daemon, error::Result, host::Host, lab::Lab, topology::Network};
+use crate::{
+    command::write,
+    daemon::Daemon,
+    error::{Error, Result},
+    host::Host,
+    lab::Lab,
+    topology::Network,
+};
 
 /// What gateways say their outer address is. miniupnpd refuses all documentation ranges here; it is a declared string only, no
 /// packet of the lab carries it.
@@ -72,7 +79,7 @@ impl Gateway {
         let config = self.host.dir().join("miniupnpd.conf");
         write(&config, self.config(how))?;
         let config = config.display().to_string();
-        let pid_file = self.host.dir().join("own-pid").display().to_string();
+        let pid_file = self.own_pid_file().display().to_string();
         Daemon::new(&self.host, MINIUPNPD).start(&[MINIUPNPD, "-d", "-f", &config, "-P", &pid_file])
     }
 
@@ -83,6 +90,13 @@ impl Gateway {
     pub fn forward_none(&self) -> Result<()> {
         // Asked to end it would take its mappings away one by one, and tell the network.
         Daemon::new(&self.host, MINIUPNPD).kill()?;
+        // By which it would take itself for another one that runs.
+        match fs::remove_file(self.own_pid_file()) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Error::io("removing the pid file of miniupnpd")(error));
+            }
+            _ => {}
+        }
         CHAINS.iter().try_for_each(|chain| self.host.nft(&format!("flush chain inet filter {chain}\n")))
     }
 
@@ -105,6 +119,10 @@ impl Gateway {
         let root = format!("http://{}:{}/rootDesc.xml", self.network.gateway(), PORT);
         let command = [&["upnpc", "-u", &root], arguments].concat();
         self.client.exec(&command)
+    }
+
+    fn own_pid_file(&self) -> PathBuf {
+        self.host.dir().join("own-pid")
     }
 
     fn config(&self, how: Forwards) -> String {
