@@ -161,11 +161,13 @@ impl Machine {
     }
 
     fn take_outer(&mut self, now: Instant, outer: Option<std::net::Ipv4Addr>, epoch: Option<u32>) {
-        let Some(found) = self.found() else { return };
+        let Some(link) = &mut self.link else { return };
+        let Some(protocol) = link.found().map(|found| found.protocol) else { return };
         // PCP tells it with mappings only.
-        if outer.is_some() || found.protocol != Protocol::Pcp {
-            found.outer = outer;
+        if outer.is_some() || protocol != Protocol::Pcp {
+            link.known = Some((protocol, outer));
         }
+        let Some(found) = self.found() else { return };
         if !found.goes_on(now, epoch) {
             self.lose_all(now);
         }
@@ -224,12 +226,10 @@ impl Machine {
             Ok(Answer::Mapped { external, lease, outer, epoch }) => {
                 self.take_mapped(now, claim, port, asked_for, external, lease);
                 // What was asked for just now is there; all else may be lost.
-                let lost = self.found().is_some_and(|found| {
-                    if outer.is_some() {
-                        found.outer = outer;
-                    }
-                    !found.goes_on(now, epoch)
-                });
+                if let (Some(link), Some(protocol), Some(_)) = (&mut self.link, protocol, outer) {
+                    link.known = Some((protocol, outer));
+                }
+                let lost = self.found().is_some_and(|found| !found.goes_on(now, epoch));
                 if lost {
                     self.lose_all(now);
                 }

@@ -127,10 +127,11 @@ impl Claim {
             .iter()
             .map(|closing| (closing.port, Standing::Closing { external: closing.external }));
         let slots = self.slots.iter().map(|(port, slot)| (*port, standing(slot)));
+        let known = link.and_then(|link| link.known);
         Report {
             gateway: link.map(|link| link.address),
-            protocol: link.and_then(Link::found).map(|found| found.protocol),
-            outer: link.and_then(Link::found).and_then(|found| found.outer),
+            protocol: known.map(|(protocol, _)| protocol),
+            outer: known.and_then(|(_, outer)| outer),
             ports: closing.chain(slots).collect(),
             gone: self.wanted.ending && !self.is_busy() && !open,
         }

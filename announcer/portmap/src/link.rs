@@ -22,6 +22,8 @@ const SILENCE: u32 = 2;
 pub(crate) struct Link {
     pub(crate) address: Ipv4Addr,
     pub(crate) state: State,
+    /// By which protocol it was spoken to last, and the outer address that it told: they count until others are known.
+    pub(crate) known: Option<(Protocol, Option<Ipv4Addr>)>,
     /// What was said when it was looked for in vain.
     pub(crate) why: Option<String>,
     /// How often it was looked for in vain.
@@ -40,7 +42,6 @@ pub(crate) enum State {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Found {
     pub(crate) protocol: Protocol,
-    pub(crate) outer: Option<Ipv4Addr>,
     epoch: Option<Epoch>,
     /// When it is read next what it has.
     pub(crate) read_at: Instant,
@@ -57,7 +58,7 @@ pub(crate) struct Found {
 
 impl Link {
     pub(crate) const fn new(address: Ipv4Addr, now: Instant) -> Self {
-        Self { address, state: State::Seeking(0, now), why: None, failures: 0, heeded: None }
+        Self { address, state: State::Seeking(0, now), known: None, why: None, failures: 0, heeded: None }
     }
 
     pub(crate) fn found(&self) -> Option<&Found> {
@@ -78,9 +79,11 @@ impl Link {
     pub(crate) fn find(&mut self, now: Instant, protocol: Protocol, outer: Option<Ipv4Addr>) {
         self.why = None;
         self.failures = 0;
+        // PCP tells it with mappings only.
+        let kept = self.known.filter(|(known, _)| *known == protocol && protocol == Protocol::Pcp);
+        self.known = Some((protocol, outer.or_else(|| kept.and_then(|(_, outer)| outer))));
         self.state = State::Found(Found {
             protocol,
-            outer,
             epoch: None,
             read_at: now + READ,
             reads: 0,

@@ -219,6 +219,20 @@ fn a_gateway_that_says_that_it_has_started_anew_has_its_table_again_at_once() {
 }
 
 #[test]
+fn what_was_told_of_the_gateway_stays_while_it_is_looked_for_anew() {
+    for protocol in ALL {
+        let mut world = World::new(Gateway::speaking(&[protocol]));
+        world.want("web", 50, &[(tcp(443), 8443)]);
+        world.seconds(60);
+        let before = world.reports["web"].clone();
+        world.gateway.on = false;
+        world.seconds(60);
+        let report = &world.reports["web"];
+        assert_eq!((report.protocol, report.outer), (before.protocol, before.outer));
+    }
+}
+
+#[test]
 fn notices_without_an_end_make_no_more_than_a_look_each_five_seconds() {
     let mut world = World::new(Gateway::speaking(&[Protocol::Igd]));
     world.want("web", 50, &[(tcp(443), 8443)]);
