@@ -64,7 +64,7 @@ pub async fn ask<P: Provider>(
                 Err(RemovePortError::RequestError(error)) => Err(fault(&error)),
             }
         }
-        Ask::Entry(port) => entry::<P>(service, &gateway, *port).await,
+        Ask::Entry(port) => entry(service, &gateway, *port).await,
         Ask::List(index) => match gateway.get_generic_port_mapping_entry(*index).await {
             Ok(read) => Ok(Answer::Entry(Some(soap::entry(&read)))),
             Err(GetGenericPortMappingEntryError::SpecifiedArrayIndexInvalid) => Ok(Answer::Entry(None)),
@@ -97,10 +97,27 @@ fn gateway<P>(service: &Service, provider: P) -> Gateway<P> {
     }
 }
 
-async fn entry<P: Provider>(service: &Service, gateway: &Gateway<P>, port: Port) -> Result<Answer, Fault> {
+/// For how long a port is forwarded as the gateway tells when it is asked; none if it does not tell, or without an end.
+///
+/// Some gateways of version 2 that say to be of version 1 keep to what version 2 has for mappings without an end.
+pub(crate) async fn granted<P: Provider>(service: &Service, provider: P, port: Port) -> Option<Duration> {
+    let text = specific_entry(service, &gateway(service, provider), port).await.ok()?;
+    let seconds = soap::specific_lease(&text)?;
+    (seconds > 0).then(|| Duration::from_secs(seconds.into()))
+}
+
+async fn specific_entry<P: Provider>(
+    service: &Service,
+    gateway: &Gateway<P>,
+    port: Port,
+) -> Result<String, RequestError> {
     let action = format!("\"{}#{}\"", service.kind, soap::GET_SPECIFIC_ENTRY);
     let question = soap::ask_specific_entry(service.kind, port);
-    match P::send_async(&gateway.to_string(), &action, &question).await {
+    P::send_async(&gateway.to_string(), &action, &question).await
+}
+
+async fn entry<P: Provider>(service: &Service, gateway: &Gateway<P>, port: Port) -> Result<Answer, Fault> {
+    match specific_entry(service, gateway, port).await {
         Ok(text) => match soap::specific_entry(&text, port) {
             Some(entry) => Ok(Answer::Entry(Some(entry))),
             None => Err(Fault::Broken("its answer has no entry in it".to_owned())),

@@ -88,6 +88,11 @@ pub fn specific_entry(text: &str, port: Port) -> Option<Entry> {
     })
 }
 
+/// For how many seconds a port is forwarded, in the answer to [`ask_specific_entry`].
+pub(crate) fn specific_lease(text: &str) -> Option<u32> {
+    document::text(&response(text, GET_SPECIFIC_ENTRY)?, "NewLeaseDuration").parse().ok()
+}
+
 /// A client that is told by a name, or not at all, is none that Foghorn has asked for.
 pub(crate) fn client_address(client: &str) -> Ipv4Addr {
     client.trim().parse().unwrap_or(Ipv4Addr::UNSPECIFIED)

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::Ipv4Addr, net::SocketAddrV4, time::Duration};
 
-use foghorn_portmap::{Answer, Ask, Fault, Protocol, Request};
+use foghorn_portmap::{Answer, Ask, Fault, Port, Protocol, Request};
 use tokio::time::timeout;
 
 use crate::{
@@ -13,6 +13,8 @@ use crate::{
 const FINDING: Duration = Duration::from_secs(6);
 /// How long any other question may take.
 const ASKING: Duration = Duration::from_secs(4);
+/// How long to wait for what a gateway has made of a mapping without an end.
+const LOOKING: Duration = Duration::from_secs(1);
 /// Gateways that are remembered. There is one at a time.
 const MOST_GATEWAYS: usize = 8;
 
@@ -56,7 +58,7 @@ impl Speaker {
             (Protocol::Igd, Ask::Find) => self.find(&outlet, request.gateway).await,
             (Protocol::Igd, ask) => match self.found.get(&request.gateway) {
                 Some(service) => {
-                    let answer = igd::ask(service, Bound, request.source, ask);
+                    let answer = ask_service(service, request.source, ask);
                     Bound::with(&outlet, &service.control, answer).await
                 }
                 None => Err(Fault::Silent("it was not found by UPnP yet".to_owned())),
@@ -76,4 +78,15 @@ impl Speaker {
         self.found.insert(gateway, service);
         Ok(answer)
     }
+}
+
+/// What is to be without an end is looked at once it is there: not all gateways have such mappings, and none says so.
+async fn ask_service(service: &Service, source: Ipv4Addr, ask: &Ask) -> Result<Answer, Fault> {
+    let answer = igd::ask(service, Bound, source, ask).await?;
+    if let (Answer::Mapped { external, lease: None, outer, epoch }, Ask::Map(mapping)) = (&answer, ask) {
+        let port = Port { number: *external, ..mapping.port };
+        let lease = timeout(LOOKING, igd::granted(service, Bound, port)).await.ok().flatten();
+        return Ok(Answer::Mapped { external: *external, lease, outer: *outer, epoch: *epoch });
+    }
+    Ok(answer)
 }

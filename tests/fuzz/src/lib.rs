@@ -12,18 +12,22 @@ mod hardware_address;
 mod heartbeats;
 mod identities;
 mod messages;
+mod pcp;
 mod script;
+mod upnp;
 
 /// The body of a target: it panics if a promise is broken.
 pub type Body = fn(&[u8]);
 
 /// The targets by name, each the name of its folder in `corpus/` and of its file in `fuzz/fuzz_targets/`.
-pub const TARGETS: [(&str, Body); 5] = [
+pub const TARGETS: [(&str, Body); 7] = [
     ("frames", frames::fuzz),
     ("messages", messages::fuzz),
     ("client", client::fuzz),
     ("identities", identities::fuzz),
     ("heartbeats", heartbeats::fuzz),
+    ("pcp", pcp::fuzz),
+    ("upnp", upnp::fuzz),
 ];
 
 pub use client::fuzz as client;
@@ -31,3 +35,5 @@ pub use frames::fuzz as frames;
 pub use heartbeats::fuzz as heartbeats;
 pub use identities::fuzz as identities;
 pub use messages::fuzz as messages;
+pub use pcp::fuzz as pcp;
+pub use upnp::fuzz as upnp;

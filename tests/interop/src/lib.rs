@@ -5,6 +5,7 @@
 //! them. A [`Server`] is one of those that Debian has.
 
 mod client;
+pub mod gateway;
 mod node;
 mod packages;
 mod plane;

@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 /// Each package, and what the tests do with it.
-const PACKAGES: [(&str, &str); 9] = [
+const PACKAGES: [(&str, &str); 11] = [
     ("busybox-static", "udhcpc, another DHCP client on the node"),
     ("dnsmasq-base", "the DHCP server of OpenWrt, libvirt and many routers"),
     ("iproute2", "makes the network"),
@@ -11,6 +11,8 @@ const PACKAGES: [(&str, &str); 9] = [
     ("isc-dhcp-relay", "dhcrelay, between the network and a server elsewhere"),
     ("isc-dhcp-server", "the DHCP server of many companies"),
     ("kea-dhcp4-server", "the DHCP server that succeeds it"),
+    ("miniupnpd-nftables", "the gateway of OpenWrt and many routers"),
+    ("nftables", "what it forwards ports with"),
     ("tcpdump", "watches the wire"),
     ("udhcpd", "the DHCP server of cheap routers and access points"),
 ];

@@ -20,6 +20,8 @@ use crate::{Node, Repeater, Rule, Scope, Server, Store, claim, config, packages,
 
 /// What the names of all worlds begin with; then come the process that made it, and its number there.
 const PREFIX: &str = "fi";
+/// ARP and DHCP; SSDP, PCP and NAT-PMP, and the port of miniupnpd's HTTP.
+const WATCHED: &str = "arp or port 67 or port 68 or port 1900 or port 5350 or port 5351 or tcp port 8080";
 /// How long to wait for what comes soon.
 pub const SOON: Duration = Duration::from_secs(20);
 /// The hardware address of the host `w1`, 203.0.113.11.
@@ -44,7 +46,7 @@ pub struct World {
     switch: Host,
     /// The client, 203.0.113.200.
     pub client: Host,
-    /// All ARP and DHCP frames on the switch.
+    /// All frames of ARP and DHCP, and of what is spoken with gateways, on the switch.
     pub wire: Wire,
     /// The claims.
     pub store: Store,
@@ -64,7 +66,7 @@ impl World {
         switch.ip("link add br0 type bridge mcast_snooping 0\nlink set br0 up\n").unwrap();
         drop(turn);
         let client = host_on(&switch, &name, "client", 200);
-        let wire = Wire::start(&switch, "br0", "arp or port 67 or port 68").unwrap();
+        let wire = Wire::start(&switch, "br0", WATCHED).unwrap();
         Self { name, switch, client, wire, store: Store::default(), views: AtomicU32::new(1) }
     }
 

@@ -23,7 +23,11 @@ pub(crate) async fn ask(outlet: &Outlet, server: SocketAddrV4, request: &Request
         Ask::Map(asked) => ask_to_map(outlet, server, asked).await,
         Ask::Unmap(asked) => {
             let wanted = Wanted { external: 0, lifetime: 0, no_other: false, ..wanted(outlet, asked) };
-            ask_for_mapping(outlet, server, &wanted).await?.map(|_| Answer::Unmapped).map_err(fault)
+            match ask_for_mapping(outlet, server, &wanted).await? {
+                // What miniupnpd answers if there is no such mapping; it should be a success (section 15.1).
+                Ok(_) | Err(Code::NoResources) => Ok(Answer::Unmapped),
+                Err(code) => Err(fault(code)),
+            }
         }
         Ask::Entry(_) | Ask::List(_) => {
             Err(Fault::Unsupported("PCP does not tell what is forwarded".to_owned()))

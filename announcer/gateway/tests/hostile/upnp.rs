@@ -8,6 +8,8 @@ use std::{
 
 use foghorn_portmap::{Answer, Ask, Entry, Fault, Port, Protocol, Transport};
 
+use tokio::task::JoinSet;
+
 use crate::double::{
     Double, GATEWAY, IP1, IP2, OTHER, Reply, SOURCE, description, envelope, fault, found, http, mapping, ok,
     outer, request, serve,
@@ -156,16 +158,19 @@ async fn nobody_is_spoken_to_but_the_gateway() {
         description(IP1, "/ctl").replace("<device>", &format!("<URLBase>{base}</URLBase><device>"))
     };
     let redirect = format!("HTTP/1.1 302 Found\r\nLocation: {elsewhere}\r\nContent-Length: 0\r\n\r\n");
+    let mut cases = JoinSet::new();
     for answer in [
         Reply::Say(redirect.clone().into()),
         ok(&description(IP1, &elsewhere)),
         ok(&description(IP1, &elsewhere.replace("http:", ""))),
         ok(&based(&elsewhere)),
     ] {
-        let mut double = Double::new(move |_| answer.clone()).await;
-        let (answer, took) = double.ask(Ask::Find).await;
-        assert!(matches!(answer, Err(Fault::Broken(_))), "{answer:?}");
-        assert!(took < Duration::from_secs(4), "{took:?}");
+        cases.spawn(async move {
+            let mut double = Double::new(move |_| answer.clone()).await;
+            let (answer, took) = double.ask(Ask::Find).await;
+            assert!(matches!(answer, Err(Fault::Broken(_))), "{answer:?}");
+            assert!(took < Duration::from_secs(4), "{took:?}");
+        });
     }
     let mut double = Double::of_service(IP1, move |_| Reply::Say(redirect.clone().into())).await;
     let answer = double.find_and_ask(Ask::Map(mapping())).await;
@@ -173,13 +178,17 @@ async fn nobody_is_spoken_to_but_the_gateway() {
     for location in
         [elsewhere.clone(), elsewhere.replace("127.0.0.2", "localhost"), format!("http://x@{OTHER}/")]
     {
-        let datagram = found(IP1, &location);
-        let mut double = Double::found_at(move |_| vec![(GATEWAY, datagram.clone())], |_| Reply::Hang).await;
-        let (answer, took) = double.ask(Ask::Find).await;
-        assert!(matches!(answer, Err(Fault::Silent(_))), "{answer:?}");
-        assert!(took < Duration::from_secs(4), "{took:?}");
-        assert_eq!(double.asked(), Vec::<String>::new());
+        cases.spawn(async move {
+            let datagram = found(IP1, &location);
+            let mut double =
+                Double::found_at(move |_| vec![(GATEWAY, datagram.clone())], |_| Reply::Hang).await;
+            let (answer, took) = double.ask(Ask::Find).await;
+            assert!(matches!(answer, Err(Fault::Silent(_))), "{answer:?}");
+            assert!(took < Duration::from_secs(4), "{took:?}");
+            assert_eq!(double.asked(), Vec::<String>::new());
+        });
     }
+    cases.join_all().await;
     assert!(asked.lock().unwrap().is_empty());
 }
 
@@ -234,6 +243,7 @@ async fn whatever_a_gateway_answers_is_a_fault_in_time() {
     let broken: fn(&Fault) -> bool = |fault| matches!(fault, Fault::Broken(_));
     let refused: fn(&Fault) -> bool = |fault| matches!(fault, Fault::Refused(_));
     let say = |text: String| Reply::Say(text.into());
+    let mut cases = JoinSet::new();
     for (what, answer, right) in [
         ("a huge body", ok(&long), broken),
         ("a body without end", Reply::Flood(format!("{head}\r\n{long}").into()), broken),
@@ -267,17 +277,21 @@ async fn whatever_a_gateway_answers_is_a_fault_in_time() {
             refused,
         ),
     ] {
-        let mut double = Double::of_service(IP1, move |_| answer.clone()).await;
-        double.ask(Ask::Find).await.0.unwrap();
-        let (answer, took) = double.ask(Ask::Map(mapping())).await;
-        assert!(answer.as_ref().is_err_and(right), "{what}: {answer:?}");
-        assert!(took < Duration::from_millis(4200), "{what}: {took:?}");
-        let (Err(Fault::Silent(text) | Fault::Broken(text) | Fault::Refused(text)), what) = (answer, what)
-        else {
-            panic!("{what}")
-        };
-        assert!(text.chars().count() <= 260 && !text.contains(char::is_control), "{what}: {text}");
+        cases.spawn(async move {
+            let mut double = Double::of_service(IP1, move |_| answer.clone()).await;
+            double.ask(Ask::Find).await.0.unwrap();
+            let (answer, took) = double.ask(Ask::Map(mapping())).await;
+            assert!(answer.as_ref().is_err_and(right), "{what}: {answer:?}");
+            assert!(took < Duration::from_millis(4200), "{what}: {took:?}");
+            let (Err(Fault::Silent(text) | Fault::Broken(text) | Fault::Refused(text)), what) =
+                (answer, what)
+            else {
+                panic!("{what}")
+            };
+            assert!(text.chars().count() <= 260 && !text.contains(char::is_control), "{what}: {text}");
+        });
     }
+    cases.join_all().await;
 }
 
 #[tokio::test]

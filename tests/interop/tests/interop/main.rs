@@ -2,6 +2,7 @@
 //! `cargo test -p foghorn-interop --features root -- --test-threads=16`
 
 mod failures;
+mod gateways;
 mod identities;
 mod options;
 mod servers;

@@ -1,0 +1,240 @@
+//! A gateway that forwards ports, and a host that asks it.
+
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    sync::{Arc, Mutex, PoisonError, mpsc},
+    time::Duration,
+};
+
+use foghorn_gateway::{Listener, Speaker};
+use foghorn_lab::{Daemon, Host, until};
+use foghorn_portmap::{Answer, Ask, Fault, Mapping, Notice, Port, Protocol, Request, Transport};
+use tokio::select;
+
+use crate::{SOON, address, task::Task, world::World};
+
+/// The gateway's address on the segment.
+pub const GATEWAY: Ipv4Addr = address(1);
+/// What it says its outer address is. It refuses all documentation ranges here.
+pub const OUTER: Ipv4Addr = Ipv4Addr::new(100, 0, 0, 1);
+
+/// miniupnpd, as the lab has it: the gateway of OpenWrt and of many routers.
+#[derive(Debug)]
+pub struct Miniupnpd {
+    host: Host,
+    /// On the outer network.
+    far: Host,
+}
+
+/// How it is configured.
+#[derive(Clone, Copy, Debug)]
+pub struct Igd {
+    /// `WANIPConnection:1` or `:2`.
+    pub version: u8,
+    /// Whether clients may have ports forwarded to themselves only.
+    pub secure: bool,
+}
+
+impl Miniupnpd {
+    /// Starts one on the router of the world.
+    #[must_use]
+    pub fn start(world: &World, igd: Igd) -> Self {
+        let (host, far) = world.router("far");
+        let rules = host.dir().join("rules.nft");
+        fs::write(&rules, RULES).unwrap();
+        host.exec(&["nft", "-f", &rules.display().to_string()]).unwrap();
+        let gateway = Self { host, far };
+        gateway.restart(igd);
+        gateway
+    }
+
+    /// Starts it anew.
+    pub fn restart(&self, igd: Igd) {
+        let config = self.host.dir().join("miniupnpd.conf");
+        fs::write(&config, configuration(igd)).unwrap();
+        let config = config.display().to_string();
+        let pid_file = self.host.dir().join("own-pid").display().to_string();
+        self.daemon().start(&["miniupnpd", "-d", "-f", &config, "-P", &pid_file]).unwrap();
+        until("miniupnpd listens", SOON, || {
+            self.daemon().check()?;
+            Ok(self.host.exec(&["ss", "-Hltn", "sport = :8080"])?.contains("8080").then_some(()))
+        })
+        .unwrap();
+    }
+
+    /// Ends it as it wants to end.
+    pub fn stop(&self) {
+        self.daemon().stop().unwrap();
+    }
+
+    /// Who answers a host on the outer network at this port of the gateway, by its address.
+    #[must_use]
+    pub fn behind(&self, port: u16) -> Option<String> {
+        let connect = move || {
+            let outer = SocketAddr::from(([198, 51, 100, 1], port));
+            let mut stream = TcpStream::connect_timeout(&outer, Duration::from_secs(2)).ok()?;
+            let mut said = String::new();
+            stream.read_to_string(&mut said).ok().map(|_| said)
+        };
+        self.far.inside(connect).unwrap().join().unwrap().unwrap()
+    }
+
+    fn daemon(&self) -> Daemon<'_> {
+        Daemon::new(&self.host, "miniupnpd")
+    }
+}
+
+const RULES: &str = "table inet filter {
+  chain miniupnpd { }
+  chain forward { type filter hook forward priority 0; policy accept; jump miniupnpd; }
+  chain prerouting_miniupnpd { }
+  chain prerouting { type nat hook prerouting priority -100; jump prerouting_miniupnpd; }
+  chain postrouting_miniupnpd { }
+  chain postrouting { type nat hook postrouting priority 100; jump postrouting_miniupnpd; }
+}
+";
+
+fn configuration(igd: Igd) -> String {
+    let yes_or_no = |yes| if yes { "yes" } else { "no" };
+    format!(
+        "ext_ifname=eth1
+ext_ip={OUTER}
+listening_ip=eth0
+http_port=8080
+enable_natpmp=yes
+enable_upnp=yes
+secure_mode={}
+force_igd_desc_v1={}
+system_uptime=no
+notify_interval=60
+uuid=00000000-0000-4000-8000-000000000001
+allow 1024-65535 203.0.113.0/24 1-65535
+deny 0-65535 0.0.0.0/0 0-65535
+",
+        yes_or_no(igd.secure),
+        yes_or_no(igd.version == 1),
+    )
+}
+
+/// A host that asks from an address of its own.
+#[derive(Debug)]
+pub struct Asker {
+    host: Host,
+    source: Ipv4Addr,
+    speaker: Option<Speaker>,
+}
+
+impl Asker {
+    /// A new host with this address, and with the next hundred's for its Service.
+    #[must_use]
+    pub fn new(world: &World, name: &str, last: u8) -> Self {
+        let (host, source) = (world.host(name, last), address(last + 100));
+        host.ip(&format!("addr add {source}/32 dev eth0\nroute add default via {GATEWAY}\n")).unwrap();
+        Self { host, source, speaker: Some(Speaker::new("eth0")) }
+    }
+
+    /// Where it asks from.
+    #[must_use]
+    pub fn source(&self) -> Ipv4Addr {
+        self.source
+    }
+
+    /// Serves a port of its Service from now on: it says its address.
+    pub fn serve(&self, port: u16) {
+        let source = self.source;
+        let (ready, open) = mpsc::channel();
+        let serve = move || {
+            let listener = TcpListener::bind((source, port)).unwrap();
+            ready.send(()).unwrap();
+            // It ends with the test program.
+            for stream in listener.incoming() {
+                let _gone = stream.unwrap().write_all(source.to_string().as_bytes());
+            }
+        };
+        drop(self.host.inside(serve).unwrap());
+        open.recv_timeout(SOON).unwrap();
+    }
+
+    /// Asks the gateway.
+    ///
+    /// # Errors
+    /// If there is no answer.
+    pub fn ask(&mut self, protocol: Protocol, ask: Ask) -> Result<Answer, Fault> {
+        let mut speaker = self.speaker.take().unwrap();
+        let said = format!("{} asks by {protocol}: {ask:?}", self.source);
+        let request =
+            Request { number: 1, gateway: GATEWAY, protocol, source: self.source, claim: "web".into(), ask };
+        let asking = self.host.inside(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let answer = runtime.block_on(speaker.ask(&request));
+            (speaker, answer)
+        });
+        let (speaker, answer) = asking.unwrap().join().unwrap().unwrap();
+        self.speaker = Some(speaker);
+        println!("{said}\n    {answer:?}");
+        answer
+    }
+}
+
+/// A mapping that is asked for: a port of TCP, for an hour.
+#[must_use]
+pub fn mapping(number: u16, external: u16) -> Mapping {
+    Mapping {
+        port: Port { transport: Transport::Tcp, number },
+        external,
+        lease: Some(Duration::from_secs(3600)),
+        description: format!("Foghorn {number}"),
+        nonce: [7; 12],
+    }
+}
+
+/// What is heard on a host unasked.
+#[derive(Debug)]
+pub struct Hearing {
+    heard: Arc<Mutex<Vec<(Ipv4Addr, Notice)>>>,
+    _listening: Task,
+}
+
+impl Hearing {
+    /// Listens on a host from now on.
+    #[must_use]
+    pub fn on(host: &Host) -> Self {
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let notes = Arc::clone(&heard);
+        let (ready, opened) = mpsc::channel();
+        let listening = Task::start(host, move |mut stop| async move {
+            let mut listener = Listener::open("eth0").unwrap();
+            ready.send(()).unwrap();
+            loop {
+                select! {
+                    heard = listener.next() => notes.lock().unwrap_or_else(PoisonError::into_inner).push(heard),
+                    _stop = &mut stop => return,
+                }
+            }
+        });
+        opened.recv_timeout(SOON).unwrap();
+        Self { heard, _listening: listening }
+    }
+
+    /// Waits for what is heard of the gateway next, if it is heard soon.
+    #[must_use]
+    pub fn next(&self) -> Notice {
+        until("a gateway is heard", SOON, || {
+            let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+            Ok((!heard.is_empty()).then(|| heard.remove(0)))
+        })
+        .map(|(from, notice)| {
+            assert_eq!(from, GATEWAY);
+            notice
+        })
+        .unwrap()
+    }
+
+    /// What was heard so far and was not waited for.
+    #[must_use]
+    pub fn rest(&self) -> Vec<(Ipv4Addr, Notice)> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}

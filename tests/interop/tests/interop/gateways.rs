@@ -1,0 +1,224 @@
+//! Gateways that forward ports.
+
+use std::time::Duration;
+
+use foghorn_interop::{
+    World, address,
+    gateway::{Asker, Hearing, Igd, Miniupnpd, OUTER, mapping},
+};
+use foghorn_portmap::{Answer, Ask, Entry, Fault, Mapping, Notice, Port, Protocol, Transport};
+
+const VERSION_1: Igd = Igd { version: 1, secure: true };
+const VERSION_2: Igd = Igd { version: 2, secure: true };
+const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
+
+#[test]
+fn a_gateway_of_upnp_version_1_forwards_a_port() {
+    forwards_a_port(VERSION_1);
+}
+
+#[test]
+fn a_gateway_of_upnp_version_2_forwards_a_port() {
+    forwards_a_port(VERSION_2);
+}
+
+fn forwards_a_port(igd: Igd) {
+    let world = World::new();
+    let gateway = Miniupnpd::start(&world, igd);
+    let mut web = Asker::new(&world, "w1", 11);
+    web.serve(80);
+    let found = Ok(Answer::Found { outer: Some(OUTER), epoch: None });
+    assert_eq!(web.ask(Protocol::Igd, Ask::Find), found);
+    assert_eq!(web.ask(Protocol::Igd, Ask::Outer), found);
+    assert_eq!(web.ask(Protocol::Igd, Ask::Entry(tcp(8000))), Ok(Answer::Entry(None)));
+    assert_eq!(web.ask(Protocol::Igd, Ask::List(0)), Ok(Answer::Entry(None)));
+    let wanted = mapping(80, 8000);
+    let mapped = |lease| Ok(Answer::Mapped { external: 8000, lease, outer: None, epoch: None });
+    assert_eq!(web.ask(Protocol::Igd, Ask::Map(wanted.clone())), mapped(wanted.lease));
+    assert_eq!(gateway.behind(8000), Some(web.source().to_string()));
+    let entry = Entry {
+        external: tcp(8000),
+        client: web.source(),
+        port: 80,
+        description: wanted.description.clone(),
+        permanent: false,
+    };
+    assert_eq!(web.ask(Protocol::Igd, Ask::Entry(tcp(8000))), Ok(Answer::Entry(Some(entry.clone()))));
+    assert_eq!(web.ask(Protocol::Igd, Ask::List(0)), Ok(Answer::Entry(Some(entry))));
+    assert_eq!(web.ask(Protocol::Igd, Ask::List(1)), Ok(Answer::Entry(None)));
+    // Again, for longer than it has.
+    let for_ever = Mapping { lease: None, ..wanted.clone() };
+    assert_eq!(web.ask(Protocol::Igd, Ask::Map(for_ever)), mapped(Some(WEEK)));
+    assert_eq!(web.ask(Protocol::Igd, Ask::List(1)), Ok(Answer::Entry(None)));
+    assert_eq!(web.ask(Protocol::Igd, Ask::Unmap(wanted.clone())), Ok(Answer::Unmapped));
+    assert_eq!(gateway.behind(8000), None);
+    assert_eq!(web.ask(Protocol::Igd, Ask::Unmap(wanted)), Ok(Answer::Unmapped));
+    let of_node = format!("{}.", address(11));
+    for port in [".8080:", ".5351:"] {
+        assert_eq!(
+            world.wire.with(&[&of_node, port]),
+            Vec::<String>::new(),
+            "not from the Service's address"
+        );
+    }
+}
+
+#[test]
+fn a_mapping_that_is_not_renewed_ends() {
+    let world = World::new();
+    let _gateway = Miniupnpd::start(&world, VERSION_2);
+    let mut web = found(&world, "w1", 11);
+    let short = Mapping { lease: Some(Duration::from_secs(2)), ..mapping(80, 8000) };
+    assert!(web.ask(Protocol::Igd, Ask::Map(short)).is_ok());
+    std::thread::sleep(Duration::from_secs(4));
+    assert_eq!(web.ask(Protocol::Igd, Ask::Entry(tcp(8000))), Ok(Answer::Entry(None)));
+}
+
+#[test]
+fn a_port_that_another_host_has_stays_with_it() {
+    let world = World::new();
+    let _gateway = Miniupnpd::start(&world, VERSION_1);
+    let (mut web, mut other) = (found(&world, "w1", 11), found(&world, "w2", 12));
+    assert!(other.ask(Protocol::Igd, Ask::Map(mapping(81, 8000))).is_ok());
+    assert_eq!(web.ask(Protocol::Igd, Ask::Map(mapping(80, 8000))), Err(Fault::Taken));
+    let refused = web.ask(Protocol::Igd, Ask::Unmap(mapping(80, 8000)));
+    assert!(matches!(&refused, Err(Fault::Refused(text)) if text.contains("606")), "{refused:?}");
+    let entry = web.ask(Protocol::Igd, Ask::Entry(tcp(8000)));
+    let Ok(Answer::Entry(Some(entry))) = entry else { panic!("{entry:?}") };
+    assert_eq!((entry.client, entry.port, entry.description.as_str()), (other.source(), 81, "Foghorn 81"));
+}
+
+/// Which is why nobody may ask it to who does not know whose it is.
+#[test]
+fn a_gateway_that_is_not_secure_lets_everybody_end_a_mapping() {
+    let world = World::new();
+    let _gateway = Miniupnpd::start(&world, Igd { secure: false, ..VERSION_1 });
+    let (mut web, mut other) = (found(&world, "w1", 11), found(&world, "w2", 12));
+    assert!(other.ask(Protocol::Igd, Ask::Map(mapping(80, 8000))).is_ok());
+    assert_eq!(web.ask(Protocol::Igd, Ask::Map(mapping(80, 8000))), Err(Fault::Taken));
+    assert_eq!(web.ask(Protocol::Igd, Ask::Unmap(mapping(80, 8000))), Ok(Answer::Unmapped));
+    assert_eq!(web.ask(Protocol::Igd, Ask::Entry(tcp(8000))), Ok(Answer::Entry(None)));
+}
+
+#[test]
+fn a_port_that_a_gateway_must_not_forward_is_refused() {
+    let world = World::new();
+    let _gateway = Miniupnpd::start(&world, VERSION_1);
+    let mut web = found(&world, "w1", 11);
+    let refused = web.ask(Protocol::Igd, Ask::Map(mapping(80, 80)));
+    assert!(matches!(&refused, Err(Fault::Refused(text)) if text.contains("does not allow")), "{refused:?}");
+    assert_eq!(web.ask(Protocol::Pcp, Ask::Map(mapping(80, 80))), Err(Fault::Taken));
+}
+
+#[test]
+fn a_gateway_of_pcp_forwards_a_port() {
+    let world = World::new();
+    let gateway = Miniupnpd::start(&world, VERSION_1);
+    let mut web = Asker::new(&world, "w1", 11);
+    web.serve(80);
+    let found = web.ask(Protocol::Pcp, Ask::Find);
+    assert!(matches!(found, Ok(Answer::Found { outer: None, epoch: Some(_) })), "{found:?}");
+    for _renewed in 0..2 {
+        let mapped = web.ask(Protocol::Pcp, Ask::Map(mapping(80, 8000)));
+        let Ok(Answer::Mapped { external, lease, outer, epoch }) = mapped else { panic!("{mapped:?}") };
+        assert_eq!((external, lease, outer), (8000, mapping(80, 8000).lease, Some(OUTER)));
+        assert!(epoch.is_some());
+    }
+    assert_eq!(gateway.behind(8000), Some(web.source().to_string()));
+    let other_nonce = Mapping { nonce: [8; 12], ..mapping(80, 8000) };
+    let refused = web.ask(Protocol::Pcp, Ask::Unmap(other_nonce));
+    assert!(matches!(refused, Err(Fault::Refused(_))), "{refused:?}");
+    assert_eq!(web.ask(Protocol::Pcp, Ask::Unmap(mapping(80, 8000))), Ok(Answer::Unmapped));
+    assert_eq!(gateway.behind(8000), None);
+    assert_eq!(web.ask(Protocol::Pcp, Ask::Unmap(mapping(80, 8000))), Ok(Answer::Unmapped));
+    for (asked, given) in [(Some(5), 120), (Some(1_000_000), 86_400), (None, 86_400)] {
+        let wanted = Mapping { lease: asked.map(Duration::from_secs), ..mapping(80, 8000) };
+        let mapped = web.ask(Protocol::Pcp, Ask::Map(wanted));
+        let given = Duration::from_secs(given);
+        assert!(
+            matches!(mapped, Ok(Answer::Mapped { lease: Some(lease), .. }) if lease == given),
+            "{mapped:?}"
+        );
+    }
+}
+
+#[test]
+fn a_gateway_of_nat_pmp_forwards_a_port() {
+    let world = World::new();
+    let gateway = Miniupnpd::start(&world, VERSION_1);
+    let mut web = Asker::new(&world, "w1", 11);
+    web.serve(80);
+    let found = web.ask(Protocol::NatPmp, Ask::Find);
+    assert!(matches!(found, Ok(Answer::Found { outer: Some(OUTER), epoch: Some(_) })), "{found:?}");
+    for _renewed in 0..2 {
+        let mapped = web.ask(Protocol::NatPmp, Ask::Map(mapping(80, 8000)));
+        let Ok(Answer::Mapped { external, lease, .. }) = mapped else { panic!("{mapped:?}") };
+        assert_eq!((external, lease), (8000, mapping(80, 8000).lease));
+    }
+    assert_eq!(gateway.behind(8000), Some(web.source().to_string()));
+    assert_eq!(web.ask(Protocol::NatPmp, Ask::Unmap(mapping(80, 8000))), Ok(Answer::Unmapped));
+    assert_eq!(gateway.behind(8000), None);
+    assert_eq!(web.ask(Protocol::NatPmp, Ask::Unmap(mapping(80, 8000))), Ok(Answer::Unmapped));
+}
+
+/// miniupnpd does so even if it was asked by PCP to give no other.
+#[test]
+fn instead_of_a_port_that_is_taken_pcp_and_nat_pmp_may_give_another() {
+    let world = World::new();
+    let _gateway = Miniupnpd::start(&world, VERSION_1);
+    let (mut web, mut other) = (found(&world, "w1", 11), found(&world, "w2", 12));
+    assert!(other.ask(Protocol::Igd, Ask::Map(mapping(80, 8000))).is_ok());
+    for (protocol, port) in [(Protocol::Pcp, 8001), (Protocol::NatPmp, 8002)] {
+        let mapped = web.ask(protocol, Ask::Map(mapping(port, 8000)));
+        assert!(matches!(mapped, Ok(Answer::Mapped { external, .. }) if external == port), "{mapped:?}");
+    }
+    let entry = web.ask(Protocol::Igd, Ask::Entry(tcp(8000)));
+    assert!(matches!(entry, Ok(Answer::Entry(Some(Entry { client, .. }))) if client == other.source()));
+}
+
+#[test]
+fn a_gateway_that_ends_and_starts_is_heard() {
+    let world = World::new();
+    let hearing = Hearing::on(&world.host("w1", 11));
+    let gateway = Miniupnpd::start(&world, VERSION_1);
+    let started = || {
+        let mut heard = [hearing.next(), hearing.next()];
+        heard.sort_by_key(|notice| *notice == Notice::Alive);
+        assert_eq!(heard, [Notice::Epoch(Protocol::Pcp, 0), Notice::Alive]);
+    };
+    started();
+    gateway.stop();
+    assert_eq!(hearing.next(), Notice::ByeBye);
+    gateway.restart(VERSION_1);
+    started();
+    assert_eq!(hearing.rest(), []);
+}
+
+#[test]
+fn a_network_without_a_gateway_is_searched_in_vain_and_in_time() {
+    let world = World::new();
+    let _router = world.host("router", 1);
+    let mut web = Asker::new(&world, "w1", 11);
+    for protocol in [Protocol::Igd, Protocol::Pcp, Protocol::NatPmp] {
+        let started = std::time::Instant::now();
+        let answer = web.ask(protocol, Ask::Find);
+        assert!(matches!(answer, Err(Fault::Silent(_))), "{answer:?}");
+        assert!(started.elapsed() < Duration::from_millis(6500), "{:?}", started.elapsed());
+    }
+    // By multicast from both addresses, and by nothing else than SSDP.
+    for source in [address(11), web.source()] {
+        let sent = world.wire.with(&[&format!("{source}."), "> 239.255.255.250.1900:"]);
+        assert!(sent.len() >= 5, "{sent:?}");
+    }
+}
+
+fn found(world: &World, name: &str, last: u8) -> Asker {
+    let mut asker = Asker::new(world, name, last);
+    let found = asker.ask(Protocol::Igd, Ask::Find);
+    assert!(found.is_ok(), "{found:?}");
+    asker
+}
+
+fn tcp(number: u16) -> Port {
+    Port { transport: Transport::Tcp, number }
+}
