@@ -35,7 +35,7 @@ pub(crate) async fn get(outlet: &Outlet, from: &Place) -> Result<Bytes, Fault> {
     let reply = ask(outlet, from, Request::get(from.path()), Bytes::new()).await?;
     match reply.status {
         StatusCode::OK => Ok(reply.body),
-        status => Err(Fault::Broken(format!("it answers {from} with HTTP {}", status.as_u16()))),
+        status => Err(Fault::Broken(words(&format!("HTTP {} from {from}", status.as_u16())))),
     }
 }
 
@@ -58,11 +58,11 @@ async fn ask(
         .header(header::CONNECTION, "close")
         .body(Full::new(body))
         .map_err(|error| broken(&error))?;
-    let late = |_| Fault::Silent(format!("{place} did not answer in time"));
+    let late = |_| Fault::Silent(words(&format!("no answer in time from {place}")));
     let reply = timeout(PATIENCE, converse(outlet, place, question)).await.map_err(late)??;
     // Where it would lead is not the gateway, or not what its description says.
     if reply.status.is_redirection() {
-        return Err(Fault::Broken(format!("it leads from {place} elsewhere")));
+        return Err(Fault::Broken(words(&format!("it leads elsewhere from {place}"))));
     }
     Ok(reply)
 }

@@ -143,7 +143,7 @@ fn outer(answer: Result<IpAddr, GetExternalIpError>) -> Result<Option<Ipv4Addr>,
     }
 }
 
-/// For how many seconds is asked, and what that is if it is granted; without an end is 0 (`WANIPConnection:1`, section 2.2.20).
+/// For how many seconds is asked, and what that is if it is granted; without an end is 0 (`WANIPConnection:1`, section 2.2).
 fn lease(kind: Kind, wanted: Option<Duration>) -> (u32, Option<Duration>) {
     let most = match kind {
         Kind::Ip2 => LONGEST_LEASE_OF_2,

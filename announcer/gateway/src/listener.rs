@@ -44,8 +44,10 @@ impl Listener {
     /// # Errors
     /// As above.
     pub fn open_with(interface: Option<&str>, ports: Ports) -> io::Result<Self> {
-        let ssdp = join(interface, ssdp::GROUP, ports.ssdp);
-        let announcements = join(interface, ALL_HOSTS, ports.announcements);
+        // Searches that others' programs on this node are asked by unicast stay theirs.
+        let ssdp = join(interface, ssdp::GROUP, SocketAddrV4::new(ssdp::GROUP, ports.ssdp));
+        let announcements = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, ports.announcements);
+        let announcements = join(interface, ALL_HOSTS, announcements);
         if let (Err(error), Err(_)) = (&ssdp, &announcements) {
             return Err(io::Error::new(error.kind(), error.to_string()));
         }
@@ -110,12 +112,12 @@ async fn receive(socket: Option<&UdpSocket>, buffer: &mut [u8]) -> (usize, Socke
 }
 
 /// Others on this node may listen on the same port, if they let others do so too.
-fn join(interface: Option<&str>, group: Ipv4Addr, port: u16) -> io::Result<UdpSocket> {
+fn join(interface: Option<&str>, group: Ipv4Addr, address: SocketAddrV4) -> io::Result<UdpSocket> {
     let socket = Socket::new(Domain::IPV4, Type::DGRAM.nonblocking(), None)?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
     socket.bind_device(interface.map(str::as_bytes))?;
-    socket.bind(&SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port).into())?;
+    socket.bind(&address.into())?;
     let on = match interface {
         Some(name) => InterfaceIndexOrAddress::Index(name_to_index(&socket, name)?),
         None => InterfaceIndexOrAddress::Address(Ipv4Addr::LOCALHOST),

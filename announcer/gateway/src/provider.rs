@@ -4,7 +4,7 @@ use foghorn_portmap::Fault;
 use igd_next::{RequestError, aio::Provider};
 
 use crate::{
-    fault::broken,
+    fault::{broken, words},
     http,
     outlet::Outlet,
     place::Place,
@@ -38,7 +38,7 @@ impl Provider for Bound {
             // A fault comes with 500, and with whatever else gateways think of.
             Err(error @ RequestError::ErrorCode(..)) => Err(error),
             _ if !status.is_success() => {
-                let fault = Fault::Broken(format!("it answers {to} with HTTP {}", status.as_u16()));
+                let fault = Fault::Broken(words(&format!("HTTP {} from {to}", status.as_u16())));
                 Err(Failure::error(fault))
             }
             Err(error) => Err(Failure::error(broken(&error))),

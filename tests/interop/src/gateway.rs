@@ -69,6 +69,12 @@ impl Miniupnpd {
         self.daemon().stop().unwrap();
     }
 
+    /// Answers no search but those by multicast from now on.
+    pub fn answer_multicast_only(&self) {
+        let drop = format!("ip daddr {GATEWAY} udp dport 1900 drop");
+        filter(&self.host, &drop);
+    }
+
     /// Who answers a host on the outer network at this port of the gateway, by its address.
     #[must_use]
     pub fn behind(&self, port: u16) -> Option<String> {
@@ -95,6 +101,17 @@ const RULES: &str = "table inet filter {
   chain postrouting { type nat hook postrouting priority 100; jump postrouting_miniupnpd; }
 }
 ";
+
+/// A rule for what a host receives.
+fn filter(host: &Host, rule: &str) {
+    let chain = "{ type filter hook input priority 0; policy accept; }";
+    let rules = format!(
+        "add table inet guard\nadd chain inet guard input {chain}\nadd rule inet guard input {rule}\n"
+    );
+    let file = host.dir().join("guard.nft");
+    fs::write(&file, rules).unwrap();
+    host.exec(&["nft", "-f", &file.display().to_string()]).unwrap();
+}
 
 fn configuration(igd: Igd) -> String {
     let yes_or_no = |yes| if yes { "yes" } else { "no" };
@@ -139,6 +156,11 @@ impl Asker {
     #[must_use]
     pub fn source(&self) -> Ipv4Addr {
         self.source
+    }
+
+    /// Receives no answers to searches by SSDP at its Service's address from now on.
+    pub fn guard(&self) {
+        filter(&self.host, &format!("ip daddr {} udp sport 1900 drop", self.source));
     }
 
     /// Serves a port of its Service from now on: it says its address.

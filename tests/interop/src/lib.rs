@@ -1,8 +1,8 @@
-//! The announcer's engine on a real wire, with the DHCP servers that people have.
+//! The announcer's engine on a real wire, with the DHCP servers and the gateways that people have.
 //!
 //! A [`World`] is an Ethernet segment of network namespaces. In it a [`Node`] runs the engine on a packet socket, as
 //! the announcer does but without Kubernetes: the test gives the claims, and the [`Store`] keeps what is reported of
-//! them. A [`Server`] is one of those that Debian has.
+//! them. A [`Server`] is one of those that Debian has, and so is the [`gateway`].
 
 mod client;
 pub mod gateway;

@@ -7,8 +7,8 @@ use foghorn_portmap::{Answer, Ask, Fault, Mapping, Request};
 use super::{Code, Mapped, Said, ask_mapping, ask_outer, mapping, outer};
 use crate::{exchange::exchange, outlet::Outlet};
 
-/// What a mapping is asked for that is to be without an end: a day, which PCP's successors of NAT-PMP grant at most
-/// (RFC 6887, section 15).
+/// For how long a mapping is asked for that is to be without an end: a day, as much as servers of PCP, which succeeds NAT-PMP,
+/// should grant (RFC 6887, section 15).
 const LONGEST_LEASE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Asks once.

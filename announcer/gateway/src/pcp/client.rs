@@ -7,7 +7,7 @@ use foghorn_portmap::{Answer, Ask, Fault, Mapping, Request};
 use super::{Code, Said, Wanted, announce, ask_announce, ask_mapping, mapping};
 use crate::{exchange::exchange, outlet::Outlet};
 
-/// What a mapping is asked for that is to be without an end: a day, as much as servers should grant (section 15).
+/// For how long a mapping is asked for that is to be without an end: a day, as much as servers should grant (section 15).
 const LONGEST_LEASE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Asks once.

@@ -39,6 +39,7 @@ type Asked = Arc<Mutex<Vec<(SocketAddr, String)>>>;
 /// UPnP of a gateway, by HTTP and SSDP.
 pub(crate) struct Double {
     pub(crate) speaker: Speaker,
+    pub(crate) ports: Ports,
     pub(crate) http: u16,
     asked: Asked,
 }
@@ -77,7 +78,7 @@ impl Double {
                 }
             }
         });
-        Self { speaker: Speaker::with(None, ports), http, asked }
+        Self { speaker: Speaker::with(None, ports), ports, http, asked }
     }
 
     /// One that describes itself as it should, and answers SOAP so.

@@ -10,7 +10,7 @@ use crate::double::{GATEWAY, IP1, OTHER};
 
 #[tokio::test]
 async fn a_gateway_is_heard_when_it_comes_and_goes_and_announces() {
-    let ports = Ports { ssdp: 41_900, server: 45_351, announcements: 45_350 };
+    let ports = Ports { ssdp: 21_900, server: 25_351, announcements: 25_350 };
     let mut first = Listener::open_with(None, ports).unwrap();
     let mut second = Listener::open_with(None, ports).unwrap();
     let gateway = UdpSocket::bind((GATEWAY, ports.server)).await.unwrap();
@@ -47,26 +47,21 @@ async fn a_gateway_is_heard_when_it_comes_and_goes_and_announces() {
 
 #[tokio::test]
 async fn a_port_that_is_taken_leaves_the_other_one() {
-    let ports = Ports { ssdp: 41_901, server: 45_352, announcements: 45_353 };
+    let ports = Ports { ssdp: 21_901, server: 25_352, announcements: 25_353 };
     let taken = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, ports.ssdp)).await.unwrap();
     let mut listener = Listener::open_with(None, ports).unwrap();
     let gateway = UdpSocket::bind((GATEWAY, 0)).await.unwrap();
     let announcement = [0, 128, 0, 0, 0, 0, 0, 9, 198, 51, 100, 7];
     send(&gateway, &announcement, (Ipv4Addr::new(224, 0, 0, 1), ports.announcements)).await;
     assert_eq!(heard(&mut listener).await, Some((GATEWAY, Notice::Epoch(Protocol::NatPmp, 9))));
-    let _other = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 45_354)).await.unwrap();
-    assert!(Listener::open_with(None, Ports { announcements: 45_354, ..ports }).is_err());
+    let _other = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 25_354)).await.unwrap();
+    assert!(Listener::open_with(None, Ports { announcements: 25_354, ..ports }).is_err());
     drop(taken);
 }
 
 async fn send(socket: &UdpSocket, octets: &[u8], to: (Ipv4Addr, u16)) {
-    let socket_ref = socket2_of(socket);
-    socket_ref.set_multicast_if_v4(&Ipv4Addr::LOCALHOST).unwrap();
+    socket2::SockRef::from(socket).set_multicast_if_v4(&Ipv4Addr::LOCALHOST).unwrap();
     socket.send_to(octets, to).await.unwrap();
-}
-
-fn socket2_of(socket: &UdpSocket) -> socket2::SockRef<'_> {
-    socket2::SockRef::from(socket)
 }
 
 async fn heard(listener: &mut Listener) -> Option<(Ipv4Addr, Notice)> {

@@ -8,7 +8,7 @@ use std::{
 
 use foghorn_portmap::{Answer, Ask, Entry, Fault, Port, Protocol, Transport};
 
-use tokio::task::JoinSet;
+use tokio::{net::UdpSocket, task::JoinSet};
 
 use crate::double::{
     Double, GATEWAY, IP1, IP2, OTHER, Reply, SOURCE, description, envelope, fault, found, http, mapping, ok,
@@ -215,6 +215,30 @@ async fn an_answer_to_a_search_from_another_address_does_not_count() {
     assert_eq!(double.asked().len(), 2);
     assert!(double.asked()[0].starts_with("GET /desc.xml "));
     assert!(asked.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_gateway_that_answers_searches_by_multicast_alone_is_found() {
+    let answer = |asked: &str| match asked {
+        asked if asked.starts_with("GET") => ok(&description(IP1, "/ctl")),
+        _ => ok(&outer("198.51.100.7")),
+    };
+    let mut double = Double::found_at(|_| Vec::new(), answer).await;
+    let group = Ipv4Addr::new(239, 255, 255, 250);
+    let socket = UdpSocket::bind((group, double.ports.ssdp)).await.unwrap();
+    socket.join_multicast_v4(group, GATEWAY).unwrap();
+    let datagram = found(IP1, &format!("http://{GATEWAY}:{}/desc.xml", double.http));
+    tokio::spawn(async move {
+        let answers = UdpSocket::bind((GATEWAY, 0)).await.unwrap();
+        let mut buffer = [0; 1500];
+        loop {
+            let (_, from) = socket.recv_from(&mut buffer).await.unwrap();
+            answers.send_to(datagram.as_bytes(), from).await.unwrap();
+        }
+    });
+    let (answer, took) = double.ask(Ask::Find).await;
+    assert_eq!(answer, Ok(FOUND));
+    assert!(took < Duration::from_secs(3), "{took:?}");
 }
 
 #[tokio::test]

@@ -63,6 +63,18 @@ fn forwards_a_port(igd: Igd) {
     }
 }
 
+/// A guard for the Service does not know that the answer to a search by multicast belongs to it.
+#[test]
+fn a_gateway_that_answers_multicast_only_is_found_by_a_service_that_is_guarded() {
+    let world = World::new();
+    let gateway = Miniupnpd::start(&world, VERSION_1);
+    gateway.answer_multicast_only();
+    let mut web = Asker::new(&world, "w1", 11);
+    web.guard();
+    assert_eq!(web.ask(Protocol::Igd, Ask::Find), Ok(Answer::Found { outer: Some(OUTER), epoch: None }));
+    assert!(web.ask(Protocol::Igd, Ask::Map(mapping(80, 8000))).is_ok());
+}
+
 #[test]
 fn a_mapping_that_is_not_renewed_ends() {
     let world = World::new();

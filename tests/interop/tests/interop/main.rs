@@ -1,4 +1,4 @@
-//! Foghorn and DHCP servers, for real: needs root, and two minutes if most of the tests run at once.
+//! Foghorn and DHCP servers and gateways, for real: needs root, and two minutes if most of the tests run at once.
 //! `cargo test -p foghorn-interop --features root -- --test-threads=16`
 
 mod failures;
