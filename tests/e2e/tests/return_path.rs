@@ -203,6 +203,30 @@ fn an_interface_without_an_address_of_the_node_serves_a_plane_with_a_return_path
     })
 }
 
+#[test]
+fn where_a_policy_of_the_cluster_takes_the_right_away_the_plane_says_so_and_serves_its_own_network()
+-> Result<()> {
+    run(|cluster| {
+        cluster.lab.apply(WITHOUT_THE_RIGHT)?;
+        // The API server learns of it a moment later.
+        sleep(Duration::from_secs(3));
+        let told = cluster.make_plane(PUBLIC, BOTH).and_then(|()| {
+            cluster.wait_ready(PUBLIC.name)?;
+            cluster.namespace(PUBLIC.name)?;
+            let address = cluster.service(PUBLIC.name, "web", PUBLIC)?.address()?;
+            let answer = cluster.get(Network::Public, address)?;
+            Ok((cluster.plane_reason(PUBLIC, "Datapath", "NotPermitted")?, answer))
+        });
+        let policy = "mutatingadmissionpolicybindings,mutatingadmissionpolicies";
+        cluster.lab.kubectl(&["delete", policy, "without-the-right"])?;
+        let (message, answer) = told?;
+        println!("{message}");
+        assert!(message.contains("NET_ADMIN") && answer.contains(" on w"), "{message}; {answer}");
+        cluster.remove_plane(PUBLIC)?;
+        nothing_left(cluster)
+    })
+}
+
 /// A Service on a plane of its own, whose return path and guard are in force on all nodes.
 fn apart<'a>(cluster: &'a Cluster, plane: Plane, more: &str) -> Result<Service<'a>> {
     let name = plane.name;
@@ -295,3 +319,27 @@ fn nothing_left(cluster: &Cluster) -> Result<()> {
     }
     Ok(())
 }
+
+/// Of the second container of the plane's Pods.
+const WITHOUT_THE_RIGHT: &str = r#"
+apiVersion: admissionregistration.k8s.io/v1
+kind: MutatingAdmissionPolicy
+metadata: {name: without-the-right}
+spec:
+  failurePolicy: Fail
+  reinvocationPolicy: Never
+  matchConstraints:
+    resourceRules: [{apiGroups: [""], apiVersions: [v1], operations: [CREATE], resources: [pods]}]
+  matchConditions:
+  - name: announcers
+    expression: "object.metadata.namespace == 'foghorn-apart' && size(object.spec.containers) == 2"
+  mutations:
+  - patchType: JSONPatch
+    jsonPatch:
+      expression: "[JSONPatch{op: 'remove', path: '/spec/containers/1/securityContext/capabilities/add'}]"
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: MutatingAdmissionPolicyBinding
+metadata: {name: without-the-right}
+spec: {policyName: without-the-right}
+"#;
