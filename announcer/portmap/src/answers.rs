@@ -140,6 +140,7 @@ impl Machine {
         match (answer, link.found_mut()) {
             (Ok(Answer::Found { outer, epoch }), Some(found)) => {
                 found.seek_at = now + REDISCOVER;
+                found.read_at = now;
                 self.take_outer(now, outer, epoch);
             }
             _ => link.seek(now),

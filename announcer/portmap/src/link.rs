@@ -118,13 +118,18 @@ impl Link {
         self.failures > 0
     }
 
-    /// Whether what it has said unasked is to be heeded now: anybody can say it.
-    pub(crate) fn heeds(&mut self, now: Instant) -> bool {
-        let heeds = self.heeded.is_none_or(|at| now - at >= HEED);
-        if heeds {
-            self.heeded = Some(now);
+    /// From when on it is looked for since it has said something unasked. Anybody can say that, and as often as he likes.
+    pub(crate) fn heed(&mut self, now: Instant) {
+        let at = match self.heeded {
+            Some(heeded) if now < heeded => return,
+            Some(heeded) => now.max(heeded + HEED),
+            None => now,
+        };
+        self.heeded = Some(at);
+        match &mut self.state {
+            State::Found(found) => found.seek_at = at,
+            State::Seeking(..) => self.seek(at),
         }
-        heeds
     }
 }
 

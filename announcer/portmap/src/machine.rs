@@ -141,15 +141,9 @@ impl Machine {
             }
             // It is there again, or anew: what it has forgotten is seen when it is read.
             (Notice::Alive | Notice::ByeBye, Some(found)) if found.protocol == Protocol::Igd => {
-                if link.heeds(now) {
-                    link.seek(now);
-                }
+                link.heed(now);
             }
-            (Notice::Alive | Notice::Epoch(..), None) => {
-                if link.heeds(now) {
-                    link.seek(now);
-                }
-            }
+            (Notice::Alive | Notice::Epoch(..), None) => link.heed(now),
             (Notice::Alive | Notice::ByeBye | Notice::Epoch(..), _) => {}
         }
     }

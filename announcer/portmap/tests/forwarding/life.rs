@@ -219,6 +219,20 @@ fn a_gateway_that_says_that_it_has_started_anew_has_its_table_again_at_once() {
 }
 
 #[test]
+fn a_gateway_that_starts_anew_twice_in_a_moment_has_its_table_again_a_moment_later() {
+    let mut world = World::new(Gateway::speaking(&[Protocol::Igd]));
+    world.want("web", 50, &[(tcp(443), 8443)]);
+    world.seconds(200);
+    for _ in 0..2 {
+        world.gateway.restart(world.now);
+        world.tell(Input::Heard(Notice::Alive));
+        world.run(Duration::from_millis(300));
+    }
+    world.seconds(6);
+    assert_eq!(world.gateway.shown().len(), 1);
+}
+
+#[test]
 fn what_was_told_of_the_gateway_stays_while_it_is_looked_for_anew() {
     for protocol in ALL {
         let mut world = World::new(Gateway::speaking(&[protocol]));
