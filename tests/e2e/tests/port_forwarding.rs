@@ -12,6 +12,7 @@ use serde_json::Value;
 
 const PORTS: Plane = Plane { name: "ports", class: "foghorn.dev/ports", network: Network::Public };
 const ANNOTATION: &str = "foghorn.dev/port-forward";
+const EXTERNAL_DNS: &str = "external-dns.alpha.kubernetes.io/target";
 /// A minute until it is renewed.
 const LEASE: &str = "foghorn.dev/port-forward-lease=120";
 const SOON: Duration = Duration::from_secs(30);
@@ -42,6 +43,18 @@ fn a_service_is_reached_from_the_internet_also_after_a_fail_over_and_only_while_
             let ingress = service.object()?["status"]["loadBalancer"]["ingress"].clone();
             let outer = EXTERNAL_ADDRESS.to_string();
             Ok((ingress[0]["ip"] == address.to_string() && ingress[1]["ip"] == outer).then_some(()))
+        })?;
+
+        let outer = EXTERNAL_ADDRESS.to_string();
+        publish(cluster, "ExternalDNS")?;
+        until("the outer address for external-dns and not in the status", SOON, || {
+            let object = service.object()?;
+            let only = object["status"]["loadBalancer"]["ingress"].as_array().map(Vec::len) == Some(1);
+            Ok((only && object["metadata"]["annotations"][EXTERNAL_DNS] == outer).then_some(()))
+        })?;
+        publish(cluster, "None")?;
+        until("no annotation for external-dns", SOON, || {
+            Ok(service.object()?["metadata"]["annotations"][EXTERNAL_DNS].is_null().then_some(()))
         })?;
 
         let holder = service.holder()?;
@@ -223,6 +236,12 @@ fn plane(cluster: &Cluster, more: &str) -> Result<()> {
     cluster.wait_ready(PORTS.name)?;
     cluster.all_members(PORTS)?;
     cluster.namespace(PORTS.name)
+}
+
+/// Where the outer address is told.
+fn publish(cluster: &Cluster, how: &str) -> Result<()> {
+    let patch = format!(r#"{{"spec":{{"portForwarding":{{"externalAddress":"{how}"}}}}}}"#);
+    cluster.lab.kubectl(&["patch", "networkplane", PORTS.name, "--type=merge", "-p", &patch]).map(drop)
 }
 
 fn forward(cluster: &Cluster, service: &Service<'_>, what: &str) -> Result<()> {
