@@ -83,14 +83,13 @@ impl Forwarding {
         Some((claim, report))
     }
 
-    /// Whether the claim, which this node holds, is to keep its address for now: it is being deleted, and the gateway is asked to
-    /// forward nothing to it any more.
+    /// Whether a claim of this node that is being deleted is to keep its address for now: the gateway is asked to forward nothing
+    /// to it any more.
     pub fn holds_back(&mut self, now: Instant, claim: &AddressClaim) -> bool {
         let Some(name) = claim.metadata.name.as_deref() else { return false };
         let forwarded = claim.status.as_ref().is_some_and(|status| !status.forwards.is_empty());
         let told = self.told.get(name).is_some_and(|report| !report.ports.is_empty());
-        if claim.metadata.deletion_timestamp.is_none() || !(forwarded || told) {
-            self.ending.remove(name);
+        if !(forwarded || told) {
             return false;
         }
         let until = *self.ending.entry(name.to_owned()).or_insert(now + ENDING);
@@ -128,4 +127,59 @@ pub fn concerns(claim: &AddressClaim) -> bool {
 #[must_use]
 pub fn is_wanted(config: &PlaneConfig, claims: &BTreeMap<String, Arc<AddressClaim>>) -> bool {
     config.port_forwarding.is_some() || claims.values().any(|claim| concerns(claim))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn a_claim_that_is_deleted_waits_until_the_gateway_has_let_it_go_and_no_longer_than_five_seconds() {
+        let mut forwarding = forwarding();
+        let claim = claim(json!([{"protocol": "TCP", "port": 80, "externalPort": 8080}]));
+        assert!(forwarding.holds_back(at(10), &claim) && forwarding.is_ending());
+        assert_eq!(forwarding.ended(at(14)), BTreeSet::new());
+        assert!(forwarding.holds_back(at(14), &claim), "the time goes on from the first word");
+        assert_eq!(forwarding.ended(at(15)), BTreeSet::from(["web".to_owned()]));
+
+        assert!(forwarding.holds_back(at(20), &claim));
+        forwarding.told.insert("web".into(), portmap::Report { gone: true, ..portmap::Report::default() });
+        assert_eq!(forwarding.ended(at(20)), BTreeSet::from(["web".to_owned()]));
+        assert!(!forwarding.is_ending());
+    }
+
+    #[test]
+    fn a_claim_of_which_the_gateway_has_nothing_does_not_wait() {
+        assert!(!forwarding().holds_back(at(10), &claim(json!([]))));
+    }
+
+    fn forwarding() -> Forwarding {
+        let (_, reports) = mpsc::channel(1);
+        Forwarding {
+            wanted: watch::channel(Wanted::default()).0,
+            reports,
+            metrics: ForwardingMetrics::default(),
+            told: BTreeMap::new(),
+            ending: BTreeMap::new(),
+        }
+    }
+
+    fn claim(forwards: Value) -> AddressClaim {
+        serde_json::from_value(json!({
+            "apiVersion": "foghorn.dev/v1alpha1", "kind": "AddressClaim",
+            "metadata": {"name": "web", "deletionTimestamp": "2026-01-01T00:00:00Z"},
+            "spec": {
+                "plane": "blue", "family": "IPv4", "source": "DHCP",
+                "serviceRef": {"namespace": "default", "name": "web", "uid": "service"},
+            },
+            "status": {"forwards": forwards},
+        }))
+        .unwrap()
+    }
+
+    fn at(seconds: u64) -> Instant {
+        Instant::from_boot(Duration::from_secs(seconds))
+    }
 }

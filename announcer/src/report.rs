@@ -312,7 +312,8 @@ mod tests {
     };
 
     use foghorn_crds::{
-        AddressClaimSpec, AddressFamily, AddressSource, ClaimState, DhcpRequest, ServiceReference,
+        AddressClaimSpec, AddressFamily, AddressSource, ClaimState, DhcpRequest, ForwardStatus,
+        ServiceReference,
     };
     use http::{Method, Request, Response};
     use kube::client::Body;
@@ -381,6 +382,30 @@ mod tests {
         assert_eq!(after.conditions.len(), 1);
         let later = AddressClaimStatus { epoch: Some("5.2.0.2".into()), ..held };
         assert_eq!(merged(claim(Some(later)), &of_nobody), None, "somebody holds it by now");
+    }
+
+    #[test]
+    fn what_is_told_of_the_address_and_of_the_ports_leaves_the_other_as_it_is() {
+        let forward: ForwardStatus =
+            serde_json::from_value(json!({"protocol": "TCP", "port": 80, "externalPort": 8080})).unwrap();
+        let condition = |type_| conditions::condition(type_, true, "R", "", None, Timestamp::UNIX_EPOCH);
+        let told = Told { forwards: vec![forward.clone()], condition: Some(condition(PORTS_FORWARDED)) };
+        let of_ports = |told| Report { said: Said::Forwards(told), ..report("5.2.0.1") };
+        let before = status(ClaimState::Bound, "5.2.0.1");
+        let after =
+            merged(claim(Some(before.clone())), &of_ports(told)).and_then(|claim| claim.status).unwrap();
+        assert_eq!((after.state, &after.forwards), (before.state, &vec![forward.clone()]));
+        assert!(conditions::get(&after.conditions, PORTS_FORWARDED).is_some());
+
+        let later =
+            merged(claim(Some(after.clone())), &report("5.2.0.1")).and_then(|claim| claim.status).unwrap();
+        assert_eq!(later.forwards, [forward]);
+        assert!(conditions::get(&later.conditions, PORTS_FORWARDED).is_some());
+
+        let none =
+            merged(claim(Some(after)), &of_ports(Told::default())).and_then(|claim| claim.status).unwrap();
+        assert_eq!(none.forwards.len(), 0);
+        assert!(conditions::get(&none.conditions, PORTS_FORWARDED).is_none());
     }
 
     #[tokio::test]

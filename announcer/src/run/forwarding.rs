@@ -63,8 +63,12 @@ impl Announcer {
 
     /// Whether a claim that is being deleted keeps its address until the gateway forwards nothing to it any more.
     pub(super) fn holds_back(&mut self, name: &str, claim: &AddressClaim) -> bool {
-        let held = self.port.engine().announces(name);
-        self.forwarding.as_mut().is_some_and(|forwarding| held && forwarding.holds_back(clock::now(), claim))
+        let Some(forwarding) =
+            self.forwarding.as_mut().filter(|_| claim.metadata.deletion_timestamp.is_some())
+        else {
+            return false;
+        };
+        self.port.engine().announces(name) && forwarding.holds_back(clock::now(), claim)
     }
 
     /// Gives up the claims that have waited for the gateway.
