@@ -87,63 +87,89 @@ fn a_service_is_reached_from_the_internet_also_after_a_fail_over_and_only_while_
 }
 
 #[test]
-fn by_each_of_the_gateways_protocols_ports_are_mapped_renewed_and_given_back_with_few_questions() -> Result<()>
-{
+fn by_each_of_the_gateways_protocols_a_mapping_lives_its_whole_life_with_few_questions() -> Result<()> {
     run(|cluster| {
         let gateway = cluster.lab.gateway(Network::Public);
-        let only_pcp = Forwards { upnp: false, ..Forwards::default() };
-        gateway.forward(only_pcp)?;
-        plane(cluster, "portForwarding: {mode: OptIn, protocols: [PCP]}")?;
+        plane(cluster, "portForwarding: {mode: OptIn}")?;
         let service = cluster.service(PORTS.name, "web", PORTS)?;
-        let address = service.address()?;
+        service.address()?;
         cluster.lab.kubectl(&["-n", PORTS.name, "annotate", "service", "web", LEASE])?;
+        let only_pcp = Forwards { upnp: false, ..Forwards::default() };
         for (protocol, how) in [
             ("PCP", only_pcp),
             ("NATPMP", only_pcp),
-            ("UPnP", Forwards { igd1: true, secure: false, ..Forwards::default() }),
+            ("UPnP", Forwards { igd1: true, secure: false, pcp: false, ..Forwards::default() }),
             ("UPnP", Forwards { pcp: false, ..Forwards::default() }),
         ] {
+            println!("--- {protocol} with {how:?}");
             gateway.forward(how)?;
             let patch = format!(r#"{{"spec":{{"portForwarding":{{"protocols":["{protocol}"]}}}}}}"#);
             cluster.lab.kubectl(&["patch", "networkplane", PORTS.name, "--type=merge", "-p", &patch])?;
-            forward(cluster, &service, "8080:80/tcp")?;
-            until(&format!("{protocol} on the claim"), A_MINUTE, || {
-                let forward = forwards(&service)?;
-                Ok((forward["by"] == protocol && forward["externalPort"] == 8080).then_some(()))
-            })?;
-            assert!(from_internet(cluster, &gateway, 8080)?.contains(" on w"), "{protocol}");
-            if how.upnp {
-                mapped(&gateway, &[(8080, address)])?;
-                continue;
-            }
-            let first = forwards(&service)?["expiresAt"].clone();
-            let wire =
-                Wire::start(gateway.host(), "eth0", &format!("udp and src {address} and dst port 5351"))?;
-            until("a renewal", Duration::from_secs(75), || {
-                Ok((forwards(&service)?["expiresAt"] != first).then_some(()))
-            })?;
-            let questions = wire.lines();
-            println!("{protocol}: {} questions in a minute: {questions:#?}", questions.len());
-            assert!(
-                questions.len() <= 5,
-                "two readings and a renewal, and what was under way: {questions:#?}"
-            );
-            assert!(from_internet(cluster, &gateway, 8080)?.contains(" on w"), "{protocol}");
-            cluster.lab.kubectl(&[
-                "-n",
-                PORTS.name,
-                "annotate",
-                "service",
-                "web",
-                &format!("{ANNOTATION}-"),
-            ])?;
-            until(&format!("{protocol}: given back"), SOON, || {
-                Ok(from_internet_once(cluster, &gateway, 8080).is_err().then_some(()))
-            })?;
+            whole_life(cluster, &gateway, &service, protocol, how)?;
         }
-        cluster.remove_plane(PORTS)?;
-        mapped(&gateway, &[])
+        cluster.remove_plane(PORTS)
     })
+}
+
+/// Asked for, renewed, forgotten by the gateway, taken over by another node, changed, and given back.
+fn whole_life(
+    cluster: &Cluster,
+    gateway: &Gateway,
+    service: &Service<'_>,
+    protocol: &str,
+    how: Forwards,
+) -> Result<()> {
+    let address = service.address()?;
+    let by_it = |external: u16| -> Result<()> {
+        until(&format!("port {external} by {protocol}"), A_MINUTE, || {
+            let forward = forwards(service)?;
+            Ok((forward["by"] == protocol && forward["externalPort"] == external).then_some(()))
+        })?;
+        // UPnP's list is the only one that it has.
+        if how.upnp {
+            mapped(gateway, &[(external, address)])?;
+        }
+        assert!(from_internet(cluster, gateway, external.into())?.contains(" on w"), "{protocol}");
+        Ok(())
+    };
+    forward(cluster, service, "8080:80/tcp")?;
+    by_it(8080)?;
+
+    let first = forwards(service)?["expiresAt"].clone();
+    let questions = "(udp and dst port 5351) or (tcp and dst port 5000 and tcp[tcpflags] & tcp-syn != 0)";
+    let wire = Wire::start(gateway.host(), "eth0", &format!("src {address} and ({questions})"))?;
+    until("a renewal", Duration::from_secs(75), || {
+        Ok((forwards(service)?["expiresAt"] != first).then_some(()))
+    })?;
+    let asked = wire.lines();
+    println!("{protocol}: {} questions in a minute", asked.len());
+    assert!(asked.len() <= 5, "two readings and a renewal, and what was under way: {asked:#?}");
+    by_it(8080)?;
+
+    gateway.forward_none()?;
+    gateway.forward(how)?;
+    let began = Instant::now();
+    until("the table is there again", A_MINUTE + Duration::from_secs(5), || {
+        from_internet_once(cluster, gateway, 8080).map(Some)
+    })?;
+    println!("{protocol}: its table was lost, and there again after {:.1?}", began.elapsed());
+
+    let holder = service.holder()?;
+    cluster.lab.power_off(&holder)?;
+    service.held_by_another(&holder)?;
+    by_it(8080)?;
+    cluster.lab.power_on(&holder)?;
+
+    forward(cluster, service, "8081:80/tcp")?;
+    by_it(8081)?;
+    let closed = |port| {
+        until(&format!("port {port} is closed"), SOON, || {
+            Ok(from_internet_once(cluster, gateway, port).is_err().then_some(()))
+        })
+    };
+    closed(8080)?;
+    cluster.lab.kubectl(&["-n", PORTS.name, "annotate", "service", "web", &format!("{ANNOTATION}-")])?;
+    closed(8081)
 }
 
 #[test]
