@@ -22,7 +22,8 @@ const UNPRIVILEGED: (u16, u16) = (1024, u16::MAX);
 pub struct PortForwardingSpec {
     /// Of which Services.
     pub mode: PortForwardingMode,
-    /// The gateway that is asked. If not given it is the router that the DHCP leases name; nobody else is ever asked.
+    /// The gateway that is asked. If not given it is `returnPath.gateway`, or the router that the DHCP leases name; nobody else is
+    /// ever asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gateway: Option<Ipv4Addr>,
     /// How the gateway is spoken to, in order of preference; `UPnP`, `PCP`, `NATPMP` if empty. The first that it answers to

@@ -25,32 +25,48 @@ pub struct Told {
     pub condition: Option<Condition>,
 }
 
-/// What is told of a report. `time` gives the API server's time of an instant.
+/// What is told of a report, in place of what was told `before`. Nothing while a node asks for what another one has had: that goes
+/// on until the gateway says otherwise. `time` gives the API server's time of an instant.
 #[must_use]
 pub fn told(
     report: &Report,
+    before: &[ForwardStatus],
     generation: Option<i64>,
     now: Timestamp,
     time: impl Fn(Instant) -> Option<Timestamp>,
-) -> Told {
-    let forwards = report.ports.iter().map(|(port, standing)| forward(report, *port, standing, &time));
+) -> Option<Told> {
+    let lasts = |of: &&ForwardStatus| of.expires_at.as_ref().is_none_or(|until| until.0 > now);
+    let had = |port: Port| {
+        let this = |of: &&ForwardStatus| (of.protocol, of.port) == (protocol(port), port.number);
+        before.iter().find(this).filter(lasts).filter(|of| of.external_port.is_some())
+    };
+    if report.ports.iter().any(|(port, standing)| *standing == Standing::Asking && had(*port).is_some()) {
+        return None;
+    }
+    let forwards =
+        report.ports.iter().map(|(port, standing)| forward(report, *port, standing, had(*port), &time));
     let condition = verdict(report).map(|(holds, reason, message)| {
         conditions::condition(PORTS_FORWARDED, holds, reason, message, generation, now)
     });
-    Told { forwards: forwards.collect(), condition }
+    Some(Told { forwards: forwards.collect(), condition })
+}
+
+const fn protocol(port: Port) -> ForwardProtocol {
+    match port.transport {
+        Transport::Tcp => ForwardProtocol::Tcp,
+        Transport::Udp => ForwardProtocol::Udp,
+    }
 }
 
 fn forward(
     report: &Report,
     port: Port,
     standing: &Standing,
+    had: Option<&ForwardStatus>,
     time: &impl Fn(Instant) -> Option<Timestamp>,
 ) -> ForwardStatus {
     let plain = ForwardStatus {
-        protocol: match port.transport {
-            Transport::Tcp => ForwardProtocol::Tcp,
-            Transport::Udp => ForwardProtocol::Udp,
-        },
+        protocol: protocol(port),
         port: port.number,
         external_port: None,
         external_address: None,
@@ -70,6 +86,10 @@ fn forward(
                 last_error: trouble.as_ref().map(words),
                 ..plain
             }
+        }
+        // The gateway that is away may still have it, and is to end it one day.
+        Standing::Failed(trouble @ (Trouble::NoGateway | Trouble::NotFound(_))) => {
+            ForwardStatus { last_error: Some(words(trouble)), ..had.cloned().unwrap_or(plain) }
         }
         Standing::Failed(trouble) => ForwardStatus { last_error: Some(words(trouble)), ..plain },
         Standing::Closing { external } => ForwardStatus {
@@ -231,6 +251,27 @@ mod tests {
     }
 
     #[test]
+    fn what_another_node_has_had_stays_told_until_the_gateway_has_answered() {
+        let before = of(&report(Some([100, 0, 0, 1]), &[forwarded(8443)])).forwards;
+        let asking = report(None, &[Standing::Asking]);
+        assert_eq!(after(&asking, &before), None);
+        assert_eq!(of(&asking).condition.unwrap().reason, reasons::FORWARDING, "nobody has had it");
+
+        let away = report(None, &[Standing::Failed(Trouble::NotFound("silence".into()))]);
+        let told = after(&away, &before).unwrap();
+        assert_eq!(told.condition.unwrap().reason, reasons::GATEWAY_NOT_FOUND);
+        assert_eq!(told.forwards[0].external_port, Some(8443));
+        assert!(told.forwards[0].last_error.as_ref().unwrap().contains("silence"));
+
+        let taken = report(None, &[Standing::Failed(Trouble::Taken(8443, "another".into()))]);
+        assert_eq!(after(&taken, &before).unwrap().forwards[0].external_port, None);
+
+        let mut ended = before;
+        ended[0].expires_at = Some(MicroTime(Timestamp::UNIX_EPOCH));
+        assert_eq!(after(&away, &ended).unwrap().forwards[0].external_port, None);
+    }
+
+    #[test]
     fn what_only_lasts_for_ever_is_told() {
         let standing = Standing::Forwarded { external: 80, until: None, permanent_only: true, trouble: None };
         let condition = of(&report(Some([100, 0, 0, 1]), &[standing])).condition.unwrap();
@@ -238,8 +279,12 @@ mod tests {
     }
 
     fn of(report: &Report) -> Told {
+        after(report, &[]).unwrap()
+    }
+
+    fn after(report: &Report, before: &[ForwardStatus]) -> Option<Told> {
         let time = |at: Instant| Timestamp::from_second(at.since_boot().as_secs().try_into().unwrap()).ok();
-        told(report, Some(1), Timestamp::UNIX_EPOCH, time)
+        told(report, before, Some(1), Timestamp::UNIX_EPOCH, time)
     }
 
     fn forwarded(external: u16) -> Standing {

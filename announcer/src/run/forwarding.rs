@@ -46,7 +46,9 @@ impl Announcer {
         };
         let now = clock::now();
         let Some(time) = self.api_clock.timestamp(now) else { return };
-        let told = status::told(report, claim.metadata.generation, time, |at| self.api_clock.timestamp(at));
+        let before = claim.status.as_ref().map_or(&[][..], |status| &status.forwards);
+        let at = |instant| self.api_clock.timestamp(instant);
+        let Some(told) = status::told(report, before, claim.metadata.generation, time, at) else { return };
         let report = Report {
             claim: name.to_string(),
             uid: claim.metadata.uid.clone(),
