@@ -2,7 +2,9 @@
 
 mod claims;
 mod forwarding;
+mod link;
 mod node;
+mod ownership;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -14,10 +16,10 @@ use std::{
 
 use anyhow::Context;
 use foghorn_clock::Instant;
-use foghorn_crds::{AddressClaim, PlaneConfig, conditions::reasons, contract};
+use foghorn_crds::{AddressClaim, PlaneConfig, contract};
 use foghorn_heartbeat::Plane;
-use foghorn_membership::{Event, Health, MemberId, Seat};
-use foghorn_netio::{Link, LinkMonitor, Netlink, NetlinkError, clock};
+use foghorn_membership::{Health, MemberId, Seat};
+use foghorn_netio::{Link, LinkMonitor, Netlink, clock};
 use foghorn_shell::{
     api_clock::ApiClock,
     client,
@@ -32,16 +34,17 @@ use rand::{Rng, SeedableRng, rngs::StdRng};
 use tokio::{sync::watch, time::sleep};
 use tracing::{error, info, warn};
 
+pub use self::link::follow_links;
+use self::ownership::{PartNews, part_news};
 use crate::{
     args::Args,
     datapath::Datapath,
-    engine::{ApiTime, Engine, Input},
+    engine::{Engine, Input},
     events::{Teller, Telling},
     forwarding::{Forwarding, ForwardingMetrics},
     heartbeat::{HeartbeatMetrics, Heartbeats, Setup, keys},
     host_address::Wanted,
-    interface::Selector,
-    metrics::{Metrics, Phase},
+    metrics::Metrics,
     ownership::{News, Ownership},
     plane_lease::PlaneLease,
     pod_conditions::{self, PathWatch, PodConditions},
@@ -304,66 +307,6 @@ impl Announcer {
         self.want_of_the_node();
     }
 
-    /// Takes what is new of what this node holds.
-    fn follow(&mut self, news: News) {
-        self.stir();
-        let Some(part) = &mut self.part else { return };
-        match news {
-            News::Granted { claim, grant } => {
-                let now = clock::now();
-                if let (Some(time), Some(measured)) =
-                    (self.api_clock.timestamp(now), self.api_clock.measured())
-                {
-                    self.port.tell(Input::ApiTime(ApiTime { at: now, time, measured }));
-                }
-                let status = self.claims.get(&*claim).and_then(|known| known.status.as_ref());
-                let holds = self.port.engine().holds(&claim);
-                if !holds && status.is_some_and(|status| status.lease.is_some()) {
-                    self.port.expect_announcement(claim.clone());
-                }
-                self.port.tell(Input::Granted { claim: &claim, grant });
-            }
-            News::Revoked { claim } => {
-                part.reporter.revoke(&claim);
-                self.port.tell(Input::Revoked { claim: &claim });
-            }
-            News::Event(event) => self.tell_event(event),
-            News::Left | News::Ended => {}
-        }
-    }
-
-    fn tell_event(&mut self, event: Event) {
-        let Some(part) = &self.part else { return };
-        match event {
-            Event::View(view) => {
-                let nodes: Vec<_> = view.seats.iter().map(|seat| seat.node.as_str()).collect();
-                info!(epoch = %view.epoch, coordinator = %view.coordinator, members = nodes.join(","), "view");
-                self.restart.keep(Fact::View(view));
-            }
-            Event::Coordinating(epoch) => info!(%epoch, "this node assigns the plane's claims"),
-            Event::Dead { seat, silent } => {
-                warn!(node = seat.node, ?silent, "not heard any more; its claims go to others");
-                self.metrics.failed_over(Phase::Detection, silent);
-            }
-            Event::Reassigned { after } => {
-                info!(?after, "what was held by others that are lost is given to those that are there");
-                self.metrics.failed_over(Phase::Decision, after);
-            }
-            Event::ForeignHand(why) => {
-                self.teller.tell(Telling::foreign_hand(&self.args.namespace, &part.lease_name, why));
-            }
-            Event::Nowhere { claim, grant, why } => {
-                let name = part.ownership.name(claim);
-                let Some(claim) = name.and_then(|name| self.claims.get(&*name)) else { return };
-                self.teller.tell(Telling::nowhere(claim, why));
-                let now = clock::now();
-                if let Some(time) = self.api_clock.timestamp(now) {
-                    self.unassigned.push_back((now + SETTLING, Report::unassigned(claim, grant, why, time)));
-                }
-            }
-        }
-    }
-
     async fn take_config(&mut self, config: PlaneConfig, netlink: &Netlink) -> anyhow::Result<()> {
         if config.plane != self.args.plane {
             error!(found = config.plane, wanted = self.args.plane, "the ConfigMap is another plane's");
@@ -421,135 +364,12 @@ impl Announcer {
         );
         Ok(Part { ownership, permit, reporter, lease_name: config.lease_name.clone() })
     }
-
-    /// Tells the members what this node can do for its plane, when that has changed.
-    fn tell_health(&mut self) {
-        let Some(part) = &self.part else { return };
-        let link = self.port.link();
-        let health = Health {
-            carrier: link.is_some(),
-            gateway: self.port.gateway_answers(),
-            subnets: link.map(|link| link.addresses.clone()).unwrap_or_default(),
-        };
-        if self.told_health.as_ref() != Some(&health) {
-            part.ownership.set_health(health.clone());
-            self.told_health = Some(health);
-        }
-    }
-
-    /// Looks which interface is the plane's, and goes over to it.
-    async fn choose_link(&mut self, netlink: &Netlink) {
-        let Some(config) = &self.config else { return };
-        let selector = Selector::new(&config.interface);
-        let route = match selector.as_ref().ok().and_then(Selector::can_reach) {
-            Some(address) => netlink.route_interface(address).await.unwrap_or_else(|error| {
-                warn!(%error, %address, "no route can be looked up");
-                None
-            }),
-            None => None,
-        };
-        let needs_address = config.return_path.is_none();
-        let chosen = selector.and_then(|selector| selector.choose(&self.links, route, needs_address));
-        let chosen = chosen.map_err(|fault| (fault.reason(), fault.to_string()));
-        let opened = chosen.and_then(|link| {
-            let attached = self.port.attach(&link);
-            attached.map_err(|error| (reasons::INTERFACE_DOWN, format!("{}: {error}", link.name)))?;
-            Ok(link)
-        });
-        let telling = match &opened {
-            Ok(link) => pod_conditions::Telling {
-                good: true,
-                reason: reasons::INTERFACE_READY,
-                message: format!("{} is the plane's interface", link.name),
-            },
-            Err((reason, message)) => {
-                pod_conditions::Telling { good: false, reason, message: message.clone() }
-            }
-        };
-        if opened.is_err() {
-            self.port.detach();
-        }
-        let opened = opened.ok();
-        if opened.is_some() && self.last_link != opened {
-            self.last_link.clone_from(&opened);
-            self.stir();
-        }
-        if let Some(part) = &self.part {
-            part.ownership.set_link(opened);
-        }
-        self.tell_health();
-        self.tell_conditions(BTreeMap::from([(contract::INTERFACE_CONDITION, telling)]));
-    }
-
-    /// Who is heard by which way, and by which hardware addresses the others are known on the plane's network.
-    async fn look_at_paths(&mut self) {
-        let (Some(part), Some(link)) = (&self.part, self.port.link().cloned()) else { return };
-        let Some(paths) = part.ownership.paths().await else { return };
-        self.port.tell(Input::Peers(paths.iter().filter_map(|of| of.mac).collect()));
-        let conditions = self.paths.conditions(clock::now(), &link.name, &paths);
-        self.tell_conditions(conditions);
-    }
-
-    fn tell_conditions(&self, news: PodConditions) {
-        self.conditions.send_if_modified(|told| {
-            let mut changed = false;
-            for (type_, telling) in news {
-                if told.get(type_) != Some(&telling) {
-                    let pod_conditions::Telling { good, reason, message } = &telling;
-                    if *good {
-                        info!(condition = type_, message);
-                    } else {
-                        warn!(condition = type_, reason, message);
-                    }
-                    told.insert(type_, telling);
-                    changed = true;
-                }
-            }
-            changed
-        });
-    }
 }
 
 async fn answered(datapath: &mut Option<Datapath>) -> Option<pod_conditions::Telling> {
     match datapath {
         Some(datapath) => datapath.answered().await,
         None => pending().await,
-    }
-}
-
-/// The interfaces as they change, followed by a task of its own: a reading that is given up half-way, as often as
-/// frames come in, would never end. The sender is gone when they can no longer be followed.
-pub fn follow_links(mut monitor: LinkMonitor) -> watch::Receiver<Vec<Link>> {
-    let (sender, links) = watch::channel(Vec::new());
-    tokio::spawn(async move {
-        loop {
-            match monitor.next().await {
-                Ok(links) => {
-                    sender.send_replace(links);
-                }
-                Err(NetlinkError::Closed) => return,
-                Err(error) => {
-                    warn!(%error, "interfaces cannot be read, trying again");
-                    sleep(TURN).await;
-                }
-            }
-        }
-    });
-    links
-}
-
-enum PartNews {
-    /// What this node holds.
-    Owned(News),
-    /// A status was written.
-    Written,
-}
-
-async fn part_news(part: &mut Option<Part>) -> PartNews {
-    let Some(Part { ownership, reporter, .. }) = part else { return pending().await };
-    tokio::select! {
-        news = ownership.news() => PartNews::Owned(news),
-        () = reporter.finished() => PartNews::Written,
     }
 }
 
