@@ -204,6 +204,30 @@ fn an_interface_without_an_address_of_the_node_serves_a_plane_with_a_return_path
 }
 
 #[test]
+fn a_node_that_starts_anew_has_again_what_its_plane_wants() -> Result<()> {
+    run(|cluster| {
+        let service = apart(cluster, PUBLIC, BOTH)?;
+        let address = service.address()?;
+        let node = cluster.lab.node(&service.holder()?)?;
+        let table = || node.exec(&["nft", "list", "table", "inet", "foghorn-apart"]);
+        table()?;
+        cluster.lab.reboot(node.name())?;
+        assert!(table().is_err(), "it cannot be in force yet");
+        until("the table is there again", 2 * SOON, || Ok(table().ok()))?;
+        cluster.all_members(PUBLIC)?;
+        cluster.plane_reason(PUBLIC, "Datapath", "InForce")?;
+        until(
+            "the internet is answered",
+            SOON,
+            || Ok((answered(cluster, address, 10)? == 10).then_some(())),
+        )?;
+        assert_eq!(answered(cluster, address, CONNECTIONS)?, CONNECTIONS);
+        cluster.remove_plane(PUBLIC)?;
+        nothing_left(cluster)
+    })
+}
+
+#[test]
 fn where_a_policy_of_the_cluster_takes_the_right_away_the_plane_says_so_and_serves_its_own_network()
 -> Result<()> {
     run(|cluster| {

@@ -37,6 +37,20 @@ impl Lab {
         Network::OF_NODES.into_iter().try_for_each(|network| self.plug(node, network))
     }
 
+    /// The node starts anew, as after a power cut: of its processes nothing is left, and of its network what its own configuration
+    /// says; its disk is as it was.
+    ///
+    /// # Errors
+    /// If there is no such node, or it does not start.
+    pub fn reboot(&self, node: &str) -> Result<()> {
+        let host = self.node(node)?;
+        host.cgroup().remove()?;
+        host.cgroup().create()?;
+        network::create_again(self, &host)?;
+        node::start_runtime(self, &host, &[])?;
+        node::start_kubelet_and_proxy(self, &host)
+    }
+
     /// Pulls the cable of a host to a network: the host sees no carrier.
     ///
     /// # Errors

@@ -1,12 +1,13 @@
 //! The namespaces, bridges and cables.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, time::Duration};
 
 use crate::{
     command::{command, run},
     error::{Error, Result},
     host::Host,
     lab::Lab,
+    poll::until,
     topology::{Cable, HostSpec, Network, node_number, pod_subnet},
 };
 
@@ -22,17 +23,40 @@ pub(crate) fn create(lab: &Lab) -> Result<()> {
         line(&mut batch, &format!("link add {} type bridge mcast_snooping 0", network.bridge()));
         line(&mut batch, &format!("link set {} up", network.bridge()));
     }
-    for (spec, host) in specs.iter().zip(&hosts) {
-        for cable in &spec.cables {
-            let Cable { interface, port, network, .. } = cable;
-            let (mac, bridge, namespace) = (cable.mac(), network.bridge(), host.namespace());
-            let peer = format!("peer name {interface} address {mac} netns {namespace}");
-            line(&mut batch, &format!("link add {port} type veth {peer}"));
-            line(&mut batch, &format!("link set {port} master {bridge} up"));
-        }
-    }
+    specs.iter().zip(&hosts).for_each(|(spec, host)| connect(&mut batch, spec, host));
     switch.ip(&batch)?;
     specs.iter().zip(&hosts).try_for_each(|(spec, host)| configure(spec, host, &specs))
+}
+
+/// Takes all of a host's network away and makes it anew, as it was at the start of the lab.
+pub(crate) fn create_again(lab: &Lab, host: &Host) -> Result<()> {
+    let (switch, specs) = (lab.switch(), lab.specs());
+    let spec = specs.iter().find(|spec| spec.name == host.name());
+    let Some(spec) = spec else { return Ok(()) };
+    delete_namespace(&host.namespace())?;
+    // The kernel takes its cables away a moment later.
+    until("the cables are gone", Duration::from_secs(10), || {
+        let links = switch.exec(&["ip", "-brief", "link", "show", "type", "veth"])?;
+        let is_there =
+            |cable: &Cable| links.lines().any(|line| line.starts_with(&format!("{}@", cable.port)));
+        Ok((!spec.cables.iter().any(is_there)).then_some(()))
+    })?;
+    run(&mut command(&["ip", "netns", "add", &host.namespace()]))?;
+    let mut batch = String::new();
+    connect(&mut batch, spec, host);
+    switch.ip(&batch)?;
+    configure(spec, host, &specs)
+}
+
+/// The lines by which the switch gets a host's cables.
+fn connect(batch: &mut String, spec: &HostSpec, host: &Host) {
+    for cable in &spec.cables {
+        let Cable { interface, port, network, .. } = cable;
+        let (mac, bridge, namespace) = (cable.mac(), network.bridge(), host.namespace());
+        let peer = format!("peer name {interface} address {mac} netns {namespace}");
+        line(batch, &format!("link add {port} type veth {peer}"));
+        line(batch, &format!("link set {port} master {bridge} up"));
+    }
 }
 
 fn configure(spec: &HostSpec, host: &Host, all: &[HostSpec]) -> Result<()> {

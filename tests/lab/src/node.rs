@@ -1,6 +1,7 @@
 //! A node: containerd, kubelet and kube-proxy in the node's namespaces and cgroup.
 
 use std::{
+    fs,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -8,7 +9,7 @@ use std::{
 use crate::{
     command::{command, create_dir, run, write},
     daemon::Daemon,
-    error::Result,
+    error::{Error, Result},
     host::Host,
     lab::Lab,
     poll,
@@ -33,6 +34,13 @@ pub(crate) fn start_runtime(lab: &Lab, host: &Host, images: &[PathBuf]) -> Resul
     let dir = host.dir().display().to_string();
     write(&host.dir().join("containerd.toml"), containerd_config(&dir))?;
     write(&host.dir().join("cni/10-pods.conflist"), cni_config(number(host)))?;
+    // An earlier life's would be taken for this one's.
+    match fs::remove_file(socket(host)) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(Error::io("removing the socket of containerd")(error));
+        }
+        _ => {}
+    }
     let containerd = Daemon::new(host, "containerd");
     let state = lab.dir().display().to_string();
     containerd.start(&[

@@ -73,6 +73,8 @@ enum Running {
     },
     /// A node loses power: its processes freeze and its cables are dead
     PowerOff { node: String },
+    /// A node starts anew: of its processes and its network nothing is left but its disk
+    Reboot { node: String },
     /// The node goes on
     PowerOn { node: String },
     /// Pull or plug one cable of a host
@@ -190,6 +192,7 @@ fn with(lab: &Lab, action: Running) -> Result<ExitCode> {
             say(&probe.finish()?.to_string());
         }
         Running::PowerOff { node } => lab.power_off(&node)?,
+        Running::Reboot { node } => lab.reboot(&node)?,
         Running::PowerOn { node } => lab.power_on(&node)?,
         Running::Cable { action, host, network } => match action {
             CableAction::Pull => lab.unplug(&host, network.into())?,
