@@ -253,10 +253,4 @@ impl Hearing {
         })
         .unwrap()
     }
-
-    /// What was heard so far and was not waited for.
-    #[must_use]
-    pub fn rest(&self) -> Vec<(Ipv4Addr, Notice)> {
-        self.heard.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
 }

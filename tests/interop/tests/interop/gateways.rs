@@ -193,17 +193,20 @@ fn a_gateway_that_ends_and_starts_is_heard() {
     let world = World::new();
     let hearing = Hearing::on(&world.host("w1", 11));
     let gateway = Miniupnpd::start(&world, VERSION_1);
-    let started = || {
-        let mut heard = [hearing.next(), hearing.next()];
-        heard.sort_by_key(|notice| *notice == Notice::Alive);
-        assert_eq!(heard, [Notice::Epoch(Protocol::Pcp, 0), Notice::Alive]);
+    // Over the turn of a second miniupnpd starts with one BOOTID and goes on with the next: that is news twice.
+    let until = |wanted: &[Notice]| {
+        let mut heard = Vec::new();
+        while !wanted.iter().all(|notice| heard.contains(notice)) {
+            heard.push(hearing.next());
+        }
+        assert!(heard.iter().all(|notice| wanted.contains(notice) || *notice == Notice::Alive), "{heard:?}");
     };
-    started();
+    let started = [Notice::Epoch(Protocol::Pcp, 0), Notice::Alive];
+    until(&started);
     gateway.stop();
-    assert_eq!(hearing.next(), Notice::ByeBye);
+    until(&[Notice::ByeBye]);
     gateway.restart(VERSION_1);
-    started();
-    assert_eq!(hearing.rest(), []);
+    until(&started);
 }
 
 #[test]
