@@ -149,9 +149,12 @@ fn guarded(
 /// What the node itself sends: replies of programs on the host's network, and what speaks from the address itself.
 fn output(path: &ReturnPath, families: &[Words]) -> Vec<String> {
     let of_packet = marking("meta", path);
+    // Neighbours are answered where they are, and not by a router.
+    let neighbours = families.iter().filter_map(|words| words.neighbours);
+    let neighbours = neighbours.map(|neighbours| format!("{neighbours} return"));
     let own =
         families.iter().map(|Words { ip, suffix, .. }| format!("{ip} saddr @addresses{suffix} {of_packet}"));
-    own.chain([format!("ct direction reply {} {of_packet}", is_marked(path))]).collect()
+    neighbours.chain(own).chain([format!("ct direction reply {} {of_packet}", is_marked(path))]).collect()
 }
 
 fn is_marked(ReturnPath { mark, mask, .. }: &ReturnPath) -> String {
@@ -375,6 +378,7 @@ table inet foghorn-public {
   }
   chain output {
     type route hook output priority mangle; policy accept;
+    ip6 hoplimit 255 icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert, nd-router-advert } return
     ip6 saddr @addresses6 meta mark set meta mark & 0xffffcfff | 0x1000
     ct direction reply ct mark & 0x3000 == 0x1000 meta mark set meta mark & 0xffffcfff | 0x1000
   }

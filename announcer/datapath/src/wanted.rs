@@ -212,6 +212,8 @@ pub(crate) fn is_interface_name(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -267,10 +269,19 @@ mod tests {
 
     #[test]
     fn what_an_announcer_of_another_release_says_of_ipv4_is_understood() {
-        let text = r#"{"interface":{"name":"enp3s0.7","index":3},"other_interfaces":[],"addresses":{"203.0.113.50":{"services":[["Tcp",80]],"sources":["10.0.0.0/8"]}},"guard":"Drop","return_path":{"mark":4096,"mask":12288,"table":7401,"priority":7400,"routes":[{"destination":"0.0.0.0/0","gateway":"203.0.113.1"}]}}"#;
-        let wanted: Wanted = serde_json::from_str(text).unwrap();
+        let said = json!({
+            "interface": {"name": "enp3s0.7", "index": 3},
+            "other_interfaces": [],
+            "addresses": {"203.0.113.50": {"services": [["Tcp", 80]], "sources": ["10.0.0.0/8"]}},
+            "guard": "Drop",
+            "return_path": {
+                "mark": 4096, "mask": 12288, "table": 7401, "priority": 7400,
+                "routes": [{"destination": "0.0.0.0/0", "gateway": "203.0.113.1"}],
+            },
+        });
+        let wanted: Wanted = serde_json::from_value(said.clone()).unwrap();
         assert_eq!(wanted.families(), BTreeSet::from([Family::V4]));
-        assert_eq!(serde_json::to_string(&wanted).unwrap(), text);
+        assert_eq!(serde_json::to_value(&wanted).unwrap(), said);
     }
 
     fn route(destination: &str, gateway: Option<&str>) -> Route {
