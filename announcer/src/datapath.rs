@@ -302,6 +302,8 @@ mod tests {
         };
         assert_eq!(shown(None), ["0.0.0.0/0 Some(203.0.113.1)", "203.0.113.0/24 None"]);
         assert_eq!(shown(Some([203, 0, 113, 7].into()))[0], "0.0.0.0/0 Some(203.0.113.7)");
+        let both = shown(Some("2001:db8::7".parse().unwrap()));
+        assert_eq!((&*both[0], &*both[2]), ("0.0.0.0/0 Some(203.0.113.1)", "::/0 Some(2001:db8::7)"));
     }
 
     #[test]
