@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::Ipv4Addr,
+    net::{IpAddr, Ipv4Addr},
     path::PathBuf,
     sync::Arc,
     time::Duration,
@@ -16,7 +16,7 @@ use foghorn_datapath::wanted::{
     Address, Answer, Guard, Interface, Message, Protocol, ReturnPath, Route, Wanted,
 };
 use foghorn_netio::Link;
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
     net::UnixStream,
@@ -160,7 +160,7 @@ pub fn message(
             mask: path.mask,
             table: path.table,
             priority: path.priority,
-            routes: routes(path.gateway, link, claims),
+            routes: routes(path.gateway.map(IpAddr::from), link, claims),
         }),
     });
     Message { planes: config.planes.iter().cloned().collect(), wanted }
@@ -177,10 +177,10 @@ fn others(selectors: &[InterfaceSelector], link: &Link, links: &[Link]) -> BTree
 fn addresses(
     claims: &BTreeMap<String, Arc<AddressClaim>>,
     announced: &BTreeMap<Ipv4Addr, Arc<str>>,
-) -> BTreeMap<Ipv4Addr, Address> {
+) -> BTreeMap<IpAddr, Address> {
     let told = claims.values().filter_map(|claim| Some((claim.status.as_ref()?.address?, claim)));
     let own = announced.iter().filter_map(|(address, name)| Some((*address, claims.get(&**name)?)));
-    told.chain(own).map(|(address, claim)| (address, served(claim))).collect()
+    told.chain(own).map(|(address, claim)| (address.into(), served(claim))).collect()
 }
 
 fn served(claim: &AddressClaim) -> Address {
@@ -201,38 +201,50 @@ fn served(claim: &AddressClaim) -> Address {
 /// The networks of the interface and of the leases, and by which routers others are reached: where leases differ, by the
 /// one that most of them name.
 fn routes(
-    gateway: Option<Ipv4Addr>,
+    gateway: Option<IpAddr>,
     link: &Link,
     claims: &BTreeMap<String, Arc<AddressClaim>>,
 ) -> BTreeSet<Route> {
     let leases = || claims.values().filter_map(|claim| claim.status.as_ref()?.lease.as_ref());
-    let network = |address, bits| Some(Ipv4Net::new(address, bits).ok()?.trunc());
+    let network = |address: Ipv4Addr, bits| Some(IpNet::new(address.into(), bits).ok()?.trunc());
     let own = link.addresses.iter().filter_map(|(address, bits)| network(*address, *bits));
     let leased = leases().filter_map(|lease| network(lease.address, lease.prefix_length?));
     let mut routes: BTreeSet<_> =
         own.chain(leased).map(|destination| Route { destination, gateway: None }).collect();
-    let mut named: BTreeMap<(Ipv4Net, Ipv4Addr), usize> = BTreeMap::new();
+    let mut named: BTreeMap<(IpNet, IpAddr), usize> = BTreeMap::new();
     for lease in leases() {
         // RFC 3442: with classless routes the routers do not count.
-        let classless = lease.routes.iter().map(|route| (route.destination.trunc(), route.gateway));
+        let classless =
+            lease.routes.iter().map(|route| (route.destination.trunc().into(), route.gateway.into()));
         let router = lease.routers.first().filter(|_| lease.routes.is_empty());
-        for route in classless.chain(router.map(|router| (Ipv4Net::default(), *router))) {
+        let default = router.map(|router| default_by((*router).into()));
+        for route in classless.chain(default) {
             *named.entry(route).or_default() += 1;
         }
     }
-    let mut chosen: BTreeMap<Ipv4Net, (usize, Ipv4Addr)> = BTreeMap::new();
+    let mut chosen: BTreeMap<IpNet, (usize, IpAddr)> = BTreeMap::new();
     for ((destination, router), count) in named {
         let best = chosen.entry(destination).or_insert((count, router));
         *best = (*best).max((count, router));
     }
     if let Some(gateway) = gateway {
-        chosen.insert(Ipv4Net::default(), (usize::MAX, gateway));
+        let (destination, router) = default_by(gateway);
+        chosen.insert(destination, (usize::MAX, router));
     }
     routes.extend(chosen.into_iter().map(|(destination, (_, router))| Route {
         destination,
         gateway: Some(router).filter(|router| !router.is_unspecified()),
     }));
     routes
+}
+
+/// All of the router's address family is by that router.
+fn default_by(router: IpAddr) -> (IpNet, IpAddr) {
+    let everywhere = match router {
+        IpAddr::V4(_) => Ipv4Net::default().into(),
+        IpAddr::V6(_) => Ipv6Net::default().into(),
+    };
+    (everywhere, router)
 }
 
 #[cfg(test)]
@@ -261,7 +273,7 @@ mod tests {
         let announced =
             BTreeMap::from([([203, 0, 113, 51].into(), "b".into()), ([9; 4].into(), "gone".into())]);
         let addresses = addresses(&claims, &announced);
-        let of = |last| addresses[&Ipv4Addr::new(203, 0, 113, last)].clone();
+        let of = |last| addresses[&IpAddr::from([203, 0, 113, last])].clone();
         assert_eq!(addresses.len(), 2);
         assert_eq!(of(50).services, BTreeSet::from([(Protocol::Udp, 53)]));
         assert_eq!(of(51).sources, Some(vec!["10.0.0.0/8".parse().unwrap()]));
@@ -290,6 +302,8 @@ mod tests {
         };
         assert_eq!(shown(None), ["0.0.0.0/0 Some(203.0.113.1)", "203.0.113.0/24 None"]);
         assert_eq!(shown(Some([203, 0, 113, 7].into()))[0], "0.0.0.0/0 Some(203.0.113.7)");
+        let both = shown(Some("2001:db8::7".parse().unwrap()));
+        assert_eq!((&*both[0], &*both[2]), ("0.0.0.0/0 Some(203.0.113.1)", "::/0 Some(2001:db8::7)"));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use foghorn_netio::{MarkRule, Netlink, NetlinkError, TableRoute};
+use foghorn_netio::{Family, MarkRule, Netlink, NetlinkError, TableRoute};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -123,10 +123,13 @@ impl Keeper {
             self.looked = Some(now);
         }
         if let Some(path) = &wanted.return_path {
-            if settings.filter() != Some(0) {
+            let families = wanted.families();
+            if families.contains(&Family::V4) && settings.filter() != Some(0) {
                 self.netlink.set_reverse_path_filter(wanted.interface.index, 0).await?;
             }
-            self.route(path, wanted.interface.index).await?;
+            for family in families {
+                self.route(path, wanted.interface.index, family).await?;
+            }
         }
         Ok(settings)
     }
@@ -138,10 +141,8 @@ impl Keeper {
         {
             self.restore_filter(interface, *filter).await?;
         }
-        if before.rule != after.rule
-            && let Some(rule) = before.rule
-        {
-            self.unroute(rule).await?;
+        for rule in before.rules.difference(&after.rules) {
+            self.unroute(*rule).await?;
         }
         Ok(())
     }
@@ -155,10 +156,10 @@ impl Keeper {
         Ok(())
     }
 
-    /// The rule and the routes that are wanted, and no others of ours in that table.
-    async fn route(&self, path: &ReturnPath, interface: u32) -> Result<(), KeepError> {
-        let routes = table_routes(path, interface);
-        let present = self.netlink.table_routes(path.table).await?;
+    /// The family's rule and routes that are wanted, and no others of ours in that table.
+    async fn route(&self, path: &ReturnPath, interface: u32, family: Family) -> Result<(), KeepError> {
+        let routes = table_routes(path, interface, family);
+        let present = self.netlink.table_routes(family, path.table).await?;
         for route in present.difference(&routes) {
             self.netlink.remove_table_route(path.table, route).await?;
         }
@@ -168,8 +169,8 @@ impl Keeper {
                 warn!(%error, ?route, "a route is not there yet");
             }
         }
-        let rule = path.rule();
-        let rules = self.netlink.mark_rules().await?;
+        let rule = path.rule(family);
+        let rules = self.netlink.mark_rules(family).await?;
         let is_stale =
             |other: &&MarkRule| **other != rule && (other.table == rule.table || other.mark == rule.mark);
         for stale in rules.iter().filter(is_stale) {
@@ -183,7 +184,7 @@ impl Keeper {
 
     async fn unroute(&self, rule: MarkRule) -> Result<(), KeepError> {
         self.netlink.remove_mark_rule(rule).await?;
-        for route in self.netlink.table_routes(rule.table).await? {
+        for route in self.netlink.table_routes(rule.family, rule.table).await? {
             self.netlink.remove_table_route(rule.table, &route).await?;
         }
         Ok(())
@@ -228,21 +229,26 @@ impl Keeper {
 fn next_trace(wanted: &Wanted, before: Option<&Trace>, settings: &Settings) -> Trace {
     let name = &wanted.interface.name;
     let Some(path) = &wanted.return_path else { return Trace::default() };
+    let families = wanted.families();
+    let rules = families.iter().map(|family| path.rule(*family)).collect();
+    if !families.contains(&Family::V4) {
+        return Trace { filter: None, rules };
+    }
     let known = before.and_then(|trace| trace.filter.clone()).filter(|(of, _)| of == name);
     let found = || Some((name.clone(), settings.filter().filter(|filter| *filter != 0)?));
-    Trace { filter: known.or_else(found), rule: Some(path.rule()) }
+    Trace { filter: known.or_else(found), rules }
 }
 
-/// The routes of the plane's table: those that are wanted, and that there are no others.
-fn table_routes(path: &ReturnPath, interface: u32) -> BTreeSet<TableRoute> {
-    let wanted = path.routes.iter().map(|route| TableRoute {
+/// The routes of the plane's table of a family: those that are wanted, and that there are no others.
+fn table_routes(path: &ReturnPath, interface: u32, family: Family) -> BTreeSet<TableRoute> {
+    let wanted = path.routes.iter().filter(|route| route.family() == family).map(|route| TableRoute {
         destination: (route.destination.network(), route.destination.prefix_len()),
         gateway: route.gateway,
         interface: Some(interface),
         metric: ROUTE_METRIC,
     });
     let no_others = TableRoute {
-        destination: (std::net::Ipv4Addr::UNSPECIFIED, 0),
+        destination: (family.unspecified(), 0),
         gateway: None,
         interface: None,
         metric: LAST_METRIC,

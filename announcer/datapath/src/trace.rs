@@ -1,9 +1,9 @@
 //! What was changed beyond the table of nftables, written down in that table itself: so it is known as long as there is
 //! something to undo, whoever made it.
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
-use foghorn_netio::MarkRule;
+use foghorn_netio::{Family, MarkRule};
 
 use crate::wanted::{ReturnPath, is_interface_name};
 
@@ -12,15 +12,15 @@ use crate::wanted::{ReturnPath, is_interface_name};
 pub struct Trace {
     /// The interface whose reverse-path filter is off, and what it was before.
     pub filter: Option<(String, u32)>,
-    /// The routing rule, whose table is ours too.
-    pub rule: Option<MarkRule>,
+    /// The routing rules, whose tables are ours too.
+    pub rules: BTreeSet<MarkRule>,
 }
 
 impl ReturnPath {
-    /// The rule that leads marked packets to the table.
+    /// The rule that leads a family's marked packets to the table.
     #[must_use]
-    pub const fn rule(&self) -> MarkRule {
-        MarkRule { mark: self.mark, mask: self.mask, table: self.table, priority: self.priority }
+    pub const fn rule(&self, family: Family) -> MarkRule {
+        MarkRule { family, mark: self.mark, mask: self.mask, table: self.table, priority: self.priority }
     }
 }
 
@@ -30,8 +30,8 @@ impl fmt::Display for Trace {
         if let Some((interface, before)) = &self.filter {
             write!(f, " rp_filter {interface} {before}")?;
         }
-        if let Some(MarkRule { mark, mask, table, priority }) = self.rule {
-            write!(f, " rule {mark} {mask} {table} {priority}")?;
+        for MarkRule { family, mark, mask, table, priority } in &self.rules {
+            write!(f, " {} {mark} {mask} {table} {priority}", name(*family))?;
         }
         Ok(())
     }
@@ -50,16 +50,26 @@ impl Trace {
                     let interface = words.next().filter(|name| is_interface_name(name));
                     trace.filter = interface.map(str::to_owned).zip(number(&mut words));
                 }
-                "rule" => {
-                    let mut part = || number(&mut words);
-                    trace.rule = (|| {
-                        Some(MarkRule { mark: part()?, mask: part()?, table: part()?, priority: part()? })
-                    })();
+                _ => {
+                    let family = Family::ALL.into_iter().find(|family| name(*family) == word);
+                    let rule = family.and_then(|family| rule(family, || number(&mut words)));
+                    trace.rules.extend(rule);
                 }
-                _ => {}
             }
         }
         trace
+    }
+}
+
+fn rule(family: Family, mut part: impl FnMut() -> Option<u32>) -> Option<MarkRule> {
+    Some(MarkRule { family, mark: part()?, mask: part()?, table: part()?, priority: part()? })
+}
+
+/// What a rule of the family is called.
+const fn name(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "rule",
+        Family::V6 => "rule6",
     }
 }
 
@@ -69,13 +79,18 @@ mod tests {
 
     #[test]
     fn what_was_written_down_is_read_again() {
-        let rule = MarkRule { mark: 0x1000, mask: 0x3000, table: 7401, priority: 7400 };
-        let filter = ("an-interface.15".to_owned(), 2);
+        let rule = MarkRule { family: Family::V4, mark: 0x1000, mask: 0x3000, table: 7401, priority: 7400 };
+        let rule6 = MarkRule { family: Family::V6, ..rule };
+        let long =
+            |rule| MarkRule { mark: u32::MAX, mask: u32::MAX, table: u32::MAX, priority: 32765, ..rule };
+        let filter = Some(("an-interface.15".to_owned(), 2));
         for trace in [
             Trace::default(),
-            Trace { filter: Some(filter.clone()), rule: None },
-            Trace { filter: None, rule: Some(rule) },
-            Trace { filter: Some(filter), rule: Some(MarkRule { mask: u32::MAX, ..rule }) },
+            Trace { filter: filter.clone(), rules: [].into() },
+            Trace { filter: None, rules: [rule].into() },
+            Trace { filter: None, rules: [rule6].into() },
+            Trace { filter: None, rules: [rule, rule6].into() },
+            Trace { filter, rules: [rule, rule6].map(long).into() },
         ] {
             let comment = trace.to_string();
             assert!(comment.len() < 128, "nftables allows no longer one");
@@ -84,10 +99,24 @@ mod tests {
     }
 
     #[test]
+    fn what_an_earlier_release_has_written_down_is_read() {
+        let rule = MarkRule { family: Family::V4, mark: 4096, mask: 12288, table: 7401, priority: 7400 };
+        let trace = Trace { filter: Some(("eth1".to_owned(), 2)), rules: [rule].into() };
+        let comment = "foghorn rp_filter eth1 2 rule 4096 12288 7401 7400";
+        assert_eq!((Trace::read(comment), trace.to_string().as_str()), (trace, comment));
+    }
+
+    #[test]
     fn comments_of_others_say_nothing() {
-        for comment in
-            ["", "rp_filter", "rp_filter eth1", "rp_filter eth1 x", "rule 1 2 3", "a table of mine"]
-        {
+        for comment in [
+            "",
+            "rp_filter",
+            "rp_filter eth1",
+            "rp_filter eth1 x",
+            "rule 1 2 3",
+            "rule6 1",
+            "a table of mine",
+        ] {
             assert_eq!(Trace::read(comment), Trace::default(), "{comment}");
         }
     }

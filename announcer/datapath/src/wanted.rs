@@ -2,10 +2,11 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::Ipv4Addr,
+    net::IpAddr,
 };
 
-use ipnet::Ipv4Net;
+use foghorn_netio::Family;
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 /// The tables that every kernel has: default, main and local.
@@ -30,7 +31,7 @@ pub struct Wanted {
     /// Interfaces of other planes: nothing of this one comes in by them.
     pub other_interfaces: BTreeSet<String>,
     /// The plane's addresses, whichever node holds them.
-    pub addresses: BTreeMap<Ipv4Addr, Address>,
+    pub addresses: BTreeMap<IpAddr, Address>,
     /// What becomes of packets to these addresses that are for no service.
     pub guard: Option<Guard>,
     /// How replies leave by the interface.
@@ -51,8 +52,8 @@ pub struct Interface {
 pub struct Address {
     /// Protocols and ports.
     pub services: BTreeSet<(Protocol, u16)>,
-    /// Where clients may come from; from everywhere if not given.
-    pub sources: Option<Vec<Ipv4Net>>,
+    /// Where clients may come from; from everywhere if not given. Networks of the other family say nothing.
+    pub sources: Option<Vec<IpNet>>,
 }
 
 /// A protocol with ports.
@@ -94,9 +95,9 @@ pub struct ReturnPath {
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Route {
     /// Where to.
-    pub destination: Ipv4Net,
-    /// By which router; none on the interface's own network.
-    pub gateway: Option<Ipv4Addr>,
+    pub destination: IpNet,
+    /// By which router, of the same family; none on the interface's own network.
+    pub gateway: Option<IpAddr>,
 }
 
 /// A line to the announcer.
@@ -134,6 +135,14 @@ pub enum WantedError {
     /// A table.
     #[error("{0} is one of the kernel's own routing tables")]
     Table(u32),
+    /// A route.
+    #[error("the way to {destination} is by no router like {gateway}, an address of another family")]
+    Route {
+        /// Where to.
+        destination: IpNet,
+        /// The router.
+        gateway: IpAddr,
+    },
     /// A priority.
     #[error("a routing rule of priority {0} is no rule before the main table's")]
     Priority(u32),
@@ -149,7 +158,9 @@ impl Wanted {
         if let Some(wrong) = names.into_iter().find(|name| !is_interface_name(name)) {
             return Err(WantedError::Interface(wrong.clone()));
         }
-        let Some(ReturnPath { mark, mask, table, priority, .. }) = &self.return_path else { return Ok(()) };
+        let Some(ReturnPath { mark, mask, table, priority, routes }) = &self.return_path else {
+            return Ok(());
+        };
         if mark & mask != *mark || *mark == 0 {
             return Err(WantedError::Mark { mark: *mark, mask: *mask });
         }
@@ -159,7 +170,37 @@ impl Wanted {
         if !(1..MAIN_PRIORITY).contains(priority) {
             return Err(WantedError::Priority(*priority));
         }
-        Ok(())
+        routes.iter().try_for_each(Route::check)
+    }
+
+    /// The address families that there is anything for. A plane that has nothing yet is waiting for IPv4 addresses.
+    #[must_use]
+    pub fn families(&self) -> BTreeSet<Family> {
+        let routes = self.return_path.iter().flat_map(|path| &path.routes).map(Route::family);
+        let mut families: BTreeSet<_> =
+            self.addresses.keys().copied().map(Family::of).chain(routes).collect();
+        if families.is_empty() {
+            families.insert(Family::V4);
+        }
+        families
+    }
+}
+
+impl Route {
+    /// The address family of what it leads to.
+    #[must_use]
+    pub fn family(&self) -> Family {
+        Family::of(self.destination.addr())
+    }
+
+    fn check(&self) -> Result<(), WantedError> {
+        let Self { destination, gateway } = *self;
+        match gateway {
+            Some(gateway) if Family::of(gateway) != self.family() => {
+                Err(WantedError::Route { destination, gateway })
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 }
 
@@ -171,6 +212,8 @@ pub(crate) fn is_interface_name(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -194,6 +237,61 @@ mod tests {
         assert!(with(&|path| path.mark = 0x5000).contains("0x5000"));
         assert!(with(&|path| path.table = 254).contains("254"));
         assert!(with(&|path| path.priority = 32766).contains("32766"));
+    }
+
+    #[test]
+    fn routers_of_another_family_than_what_they_lead_to_are_refused() {
+        for (destination, gateway, is_right) in [
+            ("0.0.0.0/0", "203.0.113.1", true),
+            ("::/0", "fe80::1", true),
+            ("0.0.0.0/0", "fe80::1", false),
+            ("::/0", "203.0.113.1", false),
+        ] {
+            let routes = [route(destination, Some(gateway))].into();
+            assert_eq!(with_routes(routes).check().is_ok(), is_right, "{destination} by {gateway}");
+        }
+    }
+
+    #[test]
+    fn a_family_is_there_for_its_addresses_or_routes_and_without_any_it_is_ipv4() {
+        let of = |addresses: &[&str], routes: &[&str]| -> Vec<Family> {
+            let routes = routes.iter().map(|destination| route(destination, None)).collect();
+            let addresses = addresses.iter().map(|address| (address.parse().unwrap(), Address::default()));
+            let wanted = Wanted { addresses: addresses.collect(), ..with_routes(routes) };
+            wanted.families().into_iter().collect()
+        };
+        assert_eq!(of(&[], &[]), [Family::V4]);
+        assert_eq!(of(&["203.0.113.50"], &["203.0.113.0/24"]), [Family::V4]);
+        assert_eq!(of(&["2001:db8::50"], &[]), [Family::V6]);
+        assert_eq!(of(&["2001:db8::50"], &["203.0.113.0/24"]), Family::ALL);
+        assert_eq!(of(&["203.0.113.50", "2001:db8::50"], &[]), Family::ALL);
+    }
+
+    #[test]
+    fn what_an_announcer_of_another_release_says_of_ipv4_is_understood() {
+        let said = json!({
+            "interface": {"name": "enp3s0.7", "index": 3},
+            "other_interfaces": [],
+            "addresses": {"203.0.113.50": {"services": [["Tcp", 80]], "sources": ["10.0.0.0/8"]}},
+            "guard": "Drop",
+            "return_path": {
+                "mark": 4096, "mask": 12288, "table": 7401, "priority": 7400,
+                "routes": [{"destination": "0.0.0.0/0", "gateway": "203.0.113.1"}],
+            },
+        });
+        let wanted: Wanted = serde_json::from_value(said.clone()).unwrap();
+        assert_eq!(wanted.families(), BTreeSet::from([Family::V4]));
+        assert_eq!(serde_json::to_value(&wanted).unwrap(), said);
+    }
+
+    fn route(destination: &str, gateway: Option<&str>) -> Route {
+        let gateway = gateway.map(|gateway| gateway.parse().unwrap());
+        Route { destination: destination.parse().unwrap(), gateway }
+    }
+
+    fn with_routes(routes: BTreeSet<Route>) -> Wanted {
+        let path = wanted().return_path.unwrap();
+        Wanted { return_path: Some(ReturnPath { routes, ..path }), ..wanted() }
     }
 
     fn wanted() -> Wanted {

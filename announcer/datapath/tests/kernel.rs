@@ -16,6 +16,7 @@ use std::{
 use foghorn_datapath::wanted::{
     Address, Answer, Guard, Interface, Message, Protocol, ReturnPath, Route, Wanted,
 };
+use foghorn_netio::Family;
 
 /// What comes back is looked for each two seconds, and the table each ten.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -27,6 +28,7 @@ fn what_is_wanted_is_there_comes_back_and_leaves_nothing() {
     assert_eq!(host.say(Some(wanted(&host))), Answer { wanted: true, findings: Vec::new() });
     assert!(host.has_all());
     assert_eq!(host.filter(), "0");
+    assert!(host.has_nothing_of(Family::V6));
 
     host.run("ip rule del pref 7400; ip route flush table 7401; nft flush ruleset");
     assert!(!host.has_all());
@@ -38,29 +40,100 @@ fn what_is_wanted_is_there_comes_back_and_leaves_nothing() {
     let other = Wanted { return_path: None, ..wanted(&host) };
     assert!(host.say(Some(other)).findings.is_empty());
     host.until("the guard alone is left", |host| {
-        host.table().contains("chain guard")
-            && !host.rules().contains("proto 240")
-            && host.routes().is_empty()
+        host.table().contains("chain guard") && host.routes_nothing_of(Family::V4)
     });
     assert_eq!(host.filter(), "2", "as it was before");
 
     host.say(Some(wanted(&host)));
     assert!(host.has_all());
     assert_eq!(host.say(None), Answer::default());
-    assert_eq!((host.table(), host.routes(), host.filter()), (String::new(), String::new(), "2".to_owned()));
-    assert!(!host.rules().contains("proto 240"));
+    assert_eq!((host.table(), host.filter()), (String::new(), "2".to_owned()));
+    assert!(host.has_nothing_of(Family::V4));
+}
+
+#[test]
+fn ipv6_is_kept_beside_ipv4_and_each_goes_when_it_is_not_wanted_any_more() {
+    let host = Host::new("both");
+    let _program = host.start(&[]);
+    let (both, ipv6) = (both(&host), only(&both(&host), Family::V6));
+    assert_eq!(host.say(Some(both.clone())), Answer { wanted: true, findings: Vec::new() });
+    assert!(Family::ALL.into_iter().all(|family| host.has_all_of(family)), "{}", host.seen());
+
+    host.run("ip -6 rule del pref 7400; ip -6 route flush table 7401");
+    assert!(!host.has_all_of(Family::V6));
+    host.until("all of IPv6 is there again", |host| host.has_all_of(Family::V6));
+    assert!(host.has_all());
+
+    host.say(Some(wanted(&host)));
+    assert!(host.has_all() && host.has_nothing_of(Family::V6), "{}", host.seen());
+    host.say(Some(both));
+    assert_eq!(host.say(Some(ipv6)), Answer { wanted: true, findings: Vec::new() });
+    assert!(host.has_all_of(Family::V6) && host.has_nothing_of(Family::V4), "{}", host.seen());
+    assert_eq!(host.filter(), "2", "a matter of IPv4");
+
+    host.say(None);
+    assert_eq!(host.table(), "");
+    assert!(Family::ALL.into_iter().all(|family| host.has_nothing_of(family)), "{}", host.seen());
+}
+
+#[test]
+fn a_node_that_does_not_forward_ipv6_is_told_of() {
+    let host = Host::new("forward");
+    host.run("sysctl -qw net.ipv6.conf.all.forwarding=0");
+    let _program = host.start(&[]);
+    assert!(host.say(Some(wanted(&host))).findings.is_empty());
+    let answer = host.say(Some(both(&host)));
+    let [finding] = answer.findings.as_slice() else { panic!("{answer:?}") };
+    assert_eq!(finding.reason, "NoForwarding");
+    assert!(finding.message.starts_with("net.ipv6.conf.all.forwarding"), "{}", finding.message);
+}
+
+/// Nobody listens: what comes through is refused by the node itself, whose default route leads to where nobody is.
+#[test]
+fn clients_beyond_the_router_reach_a_guarded_address_of_either_family_at_its_services_ports_only() {
+    let host = Host::new("guarded");
+    let addresses = ["203.0.113.50", "2001:db8::50"];
+    host.run(
+        "ip addr add 203.0.113.50/32 dev eth1; ip addr add 2001:db8::50/128 dev eth1 nodad; \
+         ip link add eth0 type veth peer name nowhere; ip link set nowhere up; ip link set eth0 up; \
+         ip route add default dev eth0; ip -6 route add default dev eth0",
+    );
+    // Not on the cable: so the router asks for its neighbours as itself, by its link-local address in IPv6.
+    host.run_far(
+        "ip link set lo up; ip addr add 198.51.100.9/32 dev lo; ip addr add 2001:db8:f::9/128 dev lo nodad; \
+         ip route add 203.0.113.50 dev far src 198.51.100.9; \
+         ip route add 2001:db8::50 dev far src 2001:db8:f::9",
+    );
+    let reached = |port| addresses.map(|address| host.is_reached(address, port));
+    assert_eq!(reached(80), [false; 2], "without a return path");
+    let _program = host.start(&[]);
+    let mut wanted = Wanted { guard: Some(Guard::Drop), ..both(&host) };
+    // The default router is not there: neighbours are found without it.
+    let path = wanted.return_path.as_mut().unwrap();
+    path.routes.extend([
+        route("198.51.100.0/24", Some("203.0.113.9")),
+        route("2001:db8:f::/48", Some("2001:db8::9")),
+    ]);
+    assert!(host.say(Some(Wanted { guard: None, ..wanted.clone() })).findings.is_empty());
+    assert_eq!(reached(22), [true; 2], "without a guard");
+    assert!(host.say(Some(wanted)).findings.is_empty());
+    let forget = "ip -4 neigh flush all; ip -6 neigh flush all";
+    host.run(forget);
+    host.run_far(forget);
+    assert_eq!(reached(80), [true; 2], "{}", host.seen());
+    assert_eq!(reached(22), [false; 2], "{}", host.seen());
 }
 
 #[test]
 fn what_a_plane_that_is_no_more_has_left_is_removed_by_another_one() {
     let host = Host::new("left");
     let program = host.start(&[]);
-    host.say(Some(wanted(&host)));
+    host.say(Some(both(&host)));
     drop(program);
     let _program = host.start_as("private", &[]);
     host.say(None);
     host.until("nothing is left", |host| {
-        host.table().is_empty() && !host.rules().contains("proto 240") && host.routes().is_empty()
+        host.table().is_empty() && Family::ALL.into_iter().all(|family| host.has_nothing_of(family))
     });
     assert_eq!(host.filter(), "2");
 }
@@ -76,7 +149,7 @@ fn without_the_right_to_change_the_network_that_is_told_and_nothing_else_happens
     assert_eq!((host.table(), host.filter()), (String::new(), "2".to_owned()));
 }
 
-/// A network namespace with an interface; it goes with its test.
+/// A network namespace with an interface, and one at the other end of the cable; they go with their test.
 struct Host {
     name: String,
     socket: PathBuf,
@@ -90,19 +163,39 @@ impl Host {
         let name = format!("fogdp-{test}-{}", std::process::id());
         let socket = std::env::temp_dir().join(format!("{name}.sock"));
         let host = Self { name, socket };
-        assert!(Command::new("ip").args(["netns", "add", &host.name]).status().unwrap().success());
-        host.run(
-            "ip link add eth1 type veth peer name far; ip link set far up; ip link set eth1 up; \
-             ip addr add 203.0.113.11/24 dev eth1; sysctl -qw net.ipv4.ip_forward=1 net.ipv4.conf.eth1.rp_filter=2",
+        for name in [&host.name, &host.far()] {
+            assert!(Command::new("ip").args(["netns", "add", name]).status().unwrap().success());
+        }
+        let far = host.far();
+        host.run(&format!(
+            "ip link set lo up; ip link add eth1 type veth peer name far netns {far}; ip link set eth1 up; \
+             ip addr add 203.0.113.11/24 dev eth1; ip addr add 2001:db8::11/64 dev eth1 nodad; \
+             sysctl -qw net.ipv4.ip_forward=1 net.ipv4.conf.eth1.rp_filter=2 net.ipv6.conf.all.forwarding=1",
+        ));
+        host.run_far(
+            "ip link set far up; ip addr add 203.0.113.9/24 dev far; ip addr add 2001:db8::9/64 dev far nodad",
         );
         host
     }
 
+    fn far(&self) -> String {
+        format!("{}-far", self.name)
+    }
+
     /// What a shell's script there prints.
     fn run(&self, script: &str) -> String {
-        let shell = ["netns", "exec", &self.name, "sh", "-c", script];
-        let output = Command::new("ip").args(shell).output().unwrap();
-        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+        run_in(&self.name, script)
+    }
+
+    /// What one at the other end of the cable prints.
+    fn run_far(&self, script: &str) -> String {
+        run_in(&self.far(), script)
+    }
+
+    /// Whether somebody, be it the kernel, answers what comes over the cable for that port.
+    fn is_reached(&self, address: &str, port: u16) -> bool {
+        let connect = format!("timeout 3 bash -c ': </dev/tcp/{address}/{port}' 2>&1");
+        self.run_far(&connect).contains("refused")
     }
 
     fn start(&self, before: &[&str]) -> Program {
@@ -138,12 +231,12 @@ impl Host {
         self.run("nft list table inet foghorn-public 2>/dev/null")
     }
 
-    fn rules(&self) -> String {
-        self.run("ip rule")
+    fn rules(&self, family: Family) -> String {
+        self.run(&format!("{} rule", ip(family)))
     }
 
-    fn routes(&self) -> String {
-        self.run("ip route show table 7401 2>/dev/null")
+    fn routes(&self, family: Family) -> String {
+        self.run(&format!("{} route show table 7401 2>/dev/null", ip(family)))
     }
 
     fn filter(&self) -> String {
@@ -151,19 +244,41 @@ impl Host {
     }
 
     fn has_all(&self) -> bool {
-        let routes = self.routes();
-        self.table().contains("203.0.113.50 . tcp . 80")
-            && self.rules().contains("fwmark 0x1000/0x3000 lookup 7401")
-            && ["default via 203.0.113.1 dev eth1", "unreachable default", "203.0.113.0/24 dev eth1"]
-                .iter()
-                .all(|route| routes.contains(route))
+        self.has_all_of(Family::V4)
+    }
+
+    fn has_all_of(&self, family: Family) -> bool {
+        let (address, default, network) = match family {
+            Family::V4 => ("203.0.113.50", "default via 203.0.113.1 dev eth1", "203.0.113.0/24 dev eth1"),
+            Family::V6 => ("2001:db8::50", "default via 2001:db8::1 dev eth1", "2001:db8::/64 dev eth1"),
+        };
+        let routes = self.routes(family);
+        self.table().contains(&format!("{address} . tcp . 80"))
+            && self.rules(family).contains("fwmark 0x1000/0x3000 lookup 7401")
+            && [default, "unreachable default", network].iter().all(|route| routes.contains(route))
+    }
+
+    fn has_nothing_of(&self, family: Family) -> bool {
+        let address = match family {
+            Family::V4 => "ip daddr",
+            Family::V6 => "ip6 daddr",
+        };
+        self.routes_nothing_of(family) && !self.table().contains(address)
+    }
+
+    fn routes_nothing_of(&self, family: Family) -> bool {
+        !self.rules(family).contains("proto 240") && self.routes(family).is_empty()
+    }
+
+    fn seen(&self) -> String {
+        let of = |family| format!("{}\n{}", self.rules(family), self.routes(family));
+        format!("{}\n{}\n{}", self.table(), of(Family::V4), of(Family::V6))
     }
 
     fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
         let began = Instant::now();
         while !holds(self) {
-            let seen = || format!("{}\n{}\n{}", self.table(), self.rules(), self.routes());
-            assert!(began.elapsed() < PATIENCE, "{what}:\n{}", seen());
+            assert!(began.elapsed() < PATIENCE, "{what}:\n{}", self.seen());
             sleep(Duration::from_millis(50));
         }
     }
@@ -171,7 +286,9 @@ impl Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
-        let _ended = Command::new("ip").args(["netns", "del", &self.name]).status();
+        for name in [&self.name, &self.far()] {
+            let _ended = Command::new("ip").args(["netns", "del", name]).status();
+        }
         let _gone = fs::remove_file(&self.socket);
     }
 }
@@ -183,17 +300,42 @@ impl Drop for Program {
     }
 }
 
+fn run_in(namespace: &str, script: &str) -> String {
+    let shell = ["netns", "exec", namespace, "sh", "-c", script];
+    let output = Command::new("ip").args(shell).output().unwrap();
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+const fn ip(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "ip -4",
+        Family::V6 => "ip -6",
+    }
+}
+
+/// What is wanted of IPv4.
 fn wanted(host: &Host) -> Wanted {
+    only(&both(host), Family::V4)
+}
+
+fn only(wanted: &Wanted, family: Family) -> Wanted {
+    let mut wanted = wanted.clone();
+    wanted.addresses.retain(|address, _| Family::of(*address) == family);
+    if let Some(path) = &mut wanted.return_path {
+        path.routes.retain(|route| route.family() == family);
+    }
+    wanted
+}
+
+fn both(host: &Host) -> Wanted {
     let index = host.run("cat /sys/class/net/eth1/ifindex").parse().unwrap();
-    let route = |destination: &str, gateway: Option<[u8; 4]>| Route {
-        destination: destination.parse().unwrap(),
-        gateway: gateway.map(Into::into),
-    };
-    let services = BTreeSet::from([(Protocol::Tcp, 80)]);
+    let served = Address { services: BTreeSet::from([(Protocol::Tcp, 80)]), sources: None };
     Wanted {
         interface: Interface { name: "eth1".into(), index },
         other_interfaces: BTreeSet::from(["eth0".to_owned()]),
-        addresses: BTreeMap::from([([203, 0, 113, 50].into(), Address { services, sources: None })]),
+        addresses: BTreeMap::from(
+            ["203.0.113.50", "2001:db8::50"].map(|address| (address.parse().unwrap(), served.clone())),
+        ),
         guard: Some(Guard::Reject),
         return_path: Some(ReturnPath {
             mark: 0x1000,
@@ -201,9 +343,16 @@ fn wanted(host: &Host) -> Wanted {
             table: 7401,
             priority: 7400,
             routes: BTreeSet::from([
-                route("0.0.0.0/0", Some([203, 0, 113, 1])),
+                route("0.0.0.0/0", Some("203.0.113.1")),
                 route("203.0.113.0/24", None),
+                route("::/0", Some("2001:db8::1")),
+                route("2001:db8::/64", None),
             ]),
         }),
     }
+}
+
+fn route(destination: &str, gateway: Option<&str>) -> Route {
+    let gateway = gateway.map(|gateway| gateway.parse().unwrap());
+    Route { destination: destination.parse().unwrap(), gateway }
 }

@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod datagram;
+pub mod family;
 pub mod fenced;
 pub mod filter;
 pub mod links;
@@ -12,6 +13,7 @@ pub mod routing;
 mod sys;
 
 pub use datagram::{DatagramError, DatagramSocket};
+pub use family::Family;
 pub use links::{Link, Netlink, NetlinkError};
 pub use monitor::LinkMonitor;
 pub use packet::{PacketSocket, PacketType, Received, SendError, SocketError};

@@ -1,10 +1,10 @@
 //! Routing tables that marks of packets lead to, and the reverse-path filter of an interface.
 #![expect(clippy::wildcard_enum_match_arm, reason = "each kernel brings further netlink attributes")]
 
-use std::{collections::BTreeSet, net::Ipv4Addr};
+use std::{collections::BTreeSet, net::IpAddr};
 
 use rtnetlink::{
-    IpVersion, RouteMessageBuilder,
+    RouteMessageBuilder,
     packet_core::{DefaultNla, Emitable},
     packet_route::{
         link::{AfSpecInet, AfSpecUnspec, LinkAttribute, LinkMessage},
@@ -13,7 +13,10 @@ use rtnetlink::{
     },
 };
 
-use crate::links::{Netlink, NetlinkError, collect, once};
+use crate::{
+    family::Family,
+    links::{Netlink, NetlinkError, collect, once},
+};
 
 /// Tells our rules and routes from others' (`ip rule` and `ip route` show it as `proto 240`).
 const PROTOCOL: RouteProtocol = RouteProtocol::Other(240);
@@ -25,6 +28,8 @@ const RP_FILTER: u16 = 8;
 /// Packets with a mark are routed by a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct MarkRule {
+    /// The family of the packets.
+    pub family: Family,
     /// The bits of the mark.
     pub mark: u32,
     /// Which bits count.
@@ -39,9 +44,9 @@ pub struct MarkRule {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TableRoute {
     /// The network, and the length of its prefix.
-    pub destination: (Ipv4Addr, u8),
-    /// The router; none where the destinations are on the interface's own network.
-    pub gateway: Option<Ipv4Addr>,
+    pub destination: (IpAddr, u8),
+    /// The router, of the same family; none where the destinations are on the interface's own network.
+    pub gateway: Option<IpAddr>,
     /// The index of the interface; none where the destinations cannot be reached.
     pub interface: Option<u32>,
     /// Of two routes to one network the lower one counts.
@@ -49,13 +54,13 @@ pub struct TableRoute {
 }
 
 impl Netlink {
-    /// All of our rules.
+    /// All of our rules of a family.
     ///
     /// # Errors
     /// If the kernel does not answer.
-    pub async fn mark_rules(&self) -> Result<BTreeSet<MarkRule>, NetlinkError> {
-        let rules = collect("routing rules", self.handle().rule().get(IpVersion::V4).execute()).await?;
-        Ok(rules.iter().filter_map(mark_rule).collect())
+    pub async fn mark_rules(&self, family: Family) -> Result<BTreeSet<MarkRule>, NetlinkError> {
+        let rules = self.rules(family).await?;
+        Ok(rules.iter().filter_map(|message| mark_rule(message, family)).collect())
     }
 
     /// Adds a rule.
@@ -67,13 +72,13 @@ impl Netlink {
             .handle()
             .rule()
             .add()
-            .v4()
             .fw_mark(rule.mark)
             .table_id(rule.table)
             .priority(rule.priority)
             .action(RuleAction::ToTable);
-        let attributes = &mut request.message_mut().attributes;
-        attributes.extend([RuleAttribute::FwMask(rule.mask), RuleAttribute::Protocol(PROTOCOL)]);
+        let message = request.message_mut();
+        message.header.family = rule.family.netlink();
+        message.attributes.extend([RuleAttribute::FwMask(rule.mask), RuleAttribute::Protocol(PROTOCOL)]);
         once("a routing rule to add", request.execute()).await
     }
 
@@ -82,21 +87,30 @@ impl Netlink {
     /// # Errors
     /// If the kernel refuses, also because it has none such.
     pub async fn remove_mark_rule(&self, rule: MarkRule) -> Result<(), NetlinkError> {
-        let rules = collect("routing rules", self.handle().rule().get(IpVersion::V4).execute()).await?;
-        for message in rules.into_iter().filter(|message| mark_rule(message) == Some(rule)) {
+        let rules = self.rules(rule.family).await?;
+        for message in rules.into_iter().filter(|message| mark_rule(message, rule.family) == Some(rule)) {
             once("a routing rule to remove", self.handle().rule().del(message).execute()).await?;
         }
         Ok(())
     }
 
-    /// Our routes in a table.
+    async fn rules(&self, family: Family) -> Result<Vec<RuleMessage>, NetlinkError> {
+        collect("routing rules", self.handle().rule().get(family.version()).execute()).await
+    }
+
+    /// Our routes in a family's table.
     ///
     /// # Errors
     /// If the kernel does not answer.
-    pub async fn table_routes(&self, table: u32) -> Result<BTreeSet<TableRoute>, NetlinkError> {
-        let all = RouteMessageBuilder::<Ipv4Addr>::new().table_id(table).build();
+    pub async fn table_routes(
+        &self,
+        family: Family,
+        table: u32,
+    ) -> Result<BTreeSet<TableRoute>, NetlinkError> {
+        let mut all = RouteMessageBuilder::<IpAddr>::new().table_id(table).build();
+        all.header.address_family = family.netlink();
         let routes = collect("routes", self.handle().route().get(all).execute()).await?;
-        Ok(routes.iter().filter_map(|message| table_route(message, table)).collect())
+        Ok(routes.iter().filter_map(|message| table_route(message, family, table)).collect())
     }
 
     /// Adds a route to a table.
@@ -134,8 +148,9 @@ impl Netlink {
     }
 }
 
-fn mark_rule(message: &RuleMessage) -> Option<MarkRule> {
-    let mut rule = MarkRule { mark: 0, mask: u32::MAX, table: message.header.table.into(), priority: 0 };
+fn mark_rule(message: &RuleMessage, family: Family) -> Option<MarkRule> {
+    let table = message.header.table.into();
+    let mut rule = MarkRule { family, mark: 0, mask: u32::MAX, table, priority: 0 };
     let mut ours = false;
     for attribute in &message.attributes {
         match attribute {
@@ -150,9 +165,9 @@ fn mark_rule(message: &RuleMessage) -> Option<MarkRule> {
     ours.then_some(rule)
 }
 
-fn table_route(message: &RouteMessage, table: u32) -> Option<TableRoute> {
+fn table_route(message: &RouteMessage, family: Family, table: u32) -> Option<TableRoute> {
     let mut found = TableRoute {
-        destination: (Ipv4Addr::UNSPECIFIED, message.header.destination_prefix_length),
+        destination: (family.unspecified(), message.header.destination_prefix_length),
         gateway: None,
         interface: None,
         metric: 0,
@@ -161,10 +176,8 @@ fn table_route(message: &RouteMessage, table: u32) -> Option<TableRoute> {
     for attribute in &message.attributes {
         match attribute {
             RouteAttribute::Table(table) => of = *table,
-            RouteAttribute::Destination(RouteAddress::Inet(destination)) => {
-                found.destination.0 = *destination;
-            }
-            RouteAttribute::Gateway(RouteAddress::Inet(gateway)) => found.gateway = Some(*gateway),
+            RouteAttribute::Destination(destination) => found.destination.0 = ip(destination)?,
+            RouteAttribute::Gateway(gateway) => found.gateway = ip(gateway),
             RouteAttribute::Oif(index) => found.interface = Some(*index),
             RouteAttribute::Priority(metric) => found.metric = *metric,
             _ => {}
@@ -176,20 +189,31 @@ fn table_route(message: &RouteMessage, table: u32) -> Option<TableRoute> {
     (of == table && message.header.protocol == PROTOCOL).then_some(found)
 }
 
+fn ip(address: &RouteAddress) -> Option<IpAddr> {
+    match address {
+        RouteAddress::Inet(address) => Some((*address).into()),
+        RouteAddress::Inet6(address) => Some((*address).into()),
+        _ => None,
+    }
+}
+
 fn message(table: u32, route: &TableRoute) -> RouteMessage {
     let (network, bits) = route.destination;
-    let mut builder = RouteMessageBuilder::<Ipv4Addr>::new()
-        .destination_prefix(network, bits)
-        .table_id(table)
-        .protocol(PROTOCOL)
-        .priority(route.metric);
+    let mut builder =
+        RouteMessageBuilder::<IpAddr>::new().table_id(table).protocol(PROTOCOL).priority(route.metric);
     builder = match (route.interface, route.gateway) {
         (None, _) => builder.kind(RouteType::Unreachable),
         // The router need not be in a network of the interface: that may have no address.
-        (Some(interface), Some(gateway)) => {
-            builder.output_interface(interface).gateway(gateway).onlink().scope(RouteScope::Universe)
+        (Some(interface), Some(_)) => {
+            builder.output_interface(interface).onlink().scope(RouteScope::Universe)
         }
         (Some(interface), None) => builder.output_interface(interface).scope(RouteScope::Link),
     };
-    builder.build()
+    let mut message = builder.build();
+    message.header.address_family = Family::of(network).netlink();
+    message.header.destination_prefix_length = bits;
+    message.attributes.push(RouteAttribute::Destination(network.into()));
+    let gateway = route.gateway.filter(|_| route.interface.is_some());
+    message.attributes.extend(gateway.map(|gateway| RouteAttribute::Gateway(gateway.into())));
+    message
 }
