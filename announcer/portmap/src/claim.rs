@@ -76,6 +76,15 @@ impl Claim {
         }
     }
 
+    /// Gives back those of the gateway's ports that it has and may no longer have.
+    pub(crate) fn forsake(&mut self, now: Instant, is_forbidden: impl Fn(u16) -> bool) {
+        let forbidden: Vec<_> = self.held().filter(|(_, external)| is_forbidden(*external)).collect();
+        for (port, external) in forbidden {
+            self.close(port, external, now);
+            self.slots.get_mut(&port).into_iter().for_each(|slot| slot.begin(now));
+        }
+    }
+
     /// The gateway's port is to be forwarded no longer.
     pub(crate) fn close(&mut self, port: Port, external: u16, now: Instant) {
         let known = self.closing.iter().any(|closing| (closing.port, closing.external) == (port, external));

@@ -59,12 +59,7 @@ impl Machine {
     /// Takes what is told.
     pub fn handle_input(&mut self, now: Instant, input: Input) {
         match input {
-            Input::Config(config) if config != self.config => {
-                self.config = config;
-                if let Some(link) = &mut self.link {
-                    link.seek(now);
-                }
-            }
+            Input::Config(config) if config != self.config => self.configure(now, config),
             Input::Config(_) => {}
             Input::Gateway(gateway) => self.turn_to(now, gateway),
             Input::Claims { wanted, plane } => {
@@ -107,6 +102,20 @@ impl Machine {
     /// What is to be done.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
+    }
+
+    fn configure(&mut self, now: Instant, config: Config) {
+        if config.protocols != self.config.protocols
+            && let Some(link) = &mut self.link
+        {
+            link.seek(now);
+        }
+        self.config = config;
+        for claim in self.claims.values_mut() {
+            claim.forsake(now, |external| !allowed(&self.config.ports, external));
+            // What was in vain may not be so now.
+            claim.slots.values_mut().filter(|slot| slot.held.is_none()).for_each(|slot| slot.begin(now));
+        }
     }
 
     fn turn_to(&mut self, now: Instant, gateway: Option<Ipv4Addr>) {

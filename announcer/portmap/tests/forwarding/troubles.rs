@@ -1,6 +1,6 @@
 //! What stands in the way, and what is said of it.
 
-use foghorn_portmap::{Config, Protocol, Standing, Trouble};
+use foghorn_portmap::{Config, Input, Protocol, Standing, Trouble};
 
 use crate::{
     gateway::Gateway,
@@ -47,6 +47,18 @@ fn where_the_plane_allows_it_another_port_is_had_in_place_of_one_that_is_taken()
 }
 
 #[test]
+fn a_plane_that_allows_another_port_from_now_on_has_it_at_once() {
+    let mut world = World::new(igd());
+    world.gateway.forward(tcp(8443), [203, 0, 113, 9].into(), "game console", false);
+    world.want("web", 50, &[(tcp(443), 8443)]);
+    world.seconds(20);
+    assert_eq!(world.external("web", tcp(443)), None);
+    world.tell(Input::Config(another()));
+    world.seconds(2);
+    assert!(world.external("web", tcp(443)).is_some());
+}
+
+#[test]
 fn of_two_claims_the_one_that_comes_first_has_the_port() {
     let mut world = World::new(igd());
     world.plane.reserved.insert(tcp(8443), "shop".into());
@@ -70,6 +82,21 @@ fn a_port_that_may_not_be_asked_for_is_not() {
     world.seconds(100);
     assert_eq!(world.trouble("web", tcp(443)), Some(&Trouble::NotAllowed(443)));
     assert_eq!(world.gateway.shown(), [""; 0]);
+}
+
+#[test]
+fn a_port_that_may_not_be_asked_for_any_more_is_given_back() {
+    for another in [false, true] {
+        let ports = vec![20_000..=20_100];
+        let mut world = World::new(igd());
+        world.want("web", 50, &[(tcp(443), 8443)]);
+        world.seconds(20);
+        world.tell(Input::Config(Config { protocols: vec![Protocol::Igd], another, ports }));
+        world.seconds(20);
+        let external = world.external("web", tcp(443));
+        assert_eq!(external.is_some_and(|external| (20_000..=20_100).contains(&external)), another);
+        assert_eq!(world.gateway.shown().len(), usize::from(another));
+    }
 }
 
 #[test]
