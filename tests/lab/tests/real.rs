@@ -305,7 +305,7 @@ spec:
   hostNetwork: true
   nodeName: w1
   containers:
-  - name: raw-socket
+  - name: announcer
     image: localhost/raw-socket:1
     securityContext:
       readOnlyRootFilesystem: true
