@@ -26,7 +26,7 @@ fn an_upgrade_adds_a_plane_and_another_removes_it_and_nobody_else_loses_a_reques
         cluster.get(PUBLIC.network, at_public)?;
         cluster.get(PRIVATE.network, at_private)?;
         let probe = |plane: Plane, address| {
-            Probe::start(
+            Probe::start_patient(
                 &cluster.lab.client(plane.network),
                 SocketAddr::from((address, 80)),
                 Duration::from_millis(20),

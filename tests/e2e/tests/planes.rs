@@ -71,7 +71,7 @@ fn deleting_one_plane_leaves_the_other_serving_without_a_lost_request() -> Resul
             (cluster.service("shop", "public", PUBLIC)?, cluster.service("shop", "private", PRIVATE)?);
         let (going, staying) = (public.address()?, private.address()?);
         assert!(cluster.get(PRIVATE.network, staying)?.contains(" on w"));
-        let probe = Probe::start(
+        let probe = Probe::start_patient(
             &cluster.lab.client(PRIVATE.network),
             SocketAddr::from((staying, 80)),
             Duration::from_millis(20),

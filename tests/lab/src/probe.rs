@@ -19,7 +19,9 @@ use crate::{
 };
 
 /// How long a request may take.
-const TIMEOUT: Duration = Duration::from_millis(200);
+const LIMIT: Duration = Duration::from_millis(200);
+/// The same where only what is lost counts: less than a second, after which the kernel would ask again by itself.
+const PATIENCE: Duration = Duration::from_millis(900);
 
 /// A running probe.
 #[derive(Debug)]
@@ -60,9 +62,21 @@ impl Probe {
     /// # Errors
     /// If the host's namespace cannot be opened.
     pub fn start(host: &Host, target: SocketAddr, pause: Duration) -> Result<Self> {
+        Self::with_limit(host, target, pause, LIMIT)
+    }
+
+    /// The same, to see what is lost and not how late something is: a request that is late on a busy machine has not failed.
+    ///
+    /// # Errors
+    /// If the host's namespace cannot be opened.
+    pub fn start_patient(host: &Host, target: SocketAddr, pause: Duration) -> Result<Self> {
+        Self::with_limit(host, target, pause, PATIENCE)
+    }
+
+    fn with_limit(host: &Host, target: SocketAddr, pause: Duration, limit: Duration) -> Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
-        let thread = host.inside(move || probe(target, pause, || stopped.load(Ordering::Relaxed)))?;
+        let thread = host.inside(move || probe(target, pause, limit, || stopped.load(Ordering::Relaxed)))?;
         Ok(Self { stop, thread })
     }
 
@@ -76,7 +90,7 @@ impl Probe {
     }
 }
 
-fn probe(target: SocketAddr, pause: Duration, stopped: impl Fn() -> bool) -> ProbeReport {
+fn probe(target: SocketAddr, pause: Duration, limit: Duration, stopped: impl Fn() -> bool) -> ProbeReport {
     let mut report = ProbeReport::default();
     let start = Instant::now();
     let mut last_answer = start;
@@ -86,7 +100,7 @@ fn probe(target: SocketAddr, pause: Duration, stopped: impl Fn() -> bool) -> Pro
         }
     };
     while !stopped() {
-        match get(target) {
+        match get(target, limit) {
             Ok(answer) => {
                 let now = Instant::now();
                 gap(&mut report, last_answer, now);
@@ -106,10 +120,10 @@ fn probe(target: SocketAddr, pause: Duration, stopped: impl Fn() -> bool) -> Pro
 }
 
 /// The first line of the answer's body.
-fn get(target: SocketAddr) -> io::Result<String> {
-    let mut stream = TcpStream::connect_timeout(&target, TIMEOUT)?;
-    stream.set_read_timeout(Some(TIMEOUT))?;
-    stream.set_write_timeout(Some(TIMEOUT))?;
+fn get(target: SocketAddr, limit: Duration) -> io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&target, limit)?;
+    stream.set_read_timeout(Some(limit))?;
+    stream.set_write_timeout(Some(limit))?;
     stream.write_all(format!("GET / HTTP/1.0\r\nHost: {target}\r\n\r\n").as_bytes())?;
     let mut answer = Vec::new();
     stream.take(64 << 10).read_to_end(&mut answer)?;

@@ -82,7 +82,8 @@ fn a_deployment_serves_through_a_service(lab: &Lab) {
         assert!(lab.kubectl(&inside).unwrap().contains(" on w"));
     }
     let target = SocketAddr::from(([198, 51, 100, 12], 30080));
-    let probe = Probe::start(&lab.client(Network::Private), target, Duration::from_millis(10)).unwrap();
+    let probe =
+        Probe::start_patient(&lab.client(Network::Private), target, Duration::from_millis(10)).unwrap();
     thread::sleep(Duration::from_secs(1));
     let report = probe.finish().unwrap();
     println!("{report}");
