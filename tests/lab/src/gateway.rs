@@ -125,6 +125,7 @@ impl Gateway {
         self.host.dir().join("own-pid")
     }
 
+    /// Its epoch counts from its own start (`system_uptime` is not set): that is the start of the gateway here.
     fn config(&self, how: Forwards) -> String {
         let yes = |is: bool| if is { "yes" } else { "no" };
         format!(
@@ -136,7 +137,6 @@ enable_natpmp={}
 enable_upnp={}
 secure_mode={}
 force_igd_desc_v1={}
-system_uptime=yes
 uuid=00000000-0000-4000-8000-00000000000{}
 allow 1-65535 {} 1-65535
 deny 0-65535 0.0.0.0/0 0-65535
