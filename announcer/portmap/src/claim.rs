@@ -58,7 +58,10 @@ impl Claim {
             |port: &Port| !self.wanted.ending && self.wanted.ports.get(port) == before.ports.get(port);
         let gone: Vec<_> = self.slots.keys().filter(|port| !stays(port)).copied().collect();
         for port in gone {
-            if let Some(slot) = self.slots.remove(&port).filter(|slot| slot.held.is_some()) {
+            let Some(slot) = self.slots.remove(&port) else { continue };
+            // Another node may have had it, and this one not have asked yet.
+            let had = [&before.had, &self.wanted.had].map(|had| had.get(&port) == Some(&slot.external));
+            if slot.held.is_some() || had.contains(&true) {
                 self.close(port, slot.external, now);
             }
         }

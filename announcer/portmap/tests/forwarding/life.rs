@@ -168,6 +168,27 @@ fn what_the_node_before_had_for_a_port_that_nobody_wants_now_is_taken_back() {
 }
 
 #[test]
+fn what_the_node_before_had_is_taken_back_also_if_it_changes_before_this_one_has_asked() {
+    for protocol in ALL {
+        let mut world = World::new(Gateway::speaking(&[protocol]));
+        world.want("web", 50, &[(tcp(443), 8443)]);
+        world.seconds(20);
+        world.lose("web");
+        let mut wanted = crate::world::wanted("web", 50, &[(tcp(443), 8443)]);
+        wanted.had = BTreeMap::from([(tcp(443), 8443)]);
+        world.unbound.insert(wanted.address);
+        world.wanted.insert("web".into(), wanted);
+        world.tell_claims();
+        world.change("web", |wanted| {
+            let _before = wanted.ports.insert(tcp(443), 9443);
+        });
+        world.unbound.clear();
+        world.seconds(20);
+        assert_eq!(world.gateway.shown(), ["TCP 9443 > 203.0.113.50:443"], "{protocol}");
+    }
+}
+
+#[test]
 fn another_address_takes_the_place_of_the_one_before() {
     let mut world = World::new(Gateway::speaking(&[Protocol::Igd]));
     world.want("web", 50, &[(tcp(443), 8443)]);
