@@ -95,12 +95,7 @@ impl<'a> Daemon<'a> {
             poll::until(&named, within, || Ok(self.pid().is_none().then_some(())))
         };
         end(Signal::TERM, Duration::from_secs(3)).or_else(|_| end(Signal::KILL, Duration::from_secs(5)))?;
-        match fs::remove_file(self.pid_file()) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(Error::io(format!("removing {}", self.pid_file().display()))(error))
-            }
-            _ => Ok(()),
-        }
+        command::remove_file(&self.pid_file())
     }
 
     /// Ends it at once, as a crash would.

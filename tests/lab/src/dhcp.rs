@@ -1,11 +1,11 @@
 //! The DHCP servers (dnsmasq): one on each network of the nodes, to be stopped, started and changed while the lab runs.
 
-use std::{fmt::Write as _, fs, net::Ipv4Addr, path::PathBuf};
+use std::{fmt::Write as _, net::Ipv4Addr, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    command::{read, tail, write},
+    command::{read, remove_file, tail, write},
     daemon::Daemon,
     error::{Error, Result},
     host::Host,
@@ -149,12 +149,7 @@ impl DhcpServer {
     /// # Errors
     /// If the file cannot be removed.
     pub fn forget_leases(&self) -> Result<()> {
-        match fs::remove_file(self.lease_file()) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(Error::io(format!("removing {}", self.lease_file().display()))(error))
-            }
-            _ => Ok(()),
-        }
+        remove_file(&self.lease_file())
     }
 
     /// The leases that it has now.

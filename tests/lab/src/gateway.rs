@@ -1,11 +1,11 @@
 //! The gateways: NAT to the internet host, and miniupnpd, from the start on the private one.
 
-use std::{fs, net::Ipv4Addr, path::PathBuf};
+use std::{net::Ipv4Addr, path::PathBuf};
 
 use crate::{
-    command::write,
+    command::{remove_file, write},
     daemon::Daemon,
-    error::{Error, Result},
+    error::Result,
     host::Host,
     lab::Lab,
     topology::Network,
@@ -91,12 +91,7 @@ impl Gateway {
         // Asked to end it would take its mappings away one by one, and tell the network.
         Daemon::new(&self.host, MINIUPNPD).kill()?;
         // By which it would take itself for another one that runs.
-        match fs::remove_file(self.own_pid_file()) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(Error::io("removing the pid file of miniupnpd")(error));
-            }
-            _ => {}
-        }
+        remove_file(&self.own_pid_file())?;
         CHAINS.iter().try_for_each(|chain| self.host.nft(&format!("flush chain inet filter {chain}\n")))
     }
 

@@ -1,15 +1,14 @@
 //! A node: containerd, kubelet and kube-proxy in the node's namespaces and cgroup.
 
 use std::{
-    fs,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use crate::{
-    command::{command, create_dir, run, write},
+    command::{command, create_dir, remove_file, run, write},
     daemon::Daemon,
-    error::{Error, Result},
+    error::Result,
     host::Host,
     lab::Lab,
     poll,
@@ -35,12 +34,7 @@ pub(crate) fn start_runtime(lab: &Lab, host: &Host, images: &[PathBuf]) -> Resul
     write(&host.dir().join("containerd.toml"), containerd_config(&dir))?;
     write(&host.dir().join("cni/10-pods.conflist"), cni_config(number(host)))?;
     // An earlier life's would be taken for this one's.
-    match fs::remove_file(socket(host)) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            return Err(Error::io("removing the socket of containerd")(error));
-        }
-        _ => {}
-    }
+    remove_file(&socket(host))?;
     let containerd = Daemon::new(host, "containerd");
     let state = lab.dir().display().to_string();
     containerd.start(&[
