@@ -9,7 +9,7 @@ use std::{
 };
 
 use foghorn_gateway::{Listener, Speaker};
-use foghorn_lab::{Daemon, Host, until};
+use foghorn_lab::{Daemon, Forwards, Host, miniupnpd::chains, until};
 use foghorn_portmap::{Answer, Ask, Fault, Mapping, Notice, Port, Protocol, Request, Transport};
 use tokio::select;
 
@@ -17,9 +17,8 @@ use crate::{SOON, address, task::Task, world::World};
 
 /// The gateway's address on the segment.
 pub const GATEWAY: Ipv4Addr = address(1);
-/// What it says its outer address is. It refuses all documentation ranges here.
-pub const OUTER: Ipv4Addr = Ipv4Addr::new(100, 0, 0, 1);
-
+/// Where it serves HTTP: its packets are among those that are recorded.
+const HTTP: u16 = 8080;
 /// miniupnpd, as the lab has it: the gateway of OpenWrt and of many routers.
 #[derive(Debug)]
 pub struct Miniupnpd {
@@ -28,38 +27,30 @@ pub struct Miniupnpd {
     far: Host,
 }
 
-/// How it is configured.
-#[derive(Clone, Copy, Debug)]
-pub struct Igd {
-    /// `WANIPConnection:1` or `:2`.
-    pub version: u8,
-    /// Whether clients may have ports forwarded to themselves only.
-    pub secure: bool,
-}
-
 impl Miniupnpd {
     /// Starts one on the router of the world.
     #[must_use]
-    pub fn start(world: &World, igd: Igd) -> Self {
+    pub fn start(world: &World, how: Forwards) -> Self {
         let (host, far) = world.router("far");
         let rules = host.dir().join("rules.nft");
-        fs::write(&rules, RULES).unwrap();
+        fs::write(&rules, chains("")).unwrap();
         host.exec(&["nft", "-f", &rules.display().to_string()]).unwrap();
         let gateway = Self { host, far };
-        gateway.restart(igd);
+        gateway.restart(how);
         gateway
     }
 
     /// Starts it anew.
-    pub fn restart(&self, igd: Igd) {
+    pub fn restart(&self, how: Forwards) {
         let config = self.host.dir().join("miniupnpd.conf");
-        fs::write(&config, configuration(igd)).unwrap();
+        fs::write(&config, how.config(HTTP, 1, "1024-65535", "203.0.113.0/24")).unwrap();
         let config = config.display().to_string();
         let pid_file = self.host.dir().join("own-pid").display().to_string();
         self.daemon().start(&["miniupnpd", "-d", "-f", &config, "-P", &pid_file]).unwrap();
         until("miniupnpd listens", SOON, || {
             self.daemon().check()?;
-            Ok(self.host.exec(&["ss", "-Hltn", "sport = :8080"])?.contains("8080").then_some(()))
+            let listeners = self.host.exec(&["ss", "-Hltn", &format!("sport = :{HTTP}")])?;
+            Ok(listeners.contains(&HTTP.to_string()).then_some(()))
         })
         .unwrap();
     }
@@ -92,16 +83,6 @@ impl Miniupnpd {
     }
 }
 
-const RULES: &str = "table inet filter {
-  chain miniupnpd { }
-  chain forward { type filter hook forward priority 0; policy accept; jump miniupnpd; }
-  chain prerouting_miniupnpd { }
-  chain prerouting { type nat hook prerouting priority -100; jump prerouting_miniupnpd; }
-  chain postrouting_miniupnpd { }
-  chain postrouting { type nat hook postrouting priority 100; jump postrouting_miniupnpd; }
-}
-";
-
 /// A rule for what a host receives.
 fn filter(host: &Host, rule: &str) {
     let chain = "{ type filter hook input priority 0; policy accept; }";
@@ -111,28 +92,6 @@ fn filter(host: &Host, rule: &str) {
     let file = host.dir().join("guard.nft");
     fs::write(&file, rules).unwrap();
     host.exec(&["nft", "-f", &file.display().to_string()]).unwrap();
-}
-
-fn configuration(igd: Igd) -> String {
-    let yes_or_no = |yes| if yes { "yes" } else { "no" };
-    format!(
-        "ext_ifname=eth1
-ext_ip={OUTER}
-listening_ip=eth0
-http_port=8080
-enable_natpmp=yes
-enable_upnp=yes
-secure_mode={}
-force_igd_desc_v1={}
-system_uptime=no
-notify_interval=60
-uuid=00000000-0000-4000-8000-000000000001
-allow 1024-65535 203.0.113.0/24 1-65535
-deny 0-65535 0.0.0.0/0 0-65535
-",
-        yes_or_no(igd.secure),
-        yes_or_no(igd.version == 1),
-    )
 }
 
 /// A host that asks from an address of its own.

@@ -8,35 +8,12 @@ use crate::{
     error::Result,
     host::Host,
     lab::Lab,
+    miniupnpd::{CHAINS, Forwards, chains},
     topology::Network,
 };
 
-/// What gateways say their outer address is. miniupnpd refuses all documentation ranges here; it is a declared string only, no
-/// packet of the lab carries it.
-pub const EXTERNAL_ADDRESS: Ipv4Addr = Ipv4Addr::new(100, 0, 0, 1);
 /// The daemon's name.
 const MINIUPNPD: &str = "miniupnpd";
-/// The chains that it fills in.
-const CHAINS: [&str; 3] = ["miniupnpd", "prerouting_miniupnpd", "postrouting_miniupnpd"];
-
-/// How a gateway forwards ports for those who ask for it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Forwards {
-    /// To the asking host only.
-    pub secure: bool,
-    /// By UPnP.
-    pub upnp: bool,
-    /// As IGD version 1; version 2 otherwise.
-    pub igd1: bool,
-    /// By NAT-PMP and PCP.
-    pub pcp: bool,
-}
-
-impl Default for Forwards {
-    fn default() -> Self {
-        Self { secure: true, upnp: true, igd1: false, pcp: true }
-    }
-}
 
 /// The gateway of a network.
 #[derive(Clone, Debug)]
@@ -120,32 +97,12 @@ impl Gateway {
         self.host.dir().join("own-pid")
     }
 
-    /// Its epoch counts from its own start (`system_uptime` is not set): that is the start of the gateway here.
     fn config(&self, how: Forwards) -> String {
-        let yes = |is: bool| if is { "yes" } else { "no" };
-        format!(
-            "ext_ifname=eth1
-ext_ip={EXTERNAL_ADDRESS}
-listening_ip=eth0
-port={PORT}
-enable_natpmp={}
-enable_upnp={}
-secure_mode={}
-force_igd_desc_v1={}
-uuid=00000000-0000-4000-8000-00000000000{}
-allow 1-65535 {} 1-65535
-deny 0-65535 0.0.0.0/0 0-65535
-",
-            yes(how.pcp),
-            yes(how.upnp),
-            yes(how.secure),
-            yes(how.igd1),
-            match self.network {
-                Network::Private => 1,
-                Network::Public | Network::Internet => 2,
-            },
-            self.network.cidr()
-        )
+        let digit = match self.network {
+            Network::Private => 1,
+            Network::Public | Network::Internet => 2,
+        };
+        how.config(PORT, digit, "1-65535", &self.network.cidr())
     }
 }
 
@@ -155,29 +112,10 @@ const PORT: u16 = 5000;
 /// Starts both gateways.
 pub(crate) fn start(lab: &Lab) -> Result<()> {
     for network in Network::OF_NODES {
-        lab.named(&network.gateway_host()).nft(&rules(network))?;
+        let translated = format!("ip saddr {} oifname eth1 masquerade", network.cidr());
+        lab.named(&network.gateway_host()).nft(&chains(&translated))?;
     }
     lab.gateway(Network::Private).forward(Forwards::default())
-}
-
-/// NAT, and the chains that miniupnpd fills in.
-fn rules(network: Network) -> String {
-    format!(
-        "table inet filter {{
-  chain miniupnpd {{ }}
-  chain forward {{ type filter hook forward priority 0; policy accept; jump miniupnpd; }}
-  chain prerouting_miniupnpd {{ }}
-  chain prerouting {{ type nat hook prerouting priority -100; jump prerouting_miniupnpd; }}
-  chain postrouting_miniupnpd {{ }}
-  chain postrouting {{
-    type nat hook postrouting priority 100;
-    jump postrouting_miniupnpd;
-    ip saddr {} oifname eth1 masquerade
-  }}
-}}
-",
-        network.cidr()
-    )
 }
 
 /// ` 0 TCP  8443->203.0.113.50:443   'whose' '' 3600`.

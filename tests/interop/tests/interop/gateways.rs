@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use foghorn_interop::{
     World, address,
-    gateway::{Asker, Hearing, Igd, Miniupnpd, OUTER, mapping},
+    gateway::{Asker, Hearing, Miniupnpd, mapping},
 };
+use foghorn_lab::{EXTERNAL_ADDRESS, Forwards};
 use foghorn_portmap::{Answer, Ask, Entry, Fault, Mapping, Notice, Port, Protocol, Transport};
 
-const VERSION_1: Igd = Igd { version: 1, secure: true };
-const VERSION_2: Igd = Igd { version: 2, secure: true };
+const VERSION_1: Forwards = Forwards { igd1: true, ..VERSION_2 };
+const VERSION_2: Forwards = Forwards { secure: true, upnp: true, igd1: false, pcp: true };
 const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
 
 #[test]
@@ -22,12 +23,12 @@ fn a_gateway_of_upnp_version_2_forwards_a_port() {
     forwards_a_port(VERSION_2);
 }
 
-fn forwards_a_port(igd: Igd) {
+fn forwards_a_port(how: Forwards) {
     let world = World::new();
-    let gateway = Miniupnpd::start(&world, igd);
+    let gateway = Miniupnpd::start(&world, how);
     let mut web = Asker::new(&world, "w1", 11);
     web.serve(80);
-    let found = Ok(Answer::Found { outer: Some(OUTER), epoch: None });
+    let found = Ok(Answer::Found { outer: Some(EXTERNAL_ADDRESS), epoch: None });
     assert_eq!(web.ask(Protocol::Igd, Ask::Find), found);
     assert_eq!(web.ask(Protocol::Igd, Ask::Outer), found);
     assert_eq!(web.ask(Protocol::Igd, Ask::Entry(tcp(8000))), Ok(Answer::Entry(None)));
@@ -71,7 +72,10 @@ fn a_gateway_that_answers_multicast_only_is_found_by_a_service_that_is_guarded()
     gateway.answer_multicast_only();
     let mut web = Asker::new(&world, "w1", 11);
     web.guard();
-    assert_eq!(web.ask(Protocol::Igd, Ask::Find), Ok(Answer::Found { outer: Some(OUTER), epoch: None }));
+    assert_eq!(
+        web.ask(Protocol::Igd, Ask::Find),
+        Ok(Answer::Found { outer: Some(EXTERNAL_ADDRESS), epoch: None })
+    );
     assert!(web.ask(Protocol::Igd, Ask::Map(mapping(80, 8000))).is_ok());
 }
 
@@ -104,7 +108,7 @@ fn a_port_that_another_host_has_stays_with_it() {
 #[test]
 fn a_gateway_that_is_not_secure_lets_everybody_end_a_mapping() {
     let world = World::new();
-    let _gateway = Miniupnpd::start(&world, Igd { secure: false, ..VERSION_1 });
+    let _gateway = Miniupnpd::start(&world, Forwards { secure: false, ..VERSION_1 });
     let (mut web, mut other) = (found(&world, "w1", 11), found(&world, "w2", 12));
     assert!(other.ask(Protocol::Igd, Ask::Map(mapping(80, 8000))).is_ok());
     assert_eq!(web.ask(Protocol::Igd, Ask::Map(mapping(80, 8000))), Err(Fault::Taken));
@@ -133,7 +137,7 @@ fn a_gateway_of_pcp_forwards_a_port() {
     for _renewed in 0..2 {
         let mapped = web.ask(Protocol::Pcp, Ask::Map(mapping(80, 8000)));
         let Ok(Answer::Mapped { external, lease, outer, epoch }) = mapped else { panic!("{mapped:?}") };
-        assert_eq!((external, lease, outer), (8000, mapping(80, 8000).lease, Some(OUTER)));
+        assert_eq!((external, lease, outer), (8000, mapping(80, 8000).lease, Some(EXTERNAL_ADDRESS)));
         assert!(epoch.is_some());
     }
     assert_eq!(gateway.behind(8000), Some(web.source().to_string()));
@@ -161,7 +165,10 @@ fn a_gateway_of_nat_pmp_forwards_a_port() {
     let mut web = Asker::new(&world, "w1", 11);
     web.serve(80);
     let found = web.ask(Protocol::NatPmp, Ask::Find);
-    assert!(matches!(found, Ok(Answer::Found { outer: Some(OUTER), epoch: Some(_) })), "{found:?}");
+    assert!(
+        matches!(found, Ok(Answer::Found { outer: Some(EXTERNAL_ADDRESS), epoch: Some(_) })),
+        "{found:?}"
+    );
     for _renewed in 0..2 {
         let mapped = web.ask(Protocol::NatPmp, Ask::Map(mapping(80, 8000)));
         let Ok(Answer::Mapped { external, lease, .. }) = mapped else { panic!("{mapped:?}") };
