@@ -11,6 +11,7 @@ mod fault;
 mod find;
 mod http;
 pub mod igd;
+mod lease;
 mod listener;
 pub mod natpmp;
 mod outlet;

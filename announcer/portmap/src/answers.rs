@@ -7,7 +7,7 @@ use foghorn_clock::Instant;
 use crate::{
     Answer, Entry, Fault, Machine, Port, Protocol, Trouble,
     choice::allowed,
-    link::{Found, READ, REDISCOVER},
+    link::{Found, READ, REDISCOVER, State},
     questions::{Asked, What},
     slot::{Slot, Step, Whose, whose},
 };
@@ -86,10 +86,10 @@ impl Machine {
                 }
             }
             What::LookAtClosing(port, external) | What::Close(port, external) => {
-                let closing = self.claims.get_mut(claim).into_iter().flat_map(|claim| &mut claim.closing);
-                closing
-                    .filter(|closing| (closing.port, closing.external) == (*port, *external))
-                    .for_each(|closing| closing.due = at);
+                let of = self.claims.get_mut(claim);
+                if let Some(closing) = of.and_then(|of| of.closing_mut(*port, *external)) {
+                    closing.due = at;
+                }
             }
             What::Refind => self.found().into_iter().for_each(|found| found.seek_at = at),
             What::Outer | What::Check(_) => self.found().into_iter().for_each(|found| found.read_at = at),
@@ -127,7 +127,7 @@ impl Machine {
                 }
             }
             Err(Fault::NotBound(_)) => {
-                link.state = crate::link::State::Seeking(number, now + BOUND);
+                link.state = State::Seeking(number, now + BOUND);
                 self.mute = Some(claim.clone());
             }
             Ok(_) => link.miss(now, number, protocols, format!("{protocol}: it answers what was not asked")),
@@ -317,9 +317,7 @@ impl Machine {
             // What cannot be looked at is known to have been asked for.
             Err(_) => true,
         };
-        let found =
-            of.closing.iter_mut().find(|closing| (closing.port, closing.external) == (port, external));
-        match found {
+        match of.closing_mut(port, external) {
             Some(closing) if ours => closing.looked = true,
             Some(_) | None => self.closed(claim, port, external),
         }
@@ -342,8 +340,8 @@ impl Machine {
             }
         };
         if let Some(found) = self.found() {
-            (found.sweeps, found.removes) =
-                (Some(number + 1), leftover.map(|entry| (number, entry.external)));
+            found.sweeps = Some(if leftover.is_some() { number } else { number + 1 });
+            found.removes = leftover.map(|entry| entry.external);
         }
     }
 

@@ -90,10 +90,14 @@ impl Claim {
 
     /// The gateway's port is to be forwarded no longer.
     pub(crate) fn close(&mut self, port: Port, external: u16, now: Instant) {
-        let known = self.closing.iter().any(|closing| (closing.port, closing.external) == (port, external));
-        if !known {
+        if self.closing_mut(port, external).is_none() {
             self.closing.push(Closing { port, external, looked: false, due: now });
         }
+    }
+
+    /// What is to be taken back of a port, by the gateway's.
+    pub(crate) fn closing_mut(&mut self, port: Port, external: u16) -> Option<&mut Closing> {
+        self.closing.iter_mut().find(|closing| (closing.port, closing.external) == (port, external))
     }
 
     /// Whether there is anything that the gateway is needed for.

@@ -171,6 +171,21 @@ pub enum Ask {
     List(u32),
 }
 
+impl Ask {
+    /// What it is called in metrics.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Find => "find",
+            Self::Outer => "outer",
+            Self::Map(_) => "map",
+            Self::Unmap(_) => "unmap",
+            Self::Entry(_) => "entry",
+            Self::List(_) => "list",
+        }
+    }
+}
+
 /// One port that is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mapping {

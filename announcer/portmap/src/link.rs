@@ -51,8 +51,8 @@ pub(crate) struct Found {
     pub(crate) seek_at: Instant,
     /// Which entry of its table is read next, in search of leftovers.
     pub(crate) sweeps: Option<u32>,
-    /// The leftover that is removed next: its number, and the gateway's port.
-    pub(crate) removes: Option<(u32, Port)>,
+    /// That entry is a leftover: the gateway's port, which is to be removed.
+    pub(crate) removes: Option<Port>,
     silent: u32,
 }
 

@@ -139,7 +139,7 @@ impl Machine {
 
     fn sweep(&self, found: &Found) -> Option<Question> {
         let number = found.sweeps?;
-        if let Some((number, external)) = found.removes {
+        if let Some(external) = found.removes {
             let (name, claim) = self.claims.iter().find(|(_, claim)| claim.is_busy())?;
             let mapping = claim.mapping(external, external.number, true);
             return Some((name.clone(), found.protocol, Ask::Unmap(mapping), What::Remove(number)));

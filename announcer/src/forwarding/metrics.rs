@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use foghorn_portmap::{Answer, Ask, Fault, Report, Request, Standing};
+use foghorn_portmap::{Answer, Fault, Report, Request, Standing};
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge},
@@ -63,14 +63,7 @@ impl ForwardingMetrics {
 
     /// The gateway was asked.
     pub fn asked(&self, request: &Request, answer: &Result<Answer, Fault>) {
-        let question = match request.ask {
-            Ask::Find => "find",
-            Ask::Outer => "outer",
-            Ask::Map(_) => "map",
-            Ask::Unmap(_) => "unmap",
-            Ask::Entry(_) => "entry",
-            Ask::List(_) => "list",
-        };
+        let question = request.ask.name();
         let result = match answer {
             Ok(_) => "answered",
             Err(Fault::Silent(_) | Fault::NotBound(_)) => "silent",

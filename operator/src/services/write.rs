@@ -31,16 +31,7 @@ pub(crate) async fn apply_status(
     service: &Service,
     status: Option<&ServiceStatus>,
 ) -> Result<Service, Error> {
-    let mut applied = json!({
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {
-            "name": service.name_any(),
-            "namespace": service.namespace(),
-            "uid": service.uid(),
-            "resourceVersion": service.resource_version(),
-        },
-    });
+    let mut applied = of_version(service);
     if let (Some(status), Some(applied)) = (status, applied.as_object_mut()) {
         applied.insert("status".to_owned(), json!(status));
     }
@@ -58,16 +49,7 @@ pub(crate) async fn apply_target(
     service: &Service,
     target: Option<&str>,
 ) -> Result<Service, Error> {
-    let mut applied = json!({
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {
-            "name": service.name_any(),
-            "namespace": service.namespace(),
-            "uid": service.uid(),
-            "resourceVersion": service.resource_version(),
-        },
-    });
+    let mut applied = of_version(service);
     let metadata = applied.get_mut("metadata").and_then(Value::as_object_mut);
     if let (Some(target), Some(metadata)) = (target, metadata) {
         let annotations = json!({ contract::EXTERNAL_DNS_TARGET_ANNOTATION: target });
@@ -79,6 +61,20 @@ pub(crate) async fn apply_target(
     let name = ObjectRef::from_obj(service);
     let patched = patched.map_err(Error::api::<Service>("write the external-dns target of", name))?;
     Ok(Service { metadata: patched.metadata, ..service.clone() })
+}
+
+/// Nothing of the Service but that it is this one, as it was looked at.
+fn of_version(service: &Service) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {
+            "name": service.name_any(),
+            "namespace": service.namespace(),
+            "uid": service.uid(),
+            "resourceVersion": service.resource_version(),
+        },
+    })
 }
 
 /// Puts `finalizer` on the object.

@@ -1,33 +1,20 @@
 //! NAT-PMP spoken.
 
-use std::{net::SocketAddrV4, time::Duration};
+use std::net::SocketAddrV4;
 
 use foghorn_portmap::{Answer, Ask, Fault, Mapping, Request};
 
 use super::{Code, Mapped, Said, ask_mapping, ask_outer, mapping, outer};
-use crate::{exchange::exchange, outlet::Outlet};
-
-/// For how long a mapping is asked for that is to be without an end: a day, as much as servers of PCP, which succeeds NAT-PMP,
-/// should grant (RFC 6887, section 15).
-const LONGEST_LEASE: Duration = Duration::from_secs(24 * 60 * 60);
+use crate::{exchange::exchange, lease, outlet::Outlet};
 
 /// Asks once.
 pub(crate) async fn ask(outlet: &Outlet, server: SocketAddrV4, request: &Request) -> Result<Answer, Fault> {
     match &request.ask {
         Ask::Find | Ask::Outer => ask_for_outer(outlet, server).await,
         Ask::Map(wanted) => {
-            let lease = wanted.lease.unwrap_or(LONGEST_LEASE).as_secs();
-            let lifetime = u32::try_from(lease).unwrap_or(u32::MAX).max(1);
-            let (epoch, mapped) =
-                ask_for_mapping(outlet, server, wanted, Mapped { external: wanted.external, lifetime })
-                    .await?;
-            if mapped.external == 0 || mapped.lifetime == 0 {
-                return Err(Fault::Broken(
-                    "it answers that it forwards a port, but no port or no time".to_owned(),
-                ));
-            }
-            let lease = Some(Duration::from_secs(mapped.lifetime.into()));
-            Ok(Answer::Mapped { external: mapped.external, lease, outer: None, epoch: Some(epoch) })
+            let asked = Mapped { external: wanted.external, lifetime: lease::asked(wanted.lease) };
+            let (epoch, mapped) = ask_for_mapping(outlet, server, wanted, asked).await?;
+            lease::mapped(mapped.external, mapped.lifetime, None, epoch)
         }
         Ask::Unmap(wanted) => {
             ask_for_mapping(outlet, server, wanted, Mapped { external: 0, lifetime: 0 }).await?;

@@ -1,14 +1,11 @@
 //! PCP spoken.
 
-use std::{net::SocketAddrV4, time::Duration};
+use std::net::SocketAddrV4;
 
 use foghorn_portmap::{Answer, Ask, Fault, Mapping, Request};
 
 use super::{Code, Said, Wanted, announce, ask_announce, ask_mapping, mapping};
-use crate::{exchange::exchange, outlet::Outlet};
-
-/// For how long a mapping is asked for that is to be without an end: a day, as much as servers should grant (section 15).
-const LONGEST_LEASE: Duration = Duration::from_secs(24 * 60 * 60);
+use crate::{exchange::exchange, lease, outlet::Outlet};
 
 /// Asks once.
 pub(crate) async fn ask(outlet: &Outlet, server: SocketAddrV4, request: &Request) -> Result<Answer, Fault> {
@@ -43,11 +40,7 @@ async fn ask_to_map(outlet: &Outlet, server: SocketAddrV4, asked: &Mapping) -> R
         answer = ask_for_mapping(outlet, server, &Wanted { no_other: false, ..wanted }).await?;
     }
     let (epoch, mapped) = answer.map_err(fault)?;
-    if mapped.external == 0 || mapped.lifetime == 0 {
-        return Err(Fault::Broken("it answers that it forwards a port, but no port or no time".to_owned()));
-    }
-    let lease = Some(Duration::from_secs(mapped.lifetime.into()));
-    Ok(Answer::Mapped { external: mapped.external, lease, outer: mapped.outer, epoch: Some(epoch) })
+    lease::mapped(mapped.external, mapped.lifetime, mapped.outer, epoch)
 }
 
 async fn ask_for_mapping(
@@ -63,14 +56,13 @@ async fn ask_for_mapping(
 }
 
 fn wanted(outlet: &Outlet, asked: &Mapping) -> Wanted {
-    let lease = asked.lease.unwrap_or(LONGEST_LEASE).as_secs();
     Wanted {
         client: outlet.source,
         nonce: asked.nonce,
         transport: asked.port.transport,
         internal: asked.port.number,
         external: asked.external,
-        lifetime: u32::try_from(lease).unwrap_or(u32::MAX).max(1),
+        lifetime: lease::asked(asked.lease),
         no_other: true,
     }
 }

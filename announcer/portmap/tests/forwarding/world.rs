@@ -9,7 +9,7 @@ use std::{
 
 use foghorn_clock::Instant;
 use foghorn_portmap::{
-    Ask, Config, Fault, Input, Machine, Output, Plane, Port, Protocol, Report, Request, Standing, Transport,
+    Config, Fault, Input, Machine, Output, Plane, Port, Protocol, Report, Request, Standing, Transport,
     Trouble, Wanted,
 };
 use rand::{SeedableRng, rngs::StdRng};
@@ -148,15 +148,7 @@ impl World {
     pub fn counts(&mut self) -> BTreeMap<&'static str, usize> {
         let mut counts = BTreeMap::new();
         for request in self.asked.drain(..) {
-            let kind = match request.ask {
-                Ask::Find => "find",
-                Ask::Outer => "outer",
-                Ask::Map(_) => "map",
-                Ask::Unmap(_) => "unmap",
-                Ask::Entry(_) => "entry",
-                Ask::List(_) => "list",
-            };
-            *counts.entry(kind).or_default() += 1;
+            *counts.entry(request.ask.name()).or_default() += 1;
         }
         counts
     }
