@@ -16,7 +16,7 @@ use foghorn_datapath::wanted::{
     Address, Answer, Guard, Interface, Message, Protocol, ReturnPath, Route, Wanted,
 };
 use foghorn_netio::Link;
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use ipnet::IpNet;
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
     net::UnixStream,
@@ -25,7 +25,11 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use crate::{interface::Selector, pod_conditions::Telling};
+use crate::{
+    interface::Selector,
+    pod_conditions::Telling,
+    routers::{default_by, routers},
+};
 
 const RETRY: Duration = Duration::from_millis(500);
 /// The container needs a moment to start; after that it is missed.
@@ -211,40 +215,13 @@ fn routes(
     let leased = leases().filter_map(|lease| network(lease.address, lease.prefix_length?));
     let mut routes: BTreeSet<_> =
         own.chain(leased).map(|destination| Route { destination, gateway: None }).collect();
-    let mut named: BTreeMap<(IpNet, IpAddr), usize> = BTreeMap::new();
-    for lease in leases() {
-        // RFC 3442: with classless routes the routers do not count.
-        let classless =
-            lease.routes.iter().map(|route| (route.destination.trunc().into(), route.gateway.into()));
-        let router = lease.routers.first().filter(|_| lease.routes.is_empty());
-        let default = router.map(|router| default_by((*router).into()));
-        for route in classless.chain(default) {
-            *named.entry(route).or_default() += 1;
-        }
-    }
-    let mut chosen: BTreeMap<IpNet, (usize, IpAddr)> = BTreeMap::new();
-    for ((destination, router), count) in named {
-        let best = chosen.entry(destination).or_insert((count, router));
-        *best = (*best).max((count, router));
-    }
-    if let Some(gateway) = gateway {
-        let (destination, router) = default_by(gateway);
-        chosen.insert(destination, (usize::MAX, router));
-    }
-    routes.extend(chosen.into_iter().map(|(destination, (_, router))| Route {
+    let mut chosen = routers(claims);
+    chosen.extend(gateway.map(default_by));
+    routes.extend(chosen.into_iter().map(|(destination, router)| Route {
         destination,
         gateway: Some(router).filter(|router| !router.is_unspecified()),
     }));
     routes
-}
-
-/// All of the router's address family is by that router.
-fn default_by(router: IpAddr) -> (IpNet, IpAddr) {
-    let everywhere = match router {
-        IpAddr::V4(_) => Ipv4Net::default().into(),
-        IpAddr::V6(_) => Ipv6Net::default().into(),
-    };
-    (everywhere, router)
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ pub mod pod_conditions;
 pub mod port;
 pub mod report;
 pub mod restart;
+pub mod routers;
 pub mod run;
 pub mod settings;
 pub mod snapshot;

@@ -1,12 +1,19 @@
 //! What of the claims' wishes the machine is told.
 
-use std::{collections::BTreeMap, net::Ipv4Addr, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+    time::Duration,
+};
 
 use foghorn_crds::{AddressClaim, ForwardProtocol, GatewayProtocol, PlaneConfig, WhenTaken};
 use foghorn_portmap::{Config, Plane, Port, Protocol, Transport, Wanted};
+use ipnet::Ipv4Net;
 use sha2::{Digest, Sha256};
 
 use super::concerns;
+use crate::routers::routers;
 
 /// The longest description that gateways are given, in characters: some keep no more.
 const DESCRIPTION: usize = 60;
@@ -25,26 +32,14 @@ pub fn config(config: &PlaneConfig) -> Config {
     }
 }
 
-/// The gateway: the plane's, or the router that most leases name. (RFC 3442: with classless routes the routers do not count.)
+/// The gateway: the plane's, or the router by which its replies leave.
 #[must_use]
 pub fn gateway(config: &PlaneConfig, claims: &BTreeMap<String, Arc<AddressClaim>>) -> Option<Ipv4Addr> {
     let of_plane = config.port_forwarding.as_ref().and_then(|forwarding| forwarding.gateway);
     let of_path = config.return_path.and_then(|path| path.gateway);
-    of_plane.or(of_path).or_else(|| {
-        let leases = claims.values().filter_map(|claim| claim.status.as_ref()?.lease.as_ref());
-        let mut named: BTreeMap<Ipv4Addr, usize> = BTreeMap::new();
-        for lease in leases {
-            let default = lease.routes.iter().find(|route| route.destination.prefix_len() == 0);
-            let router = match default {
-                Some(route) => Some(route.gateway),
-                None => lease.routers.first().copied().filter(|_| lease.routes.is_empty()),
-            };
-            router.into_iter().for_each(|router| *named.entry(router).or_default() += 1);
-        }
-        named
-            .into_iter()
-            .max_by_key(|(router, count)| (*count, std::cmp::Reverse(*router)))
-            .map(|(router, _)| router)
+    of_plane.or(of_path).or_else(|| match routers(claims).get(&Ipv4Net::default().into())? {
+        IpAddr::V4(router) => Some(*router).filter(|router| !router.is_unspecified()),
+        IpAddr::V6(_) => None,
     })
 }
 

@@ -1,6 +1,6 @@
 //! What the node's claims want of the network's gateway, and what came of it.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, net::Ipv4Addr, sync::Arc};
 
 use foghorn_crds::AddressClaim;
 use foghorn_netio::clock;
@@ -17,17 +17,16 @@ use crate::{
 
 impl Announcer {
     /// Says what is to be forwarded. Told together with what the plane wants of the node's network.
-    pub(super) fn want_forwarding(&mut self) {
+    pub(super) fn want_forwarding(&mut self, announced: &BTreeMap<Ipv4Addr, Arc<str>>) {
         let (Some(config), Some(part)) = (&self.config, &self.part) else { return };
         if self.forwarding.is_none() && !forwarding::is_wanted(config, &self.claims) {
             return;
         }
-        let announced = self.port.engine().addresses();
         let wanted = Wanted {
             interface: self.port.link().map(|link| link.name.clone()),
             config: Some(wanted::config(config)),
             gateway: wanted::gateway(config, &self.claims),
-            claims: wanted::claims(config, &self.claims, &announced),
+            claims: wanted::claims(config, &self.claims, announced),
             plane: wanted::plane(config, &self.claims),
         };
         let forwarding = self.forwarding.get_or_insert_with(|| {

@@ -41,11 +41,11 @@ impl Announcer {
             return;
         }
         self.stirred = None;
+        let announced = self.port.engine().addresses();
         if let (Some(datapath), Some(config), Some(link)) = (&self.datapath, &self.config, &self.last_link) {
-            let announced = self.port.engine().addresses();
             datapath.want(datapath::message(config, link, &self.links, &self.claims, &announced));
         }
-        self.want_forwarding();
+        self.want_forwarding(&announced);
     }
 
     /// Says which addresses are to be on the interface, where the plane wants that.
