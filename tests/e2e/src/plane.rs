@@ -61,6 +61,14 @@ impl Cluster {
         self.lab.apply(&manifest).map(drop)
     }
 
+    /// Changes a plane by a merge patch in JSON.
+    ///
+    /// # Errors
+    /// If the API server refuses it.
+    pub fn patch_plane(&self, plane: Plane, patch: &str) -> Result<()> {
+        self.lab.kubectl(&["patch", "networkplane", plane.name, "--type=merge", "-p", patch]).map(drop)
+    }
+
     /// Deletes a plane, and waits until it is gone with all that belongs to it.
     ///
     /// # Errors

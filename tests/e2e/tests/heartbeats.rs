@@ -95,7 +95,7 @@ fn a_change_of_failure_detection_takes_effect_and_moves_nothing() -> Result<()> 
         let mut normal = 0;
         let report = probed(cluster, first.address()?, || {
             let patch = r#"{"spec":{"failureDetection":{"mode":"Normal"}}}"#;
-            cluster.lab.kubectl(&["patch", "networkplane", OWN.name, "--type=merge", "-p", patch])?;
+            cluster.patch_plane(OWN, patch)?;
             // The kubelet is not asked: announcers watch their plane's configuration.
             sleep(Duration::from_secs(5));
             normal = heartbeats(cluster, &port.to_string())?;

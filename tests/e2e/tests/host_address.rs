@@ -25,7 +25,7 @@ fn a_plane_that_becomes_fenced_has_its_address_on_the_holder_and_on_no_other_nod
         assert!(ping().is_err(), "no node has the address");
 
         let patch = r#"{"spec":{"hostAddress":{"mode":"Fenced","unguarded":true}}}"#;
-        cluster.lab.kubectl(&["patch", "networkplane", FENCED.name, "--type=merge", "-p", patch])?;
+        cluster.patch_plane(FENCED, patch)?;
         let entry = on_its_holder_only(cluster, &service, address)?.1;
         println!("{entry}");
         assert_eq!(entry["label"], "eth1", "{entry}");

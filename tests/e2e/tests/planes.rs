@@ -109,7 +109,7 @@ fn a_plane_edit_reaches_running_announcers_without_a_restart() -> Result<()> {
         let pods = cluster.announcers(PUBLIC)?;
         let edit = |subnets: &str| {
             let patch = format!(r#"{{"spec":{{"allowedSubnets":{subnets}}}}}"#);
-            cluster.lab.kubectl(&["patch", "networkplane", PUBLIC.name, "--type=merge", "-p", &patch])
+            cluster.patch_plane(PUBLIC, &patch)
         };
         edit(r#"["203.0.113.240/29"]"#)?;
         println!("{}", service.reason("AddressRefused")?);
@@ -208,7 +208,7 @@ fn specs_that_make_no_sense_are_refused_with_a_reason() -> Result<()> {
             assert!(said.contains(words), "{name}: {said}");
         }
         let patch = r#"{"spec":{"loadBalancerClass":"foghorn.dev/other"}}"#;
-        let said = cluster.lab.kubectl(&["patch", "networkplane", PUBLIC.name, "--type=merge", "-p", patch]);
+        let said = cluster.patch_plane(PUBLIC, patch);
         assert!(said.is_err_and(|error| error.to_string().contains("loadBalancerClass is immutable")));
         Ok(())
     })

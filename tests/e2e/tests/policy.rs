@@ -14,7 +14,7 @@ fn a_plane_whose_announcers_cannot_be_made_says_why() -> Result<()> {
         println!("{}", cluster.plane_reason(NARROW, "AnnouncersReady", "NoNodes")?);
         cluster.lab.kubectl(&["-n", &NARROW.namespace(), "create", "quota", "none", "--hard=pods=0"])?;
         let patch = r#"{"spec":{"nodeSelector":null}}"#;
-        cluster.lab.kubectl(&["patch", "networkplane", NARROW.name, "--type=merge", "-p", patch])?;
+        cluster.patch_plane(NARROW, patch)?;
         let said = cluster.plane_reason(NARROW, "AnnouncersReady", "FailedCreate")?;
         println!("{said}");
         assert!(said.contains("exceeded quota"), "{said}");

@@ -106,7 +106,7 @@ fn by_each_of_the_gateways_protocols_a_mapping_lives_its_whole_life_with_few_que
             println!("--- {protocol} with {how:?}");
             gateway.forward(how)?;
             let patch = format!(r#"{{"spec":{{"portForwarding":{{"protocols":["{protocol}"]}}}}}}"#);
-            cluster.lab.kubectl(&["patch", "networkplane", PORTS.name, "--type=merge", "-p", &patch])?;
+            cluster.patch_plane(PORTS, &patch)?;
             whole_life(cluster, &gateway, &service, protocol, how)?;
         }
         cluster.remove_plane(PORTS)
@@ -202,7 +202,7 @@ fn a_gateway_that_is_away_forgets_or_has_the_port_for_another_is_told_and_no_oth
         })?;
         println!("{taken}");
         let patch = r#"{"spec":{"portForwarding":{"whenTaken":"Another"}}}"#;
-        cluster.lab.kubectl(&["patch", "networkplane", PORTS.name, "--type=merge", "-p", patch])?;
+        cluster.patch_plane(PORTS, patch)?;
         println!("{}", until("another port", 2 * A_MINUTE, || Ok(reason(&other, "Forwarded").ok()))?);
         let external = forwards(&other)?["externalPort"].as_u64().unwrap_or_default();
         assert!(external >= 1024 && external != 8090, "{external}");
@@ -281,7 +281,7 @@ fn plane(cluster: &Cluster, more: &str) -> Result<()> {
 /// Where the outer address is told.
 fn publish(cluster: &Cluster, how: &str) -> Result<()> {
     let patch = format!(r#"{{"spec":{{"portForwarding":{{"externalAddress":"{how}"}}}}}}"#);
-    cluster.lab.kubectl(&["patch", "networkplane", PORTS.name, "--type=merge", "-p", &patch]).map(drop)
+    cluster.patch_plane(PORTS, &patch)
 }
 
 fn forward(cluster: &Cluster, service: &Service<'_>, what: &str) -> Result<()> {

@@ -66,7 +66,7 @@ fn of_two_planes_each_answers_the_same_client_by_its_own_gateway_and_takes_nothi
 
         for plane in [PUBLIC, PRIVATE] {
             let patch = r#"{"spec":{"guard":{"mode":"Drop"}}}"#;
-            cluster.lab.kubectl(&["patch", "networkplane", plane.name, "--type=merge", "-p", patch])?;
+            cluster.patch_plane(plane, patch)?;
         }
         until("with a guard it is not", SOON, || Ok(wrong_way().is_err().then_some(())))?;
         let of_client = |address| format!("host {address} and host {INTERNET}");
@@ -148,7 +148,7 @@ fn what_others_flush_or_a_kill_interrupts_is_there_again_and_source_ranges_count
         assert!(cluster.get(Network::Public, address)?.contains(" on w"));
 
         let off = r#"{"spec":{"returnPath":{"mode":"Off"},"guard":{"mode":"Off"}}}"#;
-        cluster.lab.kubectl(&["patch", "networkplane", PUBLIC.name, "--type=merge", "-p", off])?;
+        cluster.patch_plane(PUBLIC, off)?;
         nothing_left(cluster)?;
         cluster.remove_plane(PUBLIC)
     })
