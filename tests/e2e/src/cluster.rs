@@ -221,26 +221,14 @@ spec:
         })
     }
 
-    /// Prints all that tells why a test failed.
-    pub fn tell(&self) {
-        let show = |args: &[&str]| {
-            let said = self.lab.kubectl(args).unwrap_or_else(|error| error.to_string());
-            println!("--- kubectl {}\n{said}", args.join(" "));
-        };
-        show(&["get", "networkplanes,addressclaims,services", "-A", "-o", "wide"]);
-        show(&["get", "pods", "-A", "-o", "wide"]);
-        show(&[
-            "get",
-            "addressclaims",
-            "-A",
-            "-o",
-            "jsonpath={range .items[*]}{.metadata.name} {.status}{\"\\n\"}{end}",
-        ]);
-        show(&["get", "events", "-A", "--sort-by=.metadata.creationTimestamp"]);
-        show(&["-n", SYSTEM, "logs", "-l", "app.kubernetes.io/name=foghorn", "--tail=60"]);
+    /// Prints what the programs say that have to do with a test that failed.
+    pub fn tell_logs(&self) {
+        self.show(&["get", "pods", "-A", "-o", "wide"]);
+        self.show(&["get", "events", "-A", "--sort-by=.metadata.creationTimestamp"]);
+        self.show(&["-n", SYSTEM, "logs", "-l", "app.kubernetes.io/name=foghorn", "--tail=60"]);
         for plane in [PUBLIC, PRIVATE] {
             for (_, pod) in self.announcers(plane).unwrap_or_default() {
-                show(&["-n", &plane.namespace(), "logs", &pod, "--tail=30"]);
+                self.show(&["-n", &plane.namespace(), "logs", &pod, "--tail=30"]);
             }
         }
         for network in Network::OF_NODES {
@@ -250,6 +238,20 @@ spec:
                 self.lab.dhcp(network).log(40)
             );
         }
+    }
+
+    /// Prints how planes, claims and Services stand when a test has failed, each in a line.
+    pub fn tell_state(&self) {
+        self.show(&["get", "networkplanes,addressclaims,services", "-A", "-o", "wide"]);
+        for kind in ["networkplanes", "addressclaims", "services"] {
+            let each = "jsonpath={range .items[*]}{.metadata.name} {.metadata.creationTimestamp} {.status}{\"\\n\"}{end}";
+            self.show(&["get", kind, "-A", "-o", each]);
+        }
+    }
+
+    fn show(&self, args: &[&str]) {
+        let said = self.lab.kubectl(args).unwrap_or_else(|error| error.to_string());
+        println!("--- kubectl {}\n{said}", args.join(" "));
     }
 }
 

@@ -53,12 +53,13 @@ pub fn run(test: impl FnOnce(&Cluster) -> Result<()>) -> Result<()> {
     let wires = [watch(Network::Private)?, watch(Network::Public)?];
     let ended = catch_unwind(AssertUnwindSafe(|| test(&cluster)));
     if !matches!(ended, Ok(Ok(()))) {
-        cluster.tell();
+        cluster.tell_logs();
         for (wire, network) in wires.iter().zip(["private", "public"]) {
             let lines = wire.lines();
             println!("--- the last frames on the {network} network");
             lines.iter().skip(lines.len().saturating_sub(40)).for_each(|line| println!("{line}"));
         }
+        cluster.tell_state();
     }
     let cleaned = cluster.clean();
     match ended {
