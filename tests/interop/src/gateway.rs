@@ -1,17 +1,31 @@
 //! A gateway that forwards ports, and a host that asks it.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     fs,
     io::{Read as _, Write as _},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    ops::RangeInclusive,
     sync::{Arc, Mutex, PoisonError, mpsc},
     time::Duration,
 };
 
+use foghorn_announcer::{
+    forwarding::{Forwarding, ForwardingMetrics, Wanted},
+    report::Permit,
+};
+use foghorn_clock::Instant;
 use foghorn_gateway::{Listener, Speaker};
 use foghorn_lab::{Daemon, Forwards, Host, miniupnpd::chains, until};
-use foghorn_portmap::{Answer, Ask, Fault, Mapping, Notice, Port, Protocol, Request, Transport};
-use tokio::select;
+use foghorn_portmap::{
+    self as portmap, Answer, Ask, Config, Fault, Mapping, Notice, Plane, Port, Protocol, Report, Request,
+    Transport,
+};
+use rand::{SeedableRng as _, rngs::StdRng};
+use tokio::{
+    select,
+    sync::mpsc::{UnboundedSender, unbounded_channel},
+};
 
 use crate::{SOON, address, task::Task, world::World};
 
@@ -106,8 +120,7 @@ impl Asker {
     /// A new host with this address, and with the next hundred's for its Service.
     #[must_use]
     pub fn new(world: &World, name: &str, last: u8) -> Self {
-        let (host, source) = (world.host(name, last), address(last + 100));
-        host.ip(&format!("addr add {source}/32 dev eth0\nroute add default via {GATEWAY}\n")).unwrap();
+        let (host, source) = host_of_service(world, name, last);
         Self { host, source, speaker: Some(Speaker::new("eth0")) }
     }
 
@@ -157,6 +170,103 @@ impl Asker {
         println!("{said}\n    {answer:?}");
         answer
     }
+}
+
+/// A new host with this address, and with the next hundred's for its Service.
+fn host_of_service(world: &World, name: &str, last: u8) -> (Host, Ipv4Addr) {
+    let (host, source) = (world.host(name, last), address(last + 100));
+    host.ip(&format!("addr add {source}/32 dev eth0\nroute add default via {GATEWAY}\n")).unwrap();
+    (host, source)
+}
+
+/// A node that has the gateway forward ports to its Service, as an announcer does. When this is dropped it is gone, without a word
+/// to the gateway.
+#[derive(Debug)]
+pub struct Forwarder {
+    source: Ipv4Addr,
+    wanted: UnboundedSender<Wanted>,
+    told: Arc<Mutex<BTreeMap<Arc<str>, Report>>>,
+    _forwarding: Task,
+}
+
+impl Forwarder {
+    /// A new host with this address, and with the next hundred's for its Service.
+    #[must_use]
+    pub fn new(world: &World, name: &str, last: u8) -> Self {
+        let (host, source) = host_of_service(world, name, last);
+        let (wanted, mut wishes) = unbounded_channel();
+        let told = Arc::<Mutex<BTreeMap<Arc<str>, Report>>>::default();
+        let notes = Arc::clone(&told);
+        let forwarding = Task::start(&host, move |mut stop| async move {
+            let permit: Permit = Arc::new(|_| Instant::NEVER);
+            let metrics = ForwardingMetrics::default();
+            let mut forwarding = Forwarding::start(permit, StdRng::seed_from_u64(1), metrics);
+            loop {
+                select! {
+                    Some(wanted) = wishes.recv() => forwarding.want(wanted),
+                    Some((claim, report)) = forwarding.reported() => {
+                        notes.lock().unwrap_or_else(PoisonError::into_inner).insert(claim, report);
+                    }
+                    _stop = &mut stop => return,
+                }
+            }
+        });
+        Self { source, wanted, told, _forwarding: forwarding }
+    }
+
+    /// Where the gateway forwards to.
+    #[must_use]
+    pub fn source(&self) -> Ipv4Addr {
+        self.source
+    }
+
+    /// That is to be forwarded to its claim of this name: each port with the gateway's. None is left of any other claim of the plane.
+    pub fn want(&self, claim: &str, ports: &[(u16, u16)], ending: bool) {
+        let tcp = |number| Port { transport: Transport::Tcp, number };
+        let description = description(claim);
+        let of_claim = portmap::Wanted {
+            address: self.source,
+            description: description.clone(),
+            lease: Some(Duration::from_secs(3600)),
+            secret: [7; 32],
+            ports: ports.iter().map(|(port, external)| (tcp(*port), *external)).collect(),
+            had: BTreeMap::new(),
+            ending,
+        };
+        let config = Config {
+            protocols: vec![Protocol::Igd],
+            another: false,
+            ports: vec![RangeInclusive::new(1024, 65535)],
+        };
+        let plane = Plane {
+            reserved: BTreeMap::new(),
+            prefix: PREFIX.to_owned(),
+            descriptions: BTreeSet::from([description]),
+        };
+        let wanted = Wanted {
+            interface: Some("eth0".to_owned()),
+            config: Some(config),
+            gateway: Some(GATEWAY),
+            claims: BTreeMap::from([(claim.into(), of_claim)]),
+            plane,
+        };
+        self.wanted.send(wanted).unwrap();
+    }
+
+    /// What was told of a claim last.
+    #[must_use]
+    pub fn told(&self, claim: &str) -> Report {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).get(claim).cloned().unwrap_or_default()
+    }
+}
+
+/// What the descriptions of the plane's claims begin with.
+const PREFIX: &str = "foghorn 1a2b3c4d ";
+
+/// How mappings of a claim of this name are described.
+#[must_use]
+pub fn description(claim: &str) -> String {
+    format!("{PREFIX}{claim}")
 }
 
 /// A mapping that is asked for: a port of TCP, for an hour.

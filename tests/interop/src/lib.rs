@@ -7,6 +7,7 @@
 mod client;
 pub mod gateway;
 mod node;
+mod old_router;
 mod packages;
 mod plane;
 mod repeater;
@@ -18,6 +19,7 @@ mod world;
 
 pub use client::NodesOwnClient;
 pub use node::Node;
+pub use old_router::{OldRouter, Row};
 pub use plane::{claim, config, virtual_mac};
 pub use repeater::{Repeater, Rule};
 pub use server::{Dnsmasq, IscDhcpd, Kea, Refuses, Scope, Server, Udhcpd, relay};

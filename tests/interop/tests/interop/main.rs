@@ -4,5 +4,6 @@
 mod failures;
 mod gateways;
 mod identities;
+mod leftovers;
 mod options;
 mod servers;
