@@ -1,8 +1,12 @@
 //! By which routers the leases of a plane lead to other networks.
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+};
 
-use foghorn_crds::AddressClaim;
+use foghorn_crds::{AddressClaim, PlaneConfig};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 /// The router of each network that leases name; where they differ, the one that most of them name.
@@ -35,4 +39,14 @@ pub fn default_by(router: IpAddr) -> (IpNet, IpAddr) {
         IpAddr::V6(_) => Ipv6Net::default().into(),
     };
     (everywhere, router)
+}
+
+/// The router of the plane: the one that its `returnPath` names, or else the one of all networks that leases name.
+#[must_use]
+pub fn router(config: &PlaneConfig, claims: &BTreeMap<String, Arc<AddressClaim>>) -> Option<Ipv4Addr> {
+    let of_path = config.return_path.and_then(|path| path.gateway);
+    of_path.or_else(|| match routers(claims).get(&Ipv4Net::default().into())? {
+        IpAddr::V4(router) => Some(*router).filter(|router| !router.is_unspecified()),
+        IpAddr::V6(_) => None,
+    })
 }

@@ -1,19 +1,13 @@
 //! What of the claims' wishes the machine is told.
 
-use std::{
-    collections::BTreeMap,
-    net::{IpAddr, Ipv4Addr},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, net::Ipv4Addr, sync::Arc, time::Duration};
 
 use foghorn_crds::{AddressClaim, ForwardProtocol, GatewayProtocol, PlaneConfig, WhenTaken};
 use foghorn_portmap::{Config, Plane, Port, Protocol, Transport, Wanted};
-use ipnet::Ipv4Net;
 use sha2::{Digest, Sha256};
 
 use super::concerns;
-use crate::routers::routers;
+use crate::routers::router;
 
 /// The longest description that gateways are given, in characters: some keep no more.
 const DESCRIPTION: usize = 60;
@@ -32,15 +26,11 @@ pub fn config(config: &PlaneConfig) -> Config {
     }
 }
 
-/// The gateway: the plane's, or the router by which its replies leave.
+/// The gateway: the one that `portForwarding` names, or the plane's router.
 #[must_use]
 pub fn gateway(config: &PlaneConfig, claims: &BTreeMap<String, Arc<AddressClaim>>) -> Option<Ipv4Addr> {
     let of_plane = config.port_forwarding.as_ref().and_then(|forwarding| forwarding.gateway);
-    let of_path = config.return_path.and_then(|path| path.gateway);
-    of_plane.or(of_path).or_else(|| match routers(claims).get(&Ipv4Net::default().into())? {
-        IpAddr::V4(router) => Some(*router).filter(|router| !router.is_unspecified()),
-        IpAddr::V6(_) => None,
-    })
+    of_plane.or_else(|| router(config, claims))
 }
 
 /// The claims that this node announces at those addresses, as far as anything of them is, or is to be, at the gateway.

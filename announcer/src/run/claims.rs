@@ -1,6 +1,6 @@
 //! The plane's claims, as the API server tells of them, or what was written down before a restart.
 
-use std::{collections::BTreeMap, net::Ipv4Addr, sync::Arc};
+use std::sync::Arc;
 
 use foghorn_crds::AddressClaim;
 use foghorn_netio::{Netlink, clock};
@@ -27,7 +27,6 @@ impl Announcer {
                 self.know_all_claims();
             }
         }
-        self.port.watch_gateway(gateway(&self.claims));
     }
 
     fn meet_claim(&mut self, claim: Arc<AddressClaim>) {
@@ -71,7 +70,6 @@ impl Announcer {
         }
         snapshot.claims.into_iter().map(Arc::new).for_each(|claim| self.meet_claim(claim));
         self.know_all_claims();
-        self.port.watch_gateway(gateway(&self.claims));
         Ok(())
     }
 
@@ -88,10 +86,4 @@ impl Announcer {
         }
         self.port.tell(Input::Revoked { claim: name });
     }
-}
-
-/// The router that the leases name.
-fn gateway(claims: &BTreeMap<String, Arc<AddressClaim>>) -> Option<Ipv4Addr> {
-    let leases = claims.values().filter_map(|claim| claim.status.as_ref()?.lease.as_ref());
-    leases.filter_map(|lease| lease.routers.first().copied()).next()
 }

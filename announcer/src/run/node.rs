@@ -16,17 +16,16 @@ use super::Announcer;
 use crate::{
     datapath, forwarding,
     host_address::{self, Wanted},
+    routers::router,
 };
 
 /// Changes are collected for so long: what is wanted is made of all claims.
 const COLLECT: Duration = Duration::from_millis(20);
 
 impl Announcer {
-    /// Something has changed that the node's network may have to change for.
+    /// Something has changed that the node's network, or what is looked at there, may have to change for.
     pub(super) fn stir(&mut self) {
-        if self.datapath.is_some() || self.forwarding.is_some() {
-            self.stirred.get_or_insert_with(clock::now);
-        }
+        self.stirred.get_or_insert_with(clock::now);
     }
 
     /// How much longer changes are collected; nothing while there are none, or while nothing is said yet.
@@ -41,8 +40,10 @@ impl Announcer {
             return;
         }
         self.stirred = None;
+        let Some(config) = &self.config else { return };
+        self.port.watch_gateway(router(config, &self.claims));
         let announced = self.port.engine().addresses();
-        if let (Some(datapath), Some(config), Some(link)) = (&self.datapath, &self.config, &self.last_link) {
+        if let (Some(datapath), Some(link)) = (&self.datapath, &self.last_link) {
             datapath.want(datapath::message(config, link, &self.links, &self.claims, &announced));
         }
         self.want_forwarding(&announced);
