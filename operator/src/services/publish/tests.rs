@@ -1,0 +1,245 @@
+use super::{super::fixtures::*, *};
+
+#[test]
+fn a_held_address_is_published_as_a_virtual_one() {
+    let publication = of(&bound("web", "203.0.113.7"), &[]);
+    assert_eq!(publication.ingress, Ingress::Address(ip("203.0.113.7")));
+    let status = publication.status(&service("web").build(), at(1)).unwrap();
+    let ingress = status.load_balancer.unwrap().ingress.unwrap();
+    assert_eq!(ingress[0].ip.as_deref(), Some("203.0.113.7"));
+    assert_eq!(ingress[0].ip_mode.as_deref(), Some("VIP"));
+    assert_eq!(status.conditions.unwrap()[0].status, "True");
+}
+
+#[test]
+fn an_address_that_no_node_serves_is_not_published_and_the_reason_is_named() {
+    let mut claim = bound("web", "203.0.113.7");
+    claim.spec.serving_nodes = Some(vec!["w1".into()]);
+    assert_eq!(of(&claim, &[]).ingress, Ingress::Address(ip("203.0.113.7")));
+    claim.spec.serving_nodes = Some(Vec::new());
+    let publication = of(&claim, &[]);
+    assert_eq!(publication.ingress, Ingress::Empty);
+    assert_eq!(publication.reason, claim_reasons::NO_SERVING_NODE);
+}
+
+#[test]
+fn a_claim_that_nobody_took_up_says_so() {
+    let publication = of(&claim("web"), &[]);
+    assert_eq!(publication.reason, reasons::WAITING_FOR_ANNOUNCER);
+    assert!(publication.message.contains("foghorn-a"), "{}", publication.message);
+}
+
+#[test]
+fn an_address_is_published_only_while_it_is_held() {
+    let silent = with_ready(bound("web", "203.0.113.7"), false, claim_reasons::NO_DHCP_ANSWER);
+    let publication = of(&silent, &[]);
+    assert_eq!(publication.ingress, Ingress::Empty);
+    assert_eq!(publication.reason, claim_reasons::NO_DHCP_ANSWER);
+    let mut without_address = bound("web", "203.0.113.7");
+    without_address.status.as_mut().unwrap().address = None;
+    assert_eq!(of(&without_address, &[]).ingress, Ingress::Empty);
+    let mut released = bound("web", "203.0.113.7");
+    released.status.as_mut().unwrap().state = Some(ClaimState::Released);
+    assert_eq!(of(&released, &[]).ingress, Ingress::Empty);
+}
+
+#[test]
+fn a_node_s_address_is_refused_whoever_announces_it() {
+    let publication = of(&bound("web", "203.0.113.11"), &[]);
+    assert_eq!(publication.ingress, Ingress::Empty);
+    assert_eq!(publication.reason, claim_reasons::ADDRESS_REFUSED);
+    assert!(publication.message.contains("node w1"), "{}", publication.message);
+}
+
+#[test]
+fn an_address_that_the_service_wished_for_is_checked_as_any_other() {
+    let mut wished = bound("web", "203.0.113.11");
+    wished.spec.dhcp.requested_address = Some(ip("203.0.113.11"));
+    assert_eq!(of(&wished, &[]).reason, claim_reasons::ADDRESS_REFUSED);
+}
+
+#[test]
+fn the_router_the_server_and_the_broadcast_address_are_refused() {
+    for address in ["203.0.113.1", "203.0.113.2", "203.0.113.255", "203.0.113.0"] {
+        assert_eq!(of(&bound("web", address), &[]).reason, claim_reasons::ADDRESS_REFUSED, "{address}");
+    }
+}
+
+#[test]
+fn an_address_outside_the_allowed_subnets_is_refused_and_an_unreadable_subnet_allows_none() {
+    let mut plane = plane("a").build();
+    plane.spec.allowed_subnets = vec!["203.0.113.64/26".into()];
+    let publish =
+        |plane: &NetworkPlane, address| of_claim(&bound("web", address), plane, &refused(), [], |_| false);
+    assert_eq!(publish(&plane, "203.0.113.7").reason, claim_reasons::ADDRESS_REFUSED);
+    assert_eq!(publish(&plane, "203.0.113.70").ingress, Ingress::Address(ip("203.0.113.70")));
+    plane.spec.allowed_subnets = vec!["203.0.113.64".into()];
+    assert_eq!(publish(&plane, "203.0.113.70").reason, claim_reasons::ADDRESS_REFUSED);
+}
+
+#[test]
+fn of_two_claims_with_one_address_the_older_wins_and_is_named_to_the_other() {
+    let older = bound("api", "203.0.113.7");
+    let younger = created(bound("web", "203.0.113.7"), 9);
+    let publication = of(&younger, std::slice::from_ref(&older));
+    assert_eq!(publication.reason, reasons::ADDRESS_TAKEN);
+    assert!(publication.message.contains("shop/api on plane a"), "{}", publication.message);
+    assert_eq!(of(&older, std::slice::from_ref(&younger)).ingress, Ingress::Address(ip("203.0.113.7")));
+}
+
+#[test]
+fn an_older_claim_that_comes_by_a_published_address_does_not_take_it() {
+    let intruder = bound("api", "203.0.113.7");
+    let published = created(bound("web", "203.0.113.7"), 9);
+    let of = |claim: &AddressClaim, other: &AddressClaim| {
+        let is_published = |claim: &AddressClaim| claim.uid() == published.uid();
+        of_claim(claim, &plane("a").build(), &refused(), [other], is_published)
+    };
+    assert_eq!(of(&published, &intruder).ingress, Ingress::Address(ip("203.0.113.7")));
+    let publication = of(&intruder, &published);
+    assert_eq!(publication.reason, reasons::ADDRESS_TAKEN);
+    assert!(publication.message.contains("shop/web"), "{}", publication.message);
+}
+
+#[test]
+fn only_what_our_condition_confirms_is_published() {
+    let mut service = service("web").build();
+    service.status = of(&bound("web", "203.0.113.7"), &[]).status(&service, at(1));
+    assert!(publishes(&service, ip("203.0.113.7")) && !publishes(&service, ip("203.0.113.8")));
+    service.status.as_mut().unwrap().conditions = None;
+    assert!(!publishes(&service, ip("203.0.113.7")));
+}
+
+#[test]
+fn the_uid_decides_between_claims_of_the_same_second() {
+    let (one, two) = (bound("api", "203.0.113.7"), bound("web", "203.0.113.7"));
+    assert!(matches!(of(&one, std::slice::from_ref(&two)).ingress, Ingress::Address(_)));
+    assert_eq!(of(&two, &[one]).reason, reasons::ADDRESS_TAKEN);
+}
+
+#[test]
+fn a_claim_that_holds_nothing_or_is_ending_takes_no_address_from_another() {
+    let younger = created(bound("web", "203.0.113.7"), 9);
+    let waiting = with_ready(bound("api", "203.0.113.7"), false, claim_reasons::ACQUIRING);
+    let ending = deleting(bound("api", "203.0.113.7"));
+    assert!(matches!(of(&younger, &[waiting, ending, younger.clone()]).ingress, Ingress::Address(_)));
+}
+
+#[test]
+fn what_the_service_says_already_is_not_written_again() {
+    let publication = of(&bound("web", "203.0.113.7"), &[]);
+    let mut service = service("web").build();
+    service.status = publication.status(&service, at(1));
+    assert_eq!(publication.status(&service, at(9)), None);
+}
+
+#[test]
+fn a_move_to_another_node_changes_nothing_in_the_service() {
+    let before = of(&bound("web", "203.0.113.7"), &[]);
+    let mut moved = bound("web", "203.0.113.7");
+    moved.status.as_mut().unwrap().holder = Some("w2".into());
+    moved.status.as_mut().unwrap().state = Some(ClaimState::Rebooting);
+    assert_eq!(of(&moved, &[]), before);
+}
+
+#[test]
+fn conditions_of_others_are_left_out_of_what_is_applied() {
+    let publication = of(&bound("web", "203.0.113.7"), &[]);
+    let mut service = service("web").build();
+    let other = conditions::condition("example.com/Other", true, "Fine", "", None, at(1));
+    service.status = Some(ServiceStatus { conditions: Some(vec![other]), load_balancer: None });
+    let applied = publication.status(&service, at(1)).unwrap().conditions.unwrap();
+    assert_eq!(applied.len(), 1);
+    assert_eq!(applied[0].type_, contract::SERVICE_CONDITION);
+}
+
+#[test]
+fn an_address_that_someone_added_or_cleared_is_a_difference() {
+    let publication = of(&bound("web", "203.0.113.7"), &[]);
+    let mut cleared = service("web").build();
+    cleared.status = publication.status(&cleared, at(1));
+    cleared.status.as_mut().unwrap().load_balancer = None;
+    assert!(publication.status(&cleared, at(1)).is_some());
+    let none = Publication::none(claim_reasons::ACQUIRING, "");
+    let mut foreign = service("web").build();
+    foreign.status = publication.status(&foreign, at(1));
+    foreign.status.as_mut().unwrap().conditions = none.status(&foreign, at(1)).unwrap().conditions;
+    let emptied = none.status(&foreign, at(1)).unwrap();
+    assert_eq!(emptied.load_balancer.unwrap().ingress, Some(vec![]));
+}
+
+#[test]
+fn a_disputed_address_is_left_to_whoever_writes_it() {
+    let disputed = Publication { ingress: Ingress::Disputed, ..Publication::none("StatusDisputed", "x") };
+    let status = disputed.status(&service("web").build(), at(1)).unwrap();
+    assert_eq!(status.load_balancer, None);
+    assert_eq!(status.conditions.unwrap()[0].status, "False");
+}
+
+#[test]
+fn the_way_to_an_address_is_one_event() {
+    let steps = [
+        Publication::none(reasons::WAITING_FOR_PLANE, "waiting"),
+        Publication::none(reasons::WAITING_FOR_ANNOUNCER, "waiting"),
+        Publication::none(claim_reasons::ACQUIRING, "asking"),
+        of(&bound("web", "203.0.113.7"), &[]),
+        of(&bound("web", "203.0.113.7"), &[]),
+    ];
+    assert_eq!(events(&steps), ["AddressAssigned"]);
+}
+
+#[test]
+fn a_lost_and_another_address_are_events() {
+    let steps = [
+        of(&bound("web", "203.0.113.7"), &[]),
+        Publication::none(claim_reasons::LEASE_EXPIRED, "expired"),
+        of(&bound("web", "203.0.113.8"), &[]),
+        of(&bound("web", "203.0.113.9"), &[]),
+    ];
+    assert_eq!(events(&steps), ["AddressAssigned", "AddressLost", "AddressAssigned", "AddressAssigned"]);
+}
+
+#[test]
+fn a_lasting_failure_is_one_event() {
+    let silent = || Publication::none(claim_reasons::NO_DHCP_ANSWER, "no answer");
+    assert_eq!(events(&[silent(), silent(), silent()]), ["NoDHCPAnswer"]);
+}
+
+#[test]
+fn a_note_is_told_in_the_condition_and_is_no_event() {
+    let noted = || of(&bound("web", "203.0.113.7"), &[]).with_note(Some("that does not count"));
+    assert!(noted().message.ends_with("203.0.113.2; that does not count"), "{}", noted().message);
+    assert_eq!(events(&[of(&bound("web", "203.0.113.7"), &[]), noted(), noted()]), ["AddressAssigned"]);
+    let silent = || Publication::none(claim_reasons::NO_DHCP_ANSWER, "no answer");
+    assert_eq!(events(&[silent(), silent().with_note(Some("that does not count"))]), ["NoDHCPAnswer"]);
+    assert_eq!(silent().with_note(None), silent());
+}
+
+#[test]
+fn an_address_that_is_written_again_after_someone_cleared_it_is_no_event() {
+    let publication = of(&bound("web", "203.0.113.7"), &[]);
+    let mut cleared = service("web").build();
+    cleared.status = publication.status(&cleared, at(1));
+    cleared.status.as_mut().unwrap().load_balancer = None;
+    assert_eq!(transition(&cleared, &publication), None);
+}
+
+fn events(steps: &[Publication]) -> Vec<String> {
+    let mut service = service("web").build();
+    let mut events = vec![];
+    for step in steps {
+        events.extend(transition(&service, step).map(|notice| notice.reason));
+        if let Some(status) = step.status(&service, at(1)) {
+            service.status = Some(status);
+        }
+    }
+    events
+}
+
+fn of(claim: &AddressClaim, others: &[AddressClaim]) -> Publication {
+    of_claim(claim, &plane("a").build(), &refused(), others, |_| false)
+}
+
+fn refused() -> [RefusedNetwork; 1] {
+    [RefusedNetwork { network: "203.0.113.11/32".parse().unwrap(), what: "node w1".into() }]
+}
