@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use foghorn_crds::{AddressClaim, PlaneConfig, config::ConfigError, contract};
+use foghorn_shell::watching::patience;
 use futures::{Stream, StreamExt, stream};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{
@@ -14,7 +15,7 @@ use kube::{
 };
 use tracing::warn;
 
-/// Longest life of one watch request, in seconds: a connection that died without a word is noticed by then.
+/// Longest life of one watch request, in seconds: a server that says nothing any more is noticed by then.
 const WATCH_SECONDS: u32 = 60;
 
 /// News of the plane's claims.
@@ -35,7 +36,7 @@ pub fn claims(client: Client, namespace: &str) -> impl Stream<Item = ClaimNews> 
     let mut known = BTreeSet::new();
     let mut listed = BTreeSet::new();
     watcher::watcher(api, config)
-        .default_backoff()
+        .backoff(patience())
         .modify(forget_writers)
         .map(move |event| match event {
             Ok(event) => claim_news(event, &mut known, &mut listed),
@@ -93,7 +94,7 @@ pub fn plane_config(
     namespace: &str,
 ) -> impl Stream<Item = Result<PlaneConfig, ConfigError>> + Send + use<> {
     let api: Api<ConfigMap> = Api::namespaced(client, namespace);
-    watcher::watch_object(api, contract::PLANE_CONFIG_MAP).default_backoff().filter_map(async |event| {
+    watcher::watch_object(api, contract::PLANE_CONFIG_MAP).backoff(patience()).filter_map(async |event| {
         match event {
             Ok(Some(map)) => Some(PlaneConfig::from_config_map(&map)),
             Ok(None) => Some(Err(ConfigError::Missing(contract::PLANE_CONFIG_MAP.to_owned()))),

@@ -9,6 +9,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use foghorn_shell::watching::patience;
 use futures::{
     Stream, StreamExt, TryStreamExt,
     channel::mpsc::{self, UnboundedSender},
@@ -51,7 +52,7 @@ where
         let store = writer.as_reader();
         let listeners = Arc::<Listeners<K>>::default();
         let api = Api::<Readable<K>>::all(client.clone());
-        let events = watcher::watcher(api, config).default_backoff().map_ok(read);
+        let events = watcher::watcher(api, config).backoff(patience()).map_ok(read);
         let task = follow(events, writer, listeners.clone());
         (Self { store, listeners }, task)
     }

@@ -7,22 +7,34 @@ use std::{
 
 use ::http::{HeaderValue, Method, Request, Response, Uri, header};
 use futures::future::BoxFuture;
+use hyper_timeout::TimeoutConnector;
+use hyper_util::{
+    client::legacy::{Client as HttpClient, connect::HttpConnector},
+    rt::TokioExecutor,
+};
 use jiff::{Timestamp, fmt::rfc2822};
 use kube::{
     Client, Config,
-    client::{Body, ClientBuilder},
+    client::{Body, ConfigExt},
 };
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family},
     registry::Registry,
 };
-use tower::{Layer, Service};
+use tower::{BoxError, Layer, Service, ServiceBuilder};
 
 use crate::{api_clock::ApiClock, clock::Clock};
 
 /// Longer than a lost SYN and its repetitions take on a good network.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// A connection on which nothing came for so long is asked by the kernel whether there is still somebody.
+const KEEPALIVE: Duration = Duration::from_secs(10);
+/// How often it is asked.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+/// A connection on which nothing is acknowledged for so long is given up: the server has lost power, or its address is
+/// another machine's by now.
+const DEAD: Duration = Duration::from_secs(20);
 
 /// Why there is no way to the API server.
 #[derive(Debug, thiserror::Error)]
@@ -41,8 +53,9 @@ pub enum ClientError {
 /// A client by the pod's service account, or by the kubeconfig outside of a pod. What it does is counted in
 /// `foghorn_api_requests_total`, and its answers set `api_clock`.
 ///
-/// Connecting takes at most 5 s. Answers are waited for without limit, since watches are answers too: who cannot wait
-/// sets a limit of its own.
+/// Connecting takes at most 5 s, and a connection whose other end is gone is given up after 20 s. Answers of a server that is
+/// there are waited for without limit, since watches are answers too: who cannot wait sets a limit of its own. Nothing is
+/// tried again here.
 ///
 /// # Errors
 /// If there is no configuration, or an unusable one.
@@ -53,12 +66,31 @@ pub async fn connect(
     api_clock: ApiClock,
 ) -> Result<Client, ClientError> {
     let mut config = Config::infer().await.map_err(ClientError::Config)?;
-    config.connect_timeout = Some(CONNECT_TIMEOUT);
     let agent =
         HeaderValue::from_str(user_agent).map_err(|_| ClientError::UserAgent(user_agent.to_owned()))?;
     config.headers.push((header::USER_AGENT, agent));
-    let builder = ClientBuilder::try_from(config).map_err(ClientError::Build)?;
-    Ok(builder.with_layer(&Observed::new(registry, clock, api_clock)).build())
+    let https = config.rustls_https_connector_with_connector(tcp()).map_err(ClientError::Build)?;
+    let mut connector = TimeoutConnector::new(https);
+    connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
+    let service = ServiceBuilder::new()
+        .layer(Observed::new(registry, clock, api_clock))
+        .layer(config.base_uri_layer())
+        .option_layer(config.auth_layer().map_err(ClientError::Build)?)
+        .layer(config.extra_headers_layer().map_err(ClientError::Build)?)
+        .map_err(BoxError::from)
+        .service(HttpClient::builder(TokioExecutor::new()).build(connector));
+    Ok(Client::new(service, config.default_namespace))
+}
+
+/// Connections that are known to be dead soon after they are.
+fn tcp() -> HttpConnector {
+    let mut tcp = HttpConnector::new();
+    tcp.enforce_http(false);
+    tcp.set_nodelay(true);
+    tcp.set_keepalive(Some(KEEPALIVE));
+    tcp.set_keepalive_interval(Some(KEEPALIVE_INTERVAL));
+    tcp.set_tcp_user_timeout(Some(DEAD));
+    tcp
 }
 
 /// The labels of `foghorn_api_requests_total`.

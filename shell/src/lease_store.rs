@@ -15,6 +15,8 @@ use kube::{
     runtime::{WatchStreamExt, watcher},
 };
 
+use crate::watching::patience;
+
 /// Why a Lease was not read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum LeaseError {
@@ -137,7 +139,7 @@ impl LeaseStore {
     /// Each state of the Lease as it becomes known, `None` if there is no such Lease; without an end. An error is
     /// followed by a new attempt, after a while.
     pub fn watch(&self) -> impl Stream<Item = Result<Option<Lease>, watcher::Error>> + Send + use<> {
-        watcher::watch_object(self.api.clone(), &self.name).default_backoff()
+        watcher::watch_object(self.api.clone(), &self.name).backoff(patience())
     }
 
     fn error(&self, verb: &'static str, error: kube::Error) -> LeaseError {

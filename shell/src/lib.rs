@@ -8,3 +8,4 @@ pub mod http;
 pub mod lease_store;
 pub mod logs;
 pub mod shutdown;
+pub mod watching;

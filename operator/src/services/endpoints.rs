@@ -6,6 +6,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
+use foghorn_shell::watching::patience;
 use futures::{
     Stream, StreamExt, TryStreamExt,
     channel::mpsc::{self, UnboundedSender},
@@ -81,7 +82,7 @@ impl Endpoints {
         self.asked.notified().await;
         let api: Api<Readable<Slice>> = Api::all(client);
         let config = watcher::Config::default().labels(SELECTOR);
-        self.follow_events(watcher::watcher(api, config).default_backoff().map_ok(read)).await;
+        self.follow_events(watcher::watcher(api, config).backoff(patience()).map_ok(read)).await;
     }
 
     async fn follow_events(&self, events: impl Stream<Item = Result<Event<Slice>, watcher::Error>> + Send) {

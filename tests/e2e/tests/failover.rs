@@ -74,6 +74,28 @@ fn a_node_that_is_cut_from_the_api_keeps_what_it_has_while_others_reach_it() -> 
 }
 
 #[test]
+fn announcers_whose_connections_die_without_a_word_while_they_ask_ask_again() -> Result<()> {
+    run(|cluster| {
+        cluster.namespace("shop")?;
+        let slow = cluster.lab.slow_api(Duration::from_secs(4))?;
+        for node in cluster.lab.nodes() {
+            cluster.lab.kill_announcer(PUBLIC.name, node.name())?;
+        }
+        // By now their next lives have connected and asked. With the relay goes what it knows of these connections: what ends
+        // them reaches nobody.
+        sleep(Duration::from_secs(7));
+        drop(slow);
+        let began = Instant::now();
+        let names = (0..3).map(|number| format!("web-{number}"));
+        let services: Vec<_> =
+            names.map(|name| cluster.service("shop", &name, PUBLIC)).collect::<Result<_>>()?;
+        services.iter().try_for_each(|service| service.address().map(drop))?;
+        println!("all have addresses after {:.1?}", began.elapsed());
+        Ok(())
+    })
+}
+
+#[test]
 fn without_an_api_server_everybody_keeps_what_it_has_and_a_lost_node_is_followed() -> Result<()> {
     run(|cluster| {
         let (service, address) = served(cluster)?;
