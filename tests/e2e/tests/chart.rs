@@ -300,8 +300,11 @@ fn the_switches_for_metrics_make_a_service_and_monitors_that_find_the_pods() -> 
             let label = selector.split(',').next_back().unwrap_or_default().replace('=', ": ");
             assert!(made.contains(&label), "{label}");
             let ports = "jsonpath={.items[*].spec.containers[*].ports[?(@.name==\"metrics\")].containerPort}";
-            let found = cluster.lab.kubectl(&["get", "pods", "-A", "-l", selector, "-o", ports])?;
-            assert_eq!(found.split_whitespace().count(), count, "{selector}: {found}");
+            // Pods that are on their way out are there for a while.
+            until(&format!("{count} Pods of {selector}"), Duration::from_secs(60), || {
+                let found = cluster.lab.kubectl(&["get", "pods", "-A", "-l", selector, "-o", ports])?;
+                Ok((found.split_whitespace().count() == count).then_some(()))
+            })?;
         }
         Ok(())
     })
