@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError, mpsc},
 };
 
+use foghorn_lab::upnp::{description, envelope, fault, found, http, is_whole};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream, UdpSocket},
@@ -55,10 +56,7 @@ impl OldRouter {
             loop {
                 select! {
                     heard = ssdp.recv_from(&mut search) => {
-                        let found = format!(
-                            "HTTP/1.1 200 OK\r\nCACHE-CONTROL: max-age=120\r\nEXT:\r\nST: {SERVICE}\r\n\
-                             LOCATION: http://{GATEWAY}:{HTTP}/root.xml\r\n\r\n"
-                        );
+                        let found = found(SERVICE, &format!("http://{GATEWAY}:{HTTP}/root.xml"));
                         ssdp.send_to(found.as_bytes(), heard.unwrap().1).await.unwrap();
                     }
                     stream = http.accept() => converse(stream.unwrap().0, &rows).await,
@@ -91,25 +89,13 @@ async fn converse(mut stream: TcpStream, table: &Mutex<Vec<Row>>) {
             Ok(length) => asked.push_str(&String::from_utf8_lossy(&buffer[..length])),
         }
     }
-    let (status, body) = answer(&asked, &mut table.lock().unwrap_or_else(PoisonError::into_inner));
-    let said = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    let said = answer(&asked, &mut table.lock().unwrap_or_else(PoisonError::into_inner));
     let _gone = stream.write_all(said.as_bytes()).await;
 }
 
-fn is_whole(asked: &str) -> bool {
-    asked.split_once("\r\n\r\n").is_some_and(|(head, body)| {
-        let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: "));
-        body.len() >= length.map_or(0, |length| length.parse().unwrap())
-    })
-}
-
-fn answer(asked: &str, table: &mut Vec<Row>) -> (&'static str, String) {
+fn answer(asked: &str, table: &mut Vec<Row>) -> String {
     if asked.starts_with("GET ") {
-        let service = format!(
-            "<service><serviceType>{SERVICE}</serviceType><controlURL>/ctl</controlURL><SCPDURL>/x</SCPDURL></service>"
-        );
-        let device = format!("<device><serviceList>{service}</serviceList></device>");
-        return ("200 OK", format!("<root xmlns=\"urn:schemas-upnp-org:device-1-0\">{device}</root>"));
+        return http("200 OK", &description(SERVICE, "/ctl"));
     }
     let external = argument(asked, "NewExternalPort");
     let place = table.iter().position(|row| row.external == external);
@@ -126,11 +112,11 @@ fn answer(asked: &str, table: &mut Vec<Row>) -> (&'static str, String) {
                 description: argument(asked, "NewPortMappingDescription"),
             };
             if argument(asked, "NewLeaseDuration") != "0" {
-                return fault(725, "OnlyPermanentLeasesSupported");
+                return failed(725, "OnlyPermanentLeasesSupported");
             }
             match place.and_then(|place| table.get_mut(place)) {
                 Some(present) if present.client != row.client => {
-                    return fault(718, "ConflictInMappingEntry");
+                    return failed(718, "ConflictInMappingEntry");
                 }
                 Some(present) => *present = row,
                 None => table.push(row),
@@ -142,11 +128,11 @@ fn answer(asked: &str, table: &mut Vec<Row>) -> (&'static str, String) {
                 table.remove(place);
                 said("DeletePortMapping", "")
             }
-            None => fault(714, "NoSuchEntryInArray"),
+            None => failed(714, "NoSuchEntryInArray"),
         },
         "GetSpecificPortMappingEntry" => match place.and_then(|place| table.get(place)) {
             Some(row) => said("GetSpecificPortMappingEntry", &of_row(row)),
-            None => fault(714, "NoSuchEntryInArray"),
+            None => failed(714, "NoSuchEntryInArray"),
         },
         "GetGenericPortMappingEntry" => {
             let number: usize = argument(asked, "NewPortMappingIndex").parse().unwrap();
@@ -158,10 +144,10 @@ fn answer(asked: &str, table: &mut Vec<Row>) -> (&'static str, String) {
                     );
                     said("GetGenericPortMappingEntry", &format!("{key}{}", of_row(row)))
                 }
-                None => fault(713, "SpecifiedArrayIndexInvalid"),
+                None => failed(713, "SpecifiedArrayIndexInvalid"),
             }
         }
-        _ => fault(401, "Invalid Action"),
+        _ => failed(401, "Invalid Action"),
     }
 }
 
@@ -180,26 +166,11 @@ fn argument(asked: &str, name: &str) -> String {
     rest.split_once("</").unwrap_or_default().0.to_owned()
 }
 
-fn said(action: &str, arguments: &str) -> (&'static str, String) {
-    (
-        "200 OK",
-        envelope(&format!("<u:{action}Response xmlns:u=\"{SERVICE}\">{arguments}</u:{action}Response>")),
-    )
+fn said(action: &str, arguments: &str) -> String {
+    let body = format!("<u:{action}Response xmlns:u=\"{SERVICE}\">{arguments}</u:{action}Response>");
+    http("200 OK", &envelope(&body))
 }
 
-fn fault(code: u16, text: &str) -> (&'static str, String) {
-    let error = format!(
-        "<UPnPError xmlns=\"urn:schemas-upnp-org:control-1-0\"><errorCode>{code}</errorCode>\
-         <errorDescription>{text}</errorDescription></UPnPError>"
-    );
-    let fault = format!(
-        "<s:Fault><faultcode>s:Client</faultcode><faultstring>UPnPError</faultstring><detail>{error}</detail></s:Fault>"
-    );
-    ("500 Internal Server Error", envelope(&fault))
-}
-
-fn envelope(body: &str) -> String {
-    format!(
-        "<s:Envelope xmlns:s=\"http://schemas.xmlsoap.org/soap/envelope/\"><s:Body>{body}</s:Body></s:Envelope>"
-    )
+fn failed(code: u16, text: &str) -> String {
+    fault(code, &format!("<errorDescription>{text}</errorDescription>"))
 }

@@ -32,6 +32,7 @@ mod slow_api;
 mod status;
 mod throttle;
 pub mod topology;
+pub mod upnp;
 mod wide;
 mod wire;
 

@@ -7,6 +7,8 @@ use std::{
 };
 
 use foghorn_gateway::{Ports, Speaker};
+use foghorn_lab::upnp::{self, is_whole};
+pub(crate) use foghorn_lab::upnp::{description, envelope, found};
 use foghorn_portmap::{Answer, Ask, Fault, Mapping, Port, Protocol, Request, Transport};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -164,11 +166,8 @@ async fn question(stream: &mut TcpStream) -> String {
     let (mut read, mut buffer) = (Vec::new(), [0; 4096]);
     loop {
         let text = String::from_utf8_lossy(&read).into_owned();
-        if let Some((head, body)) = text.split_once("\r\n\r\n") {
-            let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: "));
-            if body.len() >= length.map_or(0, |length| length.parse().unwrap()) {
-                return text;
-            }
+        if is_whole(&text) {
+            return text;
         }
         match stream.read(&mut buffer).await {
             Ok(0) | Err(_) => return text,
@@ -191,32 +190,12 @@ pub(crate) fn mapping() -> Mapping {
     }
 }
 
-/// An answer to a search.
-pub(crate) fn found(target: &str, location: &str) -> String {
-    format!("HTTP/1.1 200 OK\r\nCACHE-CONTROL: max-age=120\r\nST: {target}\r\nLOCATION: {location}\r\n\r\n")
-}
-
 pub(crate) fn http(status: &str, body: &str) -> Reply {
-    Reply::Say(format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into())
+    Reply::Say(upnp::http(status, body).into())
 }
 
 pub(crate) fn ok(body: &str) -> Reply {
     http("200 OK", body)
-}
-
-pub(crate) fn description(service: &str, control: &str) -> String {
-    format!(
-        "<?xml version=\"1.0\"?><root xmlns=\"urn:schemas-upnp-org:device-1-0\"><device><serviceList><service>\
-         <serviceType>{service}</serviceType><controlURL>{control}</controlURL><SCPDURL>/x</SCPDURL></service>\
-         </serviceList></device></root>"
-    )
-}
-
-pub(crate) fn envelope(body: &str) -> String {
-    format!(
-        "<?xml version=\"1.0\"?><s:Envelope xmlns:s=\"http://schemas.xmlsoap.org/soap/envelope/\">\
-         <s:Body>{body}</s:Body></s:Envelope>"
-    )
 }
 
 pub(crate) fn outer(address: &str) -> String {
@@ -227,10 +206,5 @@ pub(crate) fn outer(address: &str) -> String {
 }
 
 pub(crate) fn fault(code: u16, description: &str) -> Reply {
-    let body = envelope(&format!(
-        "<s:Fault><faultcode>s:Client</faultcode><faultstring>UPnPError</faultstring><detail>\
-         <UPnPError xmlns=\"urn:schemas-upnp-org:control-1-0\"><errorCode>{code}</errorCode>{description}\
-         </UPnPError></detail></s:Fault>"
-    ));
-    http("500 Internal Server Error", &body)
+    Reply::Say(upnp::fault(code, description).into())
 }
