@@ -33,6 +33,7 @@ use crate::{SOON, address, task::Task, world::World};
 pub const GATEWAY: Ipv4Addr = address(1);
 /// Where it serves HTTP: its packets are among those that are recorded.
 const HTTP: u16 = 8080;
+
 /// miniupnpd, as the lab has it: the gateway of OpenWrt and of many routers.
 #[derive(Debug)]
 pub struct Miniupnpd {
@@ -222,7 +223,6 @@ impl Forwarder {
 
     /// That is to be forwarded to its claim of this name: each port with the gateway's. None is left of any other claim of the plane.
     pub fn want(&self, claim: &str, ports: &[(u16, u16)], ending: bool) {
-        let tcp = |number| Port { transport: Transport::Tcp, number };
         let description = description(claim);
         let of_claim = portmap::Wanted {
             address: self.source,
@@ -269,11 +269,17 @@ pub fn description(claim: &str) -> String {
     format!("{PREFIX}{claim}")
 }
 
+/// A port of TCP.
+#[must_use]
+pub fn tcp(number: u16) -> Port {
+    Port { transport: Transport::Tcp, number }
+}
+
 /// A mapping that is asked for: a port of TCP, for an hour.
 #[must_use]
 pub fn mapping(number: u16, external: u16) -> Mapping {
     Mapping {
-        port: Port { transport: Transport::Tcp, number },
+        port: tcp(number),
         external,
         lease: Some(Duration::from_secs(3600)),
         description: format!("Foghorn {number}"),

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use foghorn_interop::{
     World, address,
-    gateway::{Asker, Hearing, Miniupnpd, mapping},
+    gateway::{Asker, Hearing, Miniupnpd, mapping, tcp},
 };
 use foghorn_lab::{EXTERNAL_ADDRESS, Forwards};
-use foghorn_portmap::{Answer, Ask, Entry, Fault, Mapping, Notice, Port, Protocol, Transport};
+use foghorn_portmap::{Answer, Ask, Entry, Fault, Mapping, Notice, Protocol};
 
 const VERSION_1: Forwards = Forwards { igd1: true, ..VERSION_2 };
 const VERSION_2: Forwards = Forwards { secure: true, upnp: true, igd1: false, pcp: true };
@@ -239,8 +239,4 @@ fn found(world: &World, name: &str, last: u8) -> Asker {
     let found = asker.ask(Protocol::Igd, Ask::Find);
     assert!(found.is_ok(), "{found:?}");
     asker
-}
-
-fn tcp(number: u16) -> Port {
-    Port { transport: Transport::Tcp, number }
 }

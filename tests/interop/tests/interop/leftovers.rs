@@ -2,10 +2,10 @@
 
 use foghorn_interop::{
     OldRouter, Row, SOON, World,
-    gateway::{Forwarder, description},
+    gateway::{Forwarder, description, tcp},
 };
 use foghorn_lab::until;
-use foghorn_portmap::{Port, Standing, Transport};
+use foghorn_portmap::Standing;
 
 #[test]
 fn what_a_node_left_at_a_gateway_when_it_was_killed_is_found_by_its_description_and_removed() {
@@ -23,7 +23,7 @@ fn what_a_node_left_at_a_gateway_when_it_was_killed_is_found_by_its_description_
     let of_web = row(8000, &first.source().to_string(), 80, &description("web"));
     stands(&router, &foreign, &[of_web]);
     until("it is told to be without an end", SOON, || {
-        let standing = first.told("web").ports.remove(&Port { transport: Transport::Tcp, number: 80 });
+        let standing = first.told("web").ports.remove(&tcp(80));
         let lasts = matches!(standing, Some(Standing::Forwarded { until: None, permanent_only: true, .. }));
         Ok(lasts.then_some(()))
     })
