@@ -55,13 +55,12 @@ impl Names {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
+    use crate::fixtures::claim;
 
     #[test]
     fn a_claims_number_is_the_beginning_of_the_digest_of_its_uid() {
-        let mut claim = claim();
+        let mut claim = claim("default.web.ipv4");
         assert_eq!(claim_id(&claim), None, "no UID yet");
         claim.metadata.uid = Some("abc".into());
         assert_eq!(claim_id(&claim), Some(ClaimId(0xba78_16bf_8f01_cfea)), "FIPS 180-2, B.1");
@@ -88,16 +87,5 @@ mod tests {
         names.insert("a", ClaimId(1));
         assert_eq!(names.insert("a", ClaimId(3)), Some(ClaimId(1)));
         assert_eq!((names.name(ClaimId(1)), names.id("a")), (None, Some(ClaimId(3))));
-    }
-
-    fn claim() -> AddressClaim {
-        let service = json!({ "namespace": "default", "name": "web", "uid": "service" });
-        serde_json::from_value(json!({
-            "apiVersion": "foghorn.dev/v1alpha1",
-            "kind": "AddressClaim",
-            "metadata": { "name": "default.web.ipv4" },
-            "spec": { "plane": "public", "serviceRef": service, "family": "IPv4", "source": "DHCP" },
-        }))
-        .unwrap()
     }
 }

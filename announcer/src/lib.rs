@@ -9,6 +9,8 @@ pub mod claim_id;
 pub mod datapath;
 pub mod engine;
 pub mod events;
+#[cfg(test)]
+mod fixtures;
 pub mod forwarding;
 pub mod heartbeat;
 pub mod host_address;

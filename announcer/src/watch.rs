@@ -109,7 +109,7 @@ pub fn plane_config(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use foghorn_crds::{AddressClaimSpec, AddressFamily, AddressSource, DhcpRequest, ServiceReference};
+    use crate::fixtures::claim;
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 
     #[test]
@@ -134,22 +134,5 @@ mod tests {
         claim.metadata.managed_fields = Some(vec![ManagedFieldsEntry::default()]);
         forget_writers(&mut claim);
         assert!(!serde_json::to_string(&claim).unwrap().contains("managedFields"));
-    }
-
-    fn claim(name: &str) -> AddressClaim {
-        let service_ref =
-            ServiceReference { namespace: "default".into(), name: name.into(), uid: "uid".into() };
-        let spec = AddressClaimSpec {
-            plane: "public".into(),
-            service_ref,
-            family: AddressFamily::IPv4,
-            source: AddressSource::Dhcp,
-            dhcp: DhcpRequest::default(),
-            ports: Vec::new(),
-            serving_nodes: None,
-            source_ranges: None,
-            forwarding: None,
-        };
-        AddressClaim::new(name, spec)
     }
 }

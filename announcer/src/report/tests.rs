@@ -3,15 +3,14 @@ use std::sync::{
     atomic::{AtomicBool, Ordering::SeqCst},
 };
 
-use foghorn_crds::{
-    AddressClaimSpec, AddressFamily, AddressSource, ClaimState, DhcpRequest, ForwardStatus, ServiceReference,
-};
+use foghorn_crds::{ClaimState, ForwardStatus};
 use http::{Method, Request, Response};
 use kube::client::Body;
 use serde_json::json;
 use tower_test::mock::{Handle, pair};
 
 use super::*;
+use crate::fixtures;
 
 #[test]
 fn a_report_replaces_an_older_one_and_keeps_foreign_conditions() {
@@ -234,20 +233,7 @@ fn status(state: ClaimState, grant: &str) -> AddressClaimStatus {
 }
 
 fn claim(status: Option<AddressClaimStatus>) -> AddressClaim {
-    let service_ref =
-        ServiceReference { namespace: "default".into(), name: "web".into(), uid: "service".into() };
-    let spec = AddressClaimSpec {
-        plane: "public".into(),
-        service_ref,
-        family: AddressFamily::IPv4,
-        source: AddressSource::Dhcp,
-        dhcp: DhcpRequest::default(),
-        ports: Vec::new(),
-        serving_nodes: None,
-        source_ranges: None,
-        forwarding: None,
-    };
-    let mut claim = AddressClaim::new(CLAIM, spec);
+    let mut claim = fixtures::claim(CLAIM);
     claim.metadata.uid = Some("uid".into());
     claim.status = status;
     claim
