@@ -7,7 +7,6 @@ use foghorn_portmap::{Config, Plane, Port, Protocol, Transport, Wanted};
 use sha2::{Digest, Sha256};
 
 use super::concerns;
-use crate::routers::router;
 
 /// The longest description that gateways are given, in characters: some keep no more.
 const DESCRIPTION: usize = 60;
@@ -28,9 +27,9 @@ pub fn config(config: &PlaneConfig) -> Config {
 
 /// The gateway: the one that `portForwarding` names, or the plane's router.
 #[must_use]
-pub fn gateway(config: &PlaneConfig, claims: &BTreeMap<String, Arc<AddressClaim>>) -> Option<Ipv4Addr> {
-    let of_plane = config.port_forwarding.as_ref().and_then(|forwarding| forwarding.gateway);
-    of_plane.or_else(|| router(config, claims))
+pub fn gateway(config: &PlaneConfig, router: Option<Ipv4Addr>) -> Option<Ipv4Addr> {
+    let named = config.port_forwarding.as_ref().and_then(|forwarding| forwarding.gateway);
+    named.or(router)
 }
 
 /// The claims that this node announces at those addresses, as far as anything of them is, or is to be, at the gateway.
@@ -142,6 +141,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::routers::router;
 
     #[test]
     fn only_claims_that_this_node_announces_are_asked_for() {
@@ -219,11 +219,12 @@ mod tests {
                 ),
             ),
         ]);
-        assert_eq!(gateway(&configured(), &all), Some([203, 0, 113, 1].into()));
+        let asked = |config: &PlaneConfig, claims: &_| gateway(config, router(config, claims));
+        assert_eq!(asked(&configured(), &all), Some([203, 0, 113, 1].into()));
         let mut named = configured();
         named.port_forwarding.as_mut().unwrap().gateway = Some([203, 0, 113, 7].into());
-        assert_eq!(gateway(&named, &all), Some([203, 0, 113, 7].into()));
-        assert_eq!(gateway(&configured(), &BTreeMap::new()), None);
+        assert_eq!(asked(&named, &all), Some([203, 0, 113, 7].into()));
+        assert_eq!(asked(&configured(), &BTreeMap::new()), None);
     }
 
     fn wish(port: u16, external: u16) -> Value {

@@ -10,22 +10,23 @@ use rand::{Rng, SeedableRng, rngs::StdRng};
 use super::Announcer;
 use crate::{
     engine::Input,
-    forwarding::{self, Forwarding, Wanted, status, wanted},
+    forwarding::{Forwarding, Wanted, status, wanted},
     report::{Report, Said, merged},
     snapshot::Fact,
 };
 
 impl Announcer {
     /// Says what is to be forwarded. Told together with what the plane wants of the node's network.
-    pub(super) fn want_forwarding(&mut self, announced: &BTreeMap<Ipv4Addr, Arc<str>>) {
+    pub(super) fn want_forwarding(
+        &mut self,
+        router: Option<Ipv4Addr>,
+        announced: &BTreeMap<Ipv4Addr, Arc<str>>,
+    ) {
         let (Some(config), Some(part)) = (&self.config, &self.part) else { return };
-        if self.forwarding.is_none() && !forwarding::is_wanted(config, &self.claims) {
-            return;
-        }
         let wanted = Wanted {
             interface: self.port.link().map(|link| link.name.clone()),
             config: Some(wanted::config(config)),
-            gateway: wanted::gateway(config, &self.claims),
+            gateway: wanted::gateway(config, router),
             claims: wanted::claims(config, &self.claims, announced),
             plane: wanted::plane(config, &self.claims),
         };

@@ -41,12 +41,19 @@ impl Announcer {
         }
         self.stirred = None;
         let Some(config) = &self.config else { return };
-        self.port.watch_gateway(router(config, &self.claims));
+        let router = router(config, &self.claims);
+        self.port.watch_gateway(router);
+        let forwards = self.forwarding.is_some() || forwarding::is_wanted(config, &self.claims);
+        if self.datapath.is_none() && !forwards {
+            return;
+        }
         let announced = self.port.engine().addresses();
         if let (Some(datapath), Some(link)) = (&self.datapath, &self.last_link) {
             datapath.want(datapath::message(config, link, &self.links, &self.claims, &announced));
         }
-        self.want_forwarding(&announced);
+        if forwards {
+            self.want_forwarding(router, &announced);
+        }
     }
 
     /// Says which addresses are to be on the interface, where the plane wants that.
