@@ -9,23 +9,43 @@ use std::{
 use foghorn_lab::{DhcpConfig, Error, IMAGE_VALUES, Lab, Result, topology::Network, until};
 use serde_json::Value;
 
-use crate::{Mark, PRIVATE, PUBLIC, Plane, Service};
+use crate::{Lane, Mark, PRIVATE, PUBLIC, Plane, Service};
 
 /// The chart's folder.
 pub const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../helm/foghorn");
-/// Marks the namespaces that tests make.
+/// Marks the namespaces that tests make; its value is the namespace's lane.
 const LABEL: &str = "foghorn-e2e";
+/// The value outside of lanes.
+const ALONE: &str = "alone";
 const SYSTEM: &str = "foghorn-system";
 
 /// The lab with Foghorn in it.
 pub struct Cluster {
     /// The lab.
     pub lab: Lab,
+    pub(crate) lane: Option<Lane>,
 }
 
 impl Cluster {
-    pub(crate) fn new(lab: Lab) -> Self {
-        Self { lab }
+    pub(crate) fn new(lab: Lab, lane: Option<Lane>) -> Self {
+        Self { lab, lane }
+    }
+
+    /// Removes what an earlier test left, and heals what it broke.
+    pub(crate) fn make_ready(&self) -> Result<()> {
+        if let Some(lane) = &self.lane {
+            self.remove_namespaces()?;
+            return self.begin_in(lane);
+        }
+        // Nothing is cleaned without an operator.
+        self.heal()?;
+        self.install()?;
+        self.clean()
+    }
+
+    /// The test ended well and is cleaned up after.
+    pub(crate) fn end_turn(&self) -> Result<()> {
+        self.lane.as_ref().map_or(Ok(()), |lane| self.end_in(lane))
     }
 
     /// Installs the chart with two planes, unless that is the present state, and waits until both planes are ready. Planes
@@ -34,9 +54,8 @@ impl Cluster {
     /// # Errors
     /// What Helm or a plane says.
     pub fn install(&self) -> Result<()> {
-        let planes = self.lab.kubectl(&["get", "networkplanes", "-o", "name"]).unwrap_or_default();
-        let present: BTreeSet<_> = planes.lines().filter_map(|line| line.split('/').nth(1)).collect();
-        let wanted = BTreeSet::from([PUBLIC.name, PRIVATE.name]);
+        let present = self.plane_names().unwrap_or_default();
+        let wanted = BTreeSet::from([PUBLIC.name, PRIVATE.name].map(str::to_owned));
         if !present.is_superset(&wanted) || !self.operator_runs() {
             self.upgrade(&format!("{CHART}/examples/two-planes.yaml"), &[])?;
         }
@@ -44,6 +63,13 @@ impl Cluster {
             self.lab.kubectl(&["delete", "networkplane", other, "--ignore-not-found", "--timeout=90s"])?;
         }
         [PUBLIC, PRIVATE].iter().try_for_each(|plane| self.wait_ready(plane.name))
+    }
+
+    /// The names of all planes.
+    pub(crate) fn plane_names(&self) -> Result<BTreeSet<String>> {
+        let planes = self.lab.kubectl_json(&["get", "networkplanes"])?;
+        let names = planes["items"].as_array().into_iter().flatten();
+        Ok(names.filter_map(|plane| plane["metadata"]["name"].as_str().map(str::to_owned)).collect())
     }
 
     /// Whether there is the one operator that the chart makes by default, and it is ready.
@@ -71,21 +97,30 @@ impl Cluster {
         self.lab.helm(&args)
     }
 
-    /// Makes a namespace, with a web Deployment of one Pod on each node.
+    /// Makes a namespace of the test and gives its name, which is not the given one in a shared lab.
+    ///
+    /// # Errors
+    /// If the API server refuses it.
+    pub fn namespace(&self, name: &str) -> Result<String> {
+        let (name, lane) = (self.name(name), self.label());
+        self.lab.apply(&format!(
+            "apiVersion: v1\nkind: Namespace\nmetadata: {{name: {name}, labels: {{{LABEL}: {lane}}}}}\n"
+        ))?;
+        Ok(name)
+    }
+
+    /// [`namespace`](Self::namespace) with a Deployment `web` of one Pod on each node, for tests that change what is behind
+    /// a Service; see [`Service::selecting`].
     ///
     /// # Errors
     /// If its Pods do not get ready.
-    pub fn namespace(&self, name: &str) -> Result<()> {
-        let nodes = self.lab.config().nodes;
+    pub fn namespace_with_pods(&self, name: &str) -> Result<String> {
+        let (namespace, nodes) = (self.namespace(name)?, self.lab.config().nodes);
         self.lab.apply(&format!(
             r"
-apiVersion: v1
-kind: Namespace
-metadata: {{name: {name}, labels: {{{LABEL}: 'true'}}}}
----
 apiVersion: apps/v1
 kind: Deployment
-metadata: {{name: web, namespace: {name}}}
+metadata: {{name: web, namespace: {namespace}}}
 spec:
   replicas: {nodes}
   selector: {{matchLabels: {{app: web}}}}
@@ -103,16 +138,18 @@ spec:
         - {{name: NODE_NAME, valueFrom: {{fieldRef: {{fieldPath: spec.nodeName}}}}}}
 "
         ))?;
-        self.lab.kubectl(&["-n", name, "rollout", "status", "deployment/web", "--timeout=60s"]).map(|_| ())
+        let rollout = ["-n", &namespace, "rollout", "status", "deployment/web", "--timeout=60s"];
+        self.lab.kubectl(&rollout)?;
+        Ok(namespace)
     }
 
-    /// A Service in front of the namespace's web Deployment, with an address by DHCP on a plane.
+    /// A Service in front of the lab's web servers, with an address by DHCP on a plane.
     ///
     /// # Errors
     /// If it cannot be made.
     pub fn service(&self, namespace: &str, name: &str, plane: Plane) -> Result<Service<'_>> {
         let service = self.existing(namespace, name, plane);
-        self.lab.apply(&service.manifest(Some(plane.class)))?;
+        service.apply(Some(plane.class))?;
         Ok(service)
     }
 
@@ -206,19 +243,42 @@ spec:
         Ok(())
     }
 
-    /// Heals what a test broke, removes what it left, and waits until no claim is left.
+    /// Removes what a test left, and heals what it broke where it has the lab to itself; waits until no claim of the test
+    /// is left.
     ///
     /// # Errors
     /// If something is stuck.
     pub fn clean(&self) -> Result<()> {
+        if let Some(lane) = &self.lane {
+            self.remove_namespaces()?;
+            return self.clean_in(lane);
+        }
         self.heal()?;
-        let selector = format!("{LABEL}=true");
-        self.lab.kubectl(&["delete", "namespaces", "-l", &selector, "--wait=false"])?;
-        until("no namespace and no claim of a test is left", Duration::from_secs(90), || {
-            let left = self.lab.kubectl(&["get", "namespaces", "-l", &selector, "-o", "name"])?;
-            let claims = self.lab.kubectl(&["get", "addressclaims", "-A", "-o", "name"]).unwrap_or_default();
-            Ok((left.trim().is_empty() && claims.trim().is_empty()).then_some(()))
+        self.remove_namespaces()?;
+        until("no claim of a test is left", Duration::from_secs(90), || {
+            let claims = self.lab.kubectl_json(&["get", "addressclaims", "-A"]);
+            // Without the chart there is no such kind.
+            let none = claims.map_or(true, |claims| claims["items"].as_array().is_none_or(Vec::is_empty));
+            Ok(none.then_some(()))
         })
+    }
+
+    /// Removes the namespaces of the test, or of all tests where it has the lab to itself.
+    fn remove_namespaces(&self) -> Result<()> {
+        let selector =
+            self.lane.as_ref().map_or_else(|| LABEL.to_owned(), |_| format!("{LABEL}={}", self.label()));
+        let left = || {
+            let left = self.lab.kubectl_json(&["get", "namespaces", "-l", &selector])?;
+            Ok::<_, Error>(left["items"].as_array().is_some_and(|left| !left.is_empty()))
+        };
+        if left()? {
+            self.lab.kubectl(&["delete", "namespaces", "-l", &selector, "--wait=false"])?;
+        }
+        until("no namespace of a test is left", Duration::from_secs(90), || Ok((!left()?).then_some(())))
+    }
+
+    fn label(&self) -> String {
+        self.lane.as_ref().map_or_else(|| ALONE.to_owned(), |_| self.name("in"))
     }
 
     /// Prints what the programs say that have to do with a test that failed.
@@ -226,7 +286,10 @@ spec:
         self.show(&["get", "pods", "-A", "-o", "wide"]);
         self.show(&["get", "events", "-A", "--sort-by=.metadata.creationTimestamp"]);
         self.show(&["-n", SYSTEM, "logs", "-l", "app.kubernetes.io/name=foghorn", "--tail=60"]);
-        for plane in [PUBLIC, PRIVATE] {
+        // In a shared lab the planes of other lanes have nothing to do with it.
+        let is_own = |name: &String| self.lane.as_ref().is_none_or(|lane| lane.has(name));
+        for name in self.plane_names().unwrap_or_default().into_iter().filter(is_own) {
+            let plane = Plane::named(&name, Network::Public);
             for (_, pod) in self.announcers(plane).unwrap_or_default() {
                 self.show(&["-n", &plane.namespace(), "logs", &pod, "--tail=30"]);
             }

@@ -21,8 +21,9 @@ impl Cluster {
     pub fn services(&self, namespace: &str, count: usize, plane: Plane) -> Result<Vec<Service<'_>>> {
         let services: Vec<_> =
             (1..=count).map(|number| self.existing(namespace, &format!("web-{number}"), plane)).collect();
-        let manifests: String = services.iter().map(|service| service.manifest(Some(plane.class))).collect();
-        self.lab.apply(&manifests)?;
+        let manifests: Result<String> =
+            services.iter().map(|service| service.manifest(Some(plane.class))).collect();
+        self.lab.apply(&manifests?)?;
         services.iter().try_for_each(|service| service.address().map(drop))?;
         Ok(services)
     }

@@ -26,6 +26,15 @@ pub const PRIVATE: Plane =
     Plane { name: "private-dev", class: "foghorn.dev/private-dev", network: Network::Private };
 
 impl Plane {
+    /// A plane of that name, with a class of its own.
+    #[must_use]
+    pub fn named(name: &str, network: Network) -> Self {
+        // A test makes a handful of planes, and its process ends with it.
+        let name: &'static str = Box::leak(name.to_owned().into_boxed_str());
+        let class: &'static str = Box::leak(format!("foghorn.dev/{name}").into_boxed_str());
+        Self { name, class, network }
+    }
+
     /// The namespace of its announcers and claims.
     #[must_use]
     pub fn namespace(&self) -> String {

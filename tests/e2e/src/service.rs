@@ -33,9 +33,34 @@ impl<'a> Service<'a> {
         Self { name: name.to_owned(), ..self.clone() }
     }
 
-    /// The Service as YAML, of that class or of none.
+    /// The Service as YAML, of that class or of none, in front of the namespace's own web Pods.
     #[must_use]
-    pub fn manifest(&self, class: Option<&str>) -> String {
+    pub fn selecting(&self, class: Option<&str>) -> String {
+        self.yaml(class, "\n  selector: {app: web}")
+    }
+
+    /// The Service as YAML, of that class or of none, with what leads to the lab's web servers.
+    ///
+    /// # Errors
+    /// If there are no web servers.
+    pub fn manifest(&self, class: Option<&str>) -> Result<String> {
+        let Self { namespace, name, .. } = self;
+        let slice = format!(
+            "
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {{name: {name}, namespace: {namespace}, labels: {{kubernetes.io/service-name: {name}}}}}
+addressType: IPv4
+ports: [{{port: 8080, protocol: TCP}}]
+endpoints:
+{}---
+",
+            self.cluster.web_endpoints()?
+        );
+        Ok(self.yaml(class, "") + &slice)
+    }
+
+    fn yaml(&self, class: Option<&str>, selector: &str) -> String {
         let class = class.map(|class| format!("\n  loadBalancerClass: {class}")).unwrap_or_default();
         format!(
             r"
@@ -44,14 +69,29 @@ kind: Service
 metadata: {{name: {name}, namespace: {namespace}}}
 spec:
   type: LoadBalancer{class}
-  loadBalancerIP: 0.0.0.0
-  selector: {{app: web}}
+  loadBalancerIP: 0.0.0.0{selector}
   ports: [{{port: 80, targetPort: 8080}}]
 ---
 ",
             name = self.name,
             namespace = self.namespace
         )
+    }
+
+    /// Makes it, of that class or of none.
+    ///
+    /// # Errors
+    /// If the API server refuses it.
+    pub fn apply(&self, class: Option<&str>) -> Result<()> {
+        self.cluster.lab.apply(&self.manifest(class)?).map(drop)
+    }
+
+    /// Makes it in front of the namespace's own web Pods.
+    ///
+    /// # Errors
+    /// If the API server refuses it.
+    pub fn apply_selecting(&self) -> Result<()> {
+        self.cluster.lab.apply(&self.selecting(Some(self.plane.class))).map(drop)
     }
 
     /// The Service as the API server has it.

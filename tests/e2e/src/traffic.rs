@@ -13,16 +13,16 @@ use crate::{Cluster, PUBLIC, Service};
 /// Between two connections of a client.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// A Service of the public plane that is served, when all nodes are the plane's members.
+/// A Service of the test's own plane that is served, when all nodes are the plane's members.
 ///
 /// # Errors
 /// If it has no address, or nobody answers there.
 pub fn served(cluster: &Cluster) -> Result<(Service<'_>, Ipv4Addr)> {
-    cluster.all_members(PUBLIC)?;
-    cluster.namespace("shop")?;
-    let service = cluster.service("shop", "web", PUBLIC)?;
+    let plane = cluster.plane()?;
+    cluster.all_members(plane)?;
+    let service = cluster.service(&cluster.namespace("shop")?, "web", plane)?;
     let address = service.address()?;
-    cluster.get(PUBLIC.network, address)?;
+    cluster.get(plane.network, address)?;
     // A node's kube-proxy may know of the address a moment later than the client.
     sleep(Duration::from_secs(1));
     Ok((service, address))

@@ -3,7 +3,7 @@
 use std::{thread, time::Duration};
 
 use crate::{
-    audit,
+    api, audit,
     command::{tail, write},
     daemon::Daemon,
     error::Result,
@@ -103,5 +103,6 @@ pub(crate) fn start_controllers(lab: &Lab) -> Result<()> {
         format!("--authorization-kubeconfig={pki}/scheduler.kubeconfig"),
         "--leader-elect=false".to_owned(),
         "--profiling=false".to_owned(),
-    ])
+    ])?;
+    api::start_proxy(lab)
 }

@@ -48,6 +48,16 @@ pub enum Error {
         /// The last thing seen.
         detail: String,
     },
+    /// The API server answered with an error.
+    #[error("the API server answers {status} to {path}: {answer}")]
+    Api {
+        /// What was asked for.
+        path: String,
+        /// The status code.
+        status: String,
+        /// The answer's body.
+        answer: String,
+    },
     /// There is no host of that name.
     #[error("the lab `{lab}` has no host `{host}`; it has {hosts}")]
     NoHost {

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    clean, command, control_plane,
+    api, clean, command, control_plane,
     daemon::Daemon,
     dhcp::{DhcpConfig, DhcpServer},
     error::{Error, Result},
@@ -281,12 +281,16 @@ impl Lab {
         command::run(&mut self.kubectl_command(args))
     }
 
-    /// [`Self::kubectl`] with `-o json`.
+    /// [`Self::kubectl`] with `-o json`. Plain questions for one kind go to the API server directly.
     ///
     /// # Errors
-    /// As [`Self::kubectl`], and if the answer is no JSON.
+    /// As [`Self::kubectl`] or [`Self::read_api`], and if the answer is no JSON.
     pub fn kubectl_json<S: AsRef<str>>(&self, args: &[S]) -> Result<Value> {
-        let args: Vec<_> = args.iter().map(AsRef::as_ref).chain(["-o", "json"]).collect();
+        let mut args: Vec<_> = args.iter().map(AsRef::as_ref).collect();
+        if let Some(path) = api::path(&args) {
+            return self.read_api(&path);
+        }
+        args.extend(["-o", "json"]);
         let text = self.kubectl(&args)?;
         let what = || format!("the answer to kubectl {}", args.join(" "));
         serde_json::from_str(&text).map_err(|error| Error::Malformed { what: what(), why: error.to_string() })

@@ -4,6 +4,7 @@
 //! and an "internet" host; [`Lab::down`] leaves nothing of it behind. Every host is a network namespace `<lab>-<host>` and a
 //! cgroup, every node a mount namespace as well, all state is below [`state_dir`]. [`topology`] has the names and addresses.
 
+mod api;
 mod audit;
 mod cgroup;
 mod clean;

@@ -2,7 +2,9 @@
 
 use std::{fs, time::Duration};
 
-use foghorn_e2e::{CHART, Cluster, PRIVATE, PUBLIC, Plane, Result, condition, run};
+use foghorn_e2e::{
+    CHART, Cluster, PRIVATE, PUBLIC, Plane, Result, condition, disturbs_nodes, run, shares_the_lab,
+};
 use foghorn_lab::{DhcpConfig, Error, topology::Network, until};
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
@@ -30,7 +32,7 @@ struct Block {
 
 #[test]
 fn what_the_documentation_shows_works() -> Result<()> {
-    run(|cluster| {
+    run(disturbs_nodes(), |cluster| {
         let blocks = blocks()?;
         let mut names: Vec<_> = blocks.iter().map(|block| block.name.as_str()).collect();
         println!("{names:?}");
@@ -80,7 +82,7 @@ fn what_the_documentation_shows_works() -> Result<()> {
 
 #[test]
 fn the_plane_in_the_comment_of_the_values_is_taken_by_chart_and_api_server() -> Result<()> {
-    run(|cluster| {
+    run(shares_the_lab(), |cluster| {
         let values = read(&format!("{CHART}/values.yaml"))?;
         let example: String = values
             .lines()

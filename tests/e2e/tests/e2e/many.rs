@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use foghorn_e2e::{PUBLIC, Result, resident, run};
+use foghorn_e2e::{Result, resident, run, shares_the_lab};
 use foghorn_lab::until;
 
 const SERVICES: usize = 100;
@@ -14,13 +14,14 @@ const MEBIBYTE: u64 = 1 << 20;
 
 #[test]
 fn a_hundred_services_have_a_hundred_addresses_and_the_announcer_stays_small() -> Result<()> {
-    run(|cluster| {
-        cluster.namespace("shop")?;
-        let first = cluster.service("shop", "web-000", PUBLIC)?;
+    run(shares_the_lab(), |cluster| {
+        let public = cluster.plane()?;
+        let shop = cluster.namespace("shop")?;
+        let first = cluster.service(&shop, "web-000", public)?;
         first.address()?;
-        let mut manifests = String::new();
+        let (mut manifests, manifest) = (String::new(), first.manifest(Some(public.class))?);
         for n in 1..SERVICES {
-            let one = first.manifest(Some(PUBLIC.class)).replace("web-000", &format!("web-{n:03}"));
+            let one = manifest.replace("web-000", &format!("web-{n:03}"));
             let _infallible = write!(manifests, "{one}");
         }
         let began = Instant::now();
@@ -28,20 +29,20 @@ fn a_hundred_services_have_a_hundred_addresses_and_the_announcer_stays_small() -
         println!("{} Services made within {:.2?}", SERVICES - 1, began.elapsed());
         let addresses: BTreeSet<String> = until("a hundred addresses", Duration::from_secs(120), || {
             let path = "jsonpath={range .items[*]}{.status.loadBalancer.ingress[0].ip}{\"\\n\"}{end}";
-            let text = cluster.lab.kubectl(&["-n", "shop", "get", "services", "-o", path])?;
+            let text = cluster.lab.kubectl(&["-n", &shop, "get", "services", "-o", path])?;
             let addresses: BTreeSet<_> = text.split_whitespace().map(str::to_owned).collect();
             Ok((addresses.len() == SERVICES).then_some(addresses))
         })?;
         println!("all addresses {:.2?} after the first Service was sent", began.elapsed());
-        let leases = cluster.lab.dhcp(PUBLIC.network).leases()?;
+        let leases = cluster.lab.dhcp(public.network).leases()?;
         let leased: BTreeSet<_> = leases.iter().map(|lease| lease.address.to_string()).collect();
         assert!(leased.is_superset(&addresses), "{leases:?}");
         for address in &addresses {
             let address = address.parse().map_err(|_| foghorn_e2e::Error::Config(address.clone()))?;
-            assert!(cluster.get(PUBLIC.network, address)?.contains(" on w"), "{address}");
+            assert!(cluster.get(public.network, address)?.contains(" on w"), "{address}");
         }
         for node in cluster.lab.nodes() {
-            for pid in cluster.lab.announcer_pids(PUBLIC.name, node.name())? {
+            for pid in cluster.lab.announcer_pids(public.name, node.name())? {
                 let memory = resident(pid)?;
                 println!("announcer on {}: {:.1} MiB", node.name(), memory as f64 / MEBIBYTE as f64);
                 assert!(memory < 24 * MEBIBYTE, "{memory}");

@@ -2,22 +2,23 @@
 
 use std::{thread::sleep, time::Duration};
 
-use foghorn_e2e::{PUBLIC, Result, Service, condition, run};
+use foghorn_e2e::{PUBLIC, Result, Service, condition, run, shares_the_lab};
 
 #[test]
 fn a_deleted_service_leaves_silence_and_no_lease_and_another_one_is_untouched() -> Result<()> {
-    run(|cluster| {
-        cluster.namespace("shop")?;
+    run(shares_the_lab(), |cluster| {
+        let public = cluster.plane()?;
+        let shop = cluster.namespace("shop")?;
         let (going, staying) =
-            (cluster.service("shop", "going", PUBLIC)?, cluster.service("shop", "staying", PUBLIC)?);
+            (cluster.service(&shop, "going", public)?, cluster.service(&shop, "staying", public)?);
         let (address, other) = (going.address()?, staying.address()?);
         let before = staying.claim()?;
         going.delete()?;
         going.gone()?;
-        assert!(cluster.who_has(PUBLIC.network, address)?.is_empty());
+        assert!(cluster.who_has(public.network, address)?.is_empty());
         assert_not_leased(cluster, address)?;
-        assert_eq!(cluster.who_has(PUBLIC.network, other)?.len(), 1);
-        assert!(cluster.get(PUBLIC.network, other)?.contains(" on w"));
+        assert_eq!(cluster.who_has(public.network, other)?.len(), 1);
+        assert!(cluster.get(public.network, other)?.contains(" on w"));
         assert_eq!(staying.claim()?, before);
         Ok(())
     })
@@ -25,12 +26,13 @@ fn a_deleted_service_leaves_silence_and_no_lease_and_another_one_is_untouched() 
 
 #[test]
 fn a_service_that_becomes_cluster_ip_gives_its_address_back_and_keeps_serving_inside() -> Result<()> {
-    run(|cluster| {
-        cluster.namespace("shop")?;
-        let service = cluster.service("shop", "web", PUBLIC)?;
+    run(shares_the_lab(), |cluster| {
+        let public = cluster.plane()?;
+        let shop = cluster.namespace("shop")?;
+        let service = cluster.service(&shop, "web", public)?;
         let address = service.address()?;
         let patch = r#"{"spec":{"type":"ClusterIP","loadBalancerClass":null,"loadBalancerIP":null}}"#;
-        cluster.lab.kubectl(&["-n", "shop", "patch", "service", "web", "-p", patch])?;
+        cluster.lab.kubectl(&["-n", &shop, "patch", "service", "web", "-p", patch])?;
         foghorn_lab::until("the claim is gone", Duration::from_secs(30), || {
             Ok(service.claim()?.is_none().then_some(()))
         })?;
@@ -41,21 +43,20 @@ fn a_service_that_becomes_cluster_ip_gives_its_address_back_and_keeps_serving_in
                 && object["status"]["loadBalancer"]["ingress"].is_null();
             Ok(clean.then_some(()))
         })?;
-        assert!(cluster.who_has(PUBLIC.network, address)?.is_empty());
+        assert!(cluster.who_has(public.network, address)?.is_empty());
         assert_not_leased(cluster, address)
     })
 }
 
 #[test]
 fn a_deleted_namespace_gives_all_its_addresses_back() -> Result<()> {
-    run(|cluster| {
-        cluster.namespace("shop")?;
-        let services: Vec<Service<'_>> = ["a", "b"]
-            .into_iter()
-            .map(|name| cluster.service("shop", name, PUBLIC))
-            .collect::<Result<_>>()?;
+    run(shares_the_lab(), |cluster| {
+        let public = cluster.plane()?;
+        let shop = cluster.namespace("shop")?;
+        let services: Vec<Service<'_>> =
+            ["a", "b"].into_iter().map(|name| cluster.service(&shop, name, public)).collect::<Result<_>>()?;
         let addresses = services.iter().map(Service::address).collect::<Result<Vec<_>>>()?;
-        cluster.lab.kubectl(&["delete", "namespace", "shop", "--timeout=60s"])?;
+        cluster.lab.kubectl(&["delete", "namespace", &shop, "--timeout=60s"])?;
         services.iter().try_for_each(Service::gone)?;
         addresses.into_iter().try_for_each(|address| assert_not_leased(cluster, address))
     })
@@ -63,35 +64,37 @@ fn a_deleted_namespace_gives_all_its_addresses_back() -> Result<()> {
 
 #[test]
 fn a_service_whose_finalizer_others_strip_is_released_all_the_same() -> Result<()> {
-    run(|cluster| {
-        cluster.namespace("shop")?;
-        let service = cluster.service("shop", "web", PUBLIC)?;
+    run(shares_the_lab(), |cluster| {
+        let public = cluster.plane()?;
+        let shop = cluster.namespace("shop")?;
+        let service = cluster.service(&shop, "web", public)?;
         let address = service.address()?;
         service.delete_at_once()?;
         service.gone()?;
-        assert!(cluster.who_has(PUBLIC.network, address)?.is_empty());
+        assert!(cluster.who_has(public.network, address)?.is_empty());
         assert_not_leased(cluster, address)
     })
 }
 
 #[test]
 fn a_controller_that_keeps_clearing_the_status_is_named() -> Result<()> {
-    run(|cluster| {
-        cluster.namespace("shop")?;
-        let service = cluster.service("shop", "web", PUBLIC)?;
+    run(shares_the_lab(), |cluster| {
+        let public = cluster.plane()?;
+        let shop = cluster.namespace("shop")?;
+        let service = cluster.service(&shop, "web", public)?;
         let address = service.address()?;
         // Who only takes away leaves no name in managedFields; a cloud's controller writes an address of its own, too.
         let other = r#"{"status":{"loadBalancer":{"ingress":[{"hostname":"cloud.example.org"}]}}}"#;
         let clear = r#"{"metadata":{"finalizers":null},"status":{"loadBalancer":{"ingress":null}}}"#;
         let mut named = None;
         for change in [other, clear].into_iter().cycle().take(40) {
-            let args = ["-n", "shop", "patch", "service", "web", "--subresource=status", "--type=merge"];
+            let args = ["-n", &shop, "patch", "service", "web", "--subresource=status", "--type=merge"];
             cluster
                 .lab
                 .kubectl(&[&args[..], &["--field-manager=cloud-controller", "-p", change]].concat())?;
             sleep(Duration::from_millis(300));
             named =
-                cluster.events("shop", "web")?.into_iter().find(|event| event.starts_with("StatusDisputed"));
+                cluster.events(&shop, "web")?.into_iter().find(|event| event.starts_with("StatusDisputed"));
             if named.is_some() {
                 break;
             }
@@ -100,7 +103,7 @@ fn a_controller_that_keeps_clearing_the_status_is_named() -> Result<()> {
         println!("{named}");
         assert!(named.contains("cloud-controller"), "{named}");
         assert_eq!(
-            cluster.who_has(PUBLIC.network, address)?.len(),
+            cluster.who_has(public.network, address)?.len(),
             1,
             "the address itself is not in dispute"
         );

@@ -7,7 +7,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use foghorn_e2e::{Cluster, Metrics, PRIVATE, PUBLIC, Plane, Result, condition, fetch, run};
+use foghorn_e2e::{
+    Cluster, Metrics, PUBLIC, Plane, Result, condition, disturbs_nodes, fetch, run, shares_the_lab,
+};
 use foghorn_lab::{
     Error, Host,
     topology::{Network, node_number},
@@ -17,18 +19,19 @@ use serde_json::Value;
 
 #[test]
 fn the_metrics_of_announcers_tell_who_assigns_who_holds_and_what_was_said_on_the_wire() -> Result<()> {
-    run(|cluster| {
-        cluster.namespace("shop")?;
-        let service = cluster.service("shop", "web", PUBLIC)?;
+    run(shares_the_lab(), |cluster| {
+        let public = cluster.plane()?;
+        let shop = cluster.namespace("shop")?;
+        let service = cluster.service(&shop, "web", public)?;
         let address = service.address()?;
-        cluster.get(PUBLIC.network, address)?;
-        assert_eq!(cluster.who_has(PUBLIC.network, address)?.len(), 1);
-        cluster.all_members(PUBLIC)?;
-        let (holder, coordinator) = (service.holder()?, cluster.coordinator(PUBLIC)?);
+        cluster.get(public.network, address)?;
+        assert_eq!(cluster.who_has(public.network, address)?.len(), 1);
+        cluster.all_members(public)?;
+        let (holder, coordinator) = (service.holder()?, cluster.coordinator(public)?);
         for node in cluster.lab.nodes() {
             let if_it_is = |name: &str| if node.name() == name { 1.0 } else { 0.0 };
             let holds = if_it_is(&holder);
-            let metrics = announcer_metrics(cluster, PUBLIC, &node)?;
+            let metrics = announcer_metrics(cluster, public, &node)?;
             assert_eq!(metrics.get("foghorn_coordinating", &[]), Some(if_it_is(&coordinator)), "{metrics:?}");
             assert_eq!(metrics.get("foghorn_members", &[]), Some(3.0), "{metrics:?}");
             assert_eq!(metrics.get("foghorn_claims_granted", &[]), Some(holds), "{metrics:?}");
@@ -43,7 +46,7 @@ fn the_metrics_of_announcers_tell_who_assigns_who_holds_and_what_was_said_on_the
             let requests = ["verb=\"get\"", "resource=\"leases\"", "code=\"200\""];
             assert!(metrics.count("foghorn_api_requests_total", &requests) > 0.0, "{metrics:?}");
         }
-        let metrics = announcer_metrics(cluster, PUBLIC, &cluster.lab.node(&holder)?)?;
+        let metrics = announcer_metrics(cluster, public, &cluster.lab.node(&holder)?)?;
         assert_eq!(metrics.get("foghorn_leases", &["state=\"BOUND\""]), Some(1.0), "{metrics:?}");
         for (kind, direction) in
             [("DISCOVER", "sent"), ("OFFER", "received"), ("REQUEST", "sent"), ("ACK", "received")]
@@ -62,7 +65,7 @@ fn the_metrics_of_announcers_tell_who_assigns_who_holds_and_what_was_said_on_the
         service.gone()?;
         let released = ["type=\"RELEASE\"", "direction=\"sent\""];
         until("the metrics after the release", Duration::from_secs(5), || {
-            let after = announcer_metrics(cluster, PUBLIC, &cluster.lab.node(&holder)?)?;
+            let after = announcer_metrics(cluster, public, &cluster.lab.node(&holder)?)?;
             let counted = after.count("foghorn_dhcp_messages_total", &released)
                 > metrics.count("foghorn_dhcp_messages_total", &released);
             Ok((counted && after.get("foghorn_claims_held", &[]) == Some(0.0)).then_some(()))
@@ -72,19 +75,23 @@ fn the_metrics_of_announcers_tell_who_assigns_who_holds_and_what_was_said_on_the
 
 #[test]
 fn the_metrics_of_the_operator_count_planes_claims_and_requests() -> Result<()> {
-    run(|cluster| {
-        cluster.namespace("shop")?;
-        cluster.service("shop", "web", PUBLIC)?.address()?;
+    run(shares_the_lab(), |cluster| {
+        let public = cluster.plane()?;
+        let shop = cluster.namespace("shop")?;
+        cluster.service(&shop, "web", public)?.address()?;
         let pod = cluster.leading_operator()?;
         let node = cluster.lab.node(&pod.node)?;
-        let bound = [format!("plane=\"{}\"", PUBLIC.name), "state=\"Bound\"".to_owned()];
+        let bound = [format!("plane=\"{}\"", public.name), "state=\"Bound\"".to_owned()];
         let bound: Vec<_> = bound.iter().map(String::as_str).collect();
-        let metrics = until("the claim in the operator's metrics", Duration::from_secs(5), || {
+        let metrics = until("claim and planes in the operator's metrics", Duration::from_secs(10), || {
+            let planes =
+                cluster.lab.kubectl_json(&["get", "networkplanes"])?["items"].as_array().map_or(0, Vec::len);
             let metrics = Metrics::fetch(&node, &format!("{}:8080", pod.address))?;
-            Ok((metrics.get("foghorn_operator_claims", &bound) == Some(1.0)).then_some(metrics))
+            let counted = metrics.get("foghorn_operator_claims", &bound) == Some(1.0)
+                && metrics.get("foghorn_operator_planes", &[]) == Some(planes as f64);
+            Ok(counted.then_some(metrics))
         })?;
         assert_eq!(metrics.get("foghorn_operator_leading", &[]), Some(1.0), "{metrics:?}");
-        assert_eq!(metrics.get("foghorn_operator_planes", &[]), Some(2.0), "{metrics:?}");
         for controller in ["plane", "service"] {
             let labels = [format!("controller=\"{controller}\""), "result=\"ok\"".to_owned()];
             let labels: Vec<_> = labels.iter().map(String::as_str).collect();
@@ -97,22 +104,23 @@ fn the_metrics_of_the_operator_count_planes_claims_and_requests() -> Result<()> 
 
 #[test]
 fn the_probes_of_an_announcer_answer_on_its_node_only_and_not_while_it_is_stopped() -> Result<()> {
-    run(|cluster| {
-        let holder = cluster.coordinator(PUBLIC)?;
+    run(shares_the_lab(), |cluster| {
+        let public = cluster.plane()?;
+        let holder = cluster.coordinator(public)?;
         let nodes = cluster.lab.nodes();
         let Some(node) = nodes.iter().find(|node| node.name() != holder) else {
             return Err(Error::Config("a lab of two nodes at least".to_owned()));
         };
-        let port = port(cluster, PUBLIC, "probes")?;
+        let port = port(cluster, public, "probes")?;
         let probe = |path: &str| fetch(node, &format!("http://127.0.0.1:{port}{path}"));
         assert_eq!(probe("/healthz")?.0, 200);
         assert_eq!(probe("/readyz")?.0, 200);
         let from_outside = format!("http://{}:{port}/healthz", private_address(node)?);
         assert!(fetch(&cluster.lab.client(Network::Private), &from_outside).is_err());
 
-        cluster.lab.stop_announcer(PUBLIC.name, node.name())?;
+        cluster.lab.stop_announcer(public.name, node.name())?;
         let stopped = probe("/healthz");
-        cluster.lab.resume_announcer(PUBLIC.name, node.name())?;
+        cluster.lab.resume_announcer(public.name, node.name())?;
         assert!(stopped.is_err(), "{stopped:?}");
         until("it is well again", Duration::from_secs(10), || {
             Ok((probe("/healthz")?.0 == 200 && probe("/readyz")?.0 == 200).then_some(()))
@@ -122,13 +130,13 @@ fn the_probes_of_an_announcer_answer_on_its_node_only_and_not_while_it_is_stoppe
 
 #[test]
 fn an_announcer_without_its_configuration_lives_and_is_not_ready() -> Result<()> {
-    run(|cluster| {
-        cluster.namespace("shop")?;
-        cluster.lab.apply(
+    run(shares_the_lab(), |cluster| {
+        let shop = cluster.namespace("shop")?;
+        cluster.lab.apply(&format!(
             r#"
 apiVersion: v1
 kind: Pod
-metadata: {name: announcer, namespace: shop}
+metadata: {{name: announcer, namespace: {shop}}}
 spec:
   terminationGracePeriodSeconds: 1
   containers:
@@ -137,20 +145,20 @@ spec:
     imagePullPolicy: Never
     args: [--plane=none, "--metrics-address=0.0.0.0:9000", "--probe-address=0.0.0.0:9001"]
     env:
-    - {name: POD_NAMESPACE, value: shop}
-    - {name: POD_NAME, value: announcer}
-    - {name: NODE_NAME, valueFrom: {fieldRef: {fieldPath: spec.nodeName}}}
-"#,
-        )?;
+    - {{name: POD_NAMESPACE, value: {shop}}}
+    - {{name: POD_NAME, value: announcer}}
+    - {{name: NODE_NAME, valueFrom: {{fieldRef: {{fieldPath: spec.nodeName}}}}}}
+"#
+        ))?;
         cluster.lab.kubectl(&[
             "-n",
-            "shop",
+            &shop,
             "wait",
             "pod/announcer",
             "--for=condition=Ready",
             "--timeout=30s",
         ])?;
-        let pod = cluster.lab.kubectl_json(&["-n", "shop", "get", "pod", "announcer"])?;
+        let pod = cluster.lab.kubectl_json(&["-n", &shop, "get", "pod", "announcer"])?;
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let node = cluster.lab.node(&text(&pod["spec"]["nodeName"]))?;
         let probe =
@@ -166,7 +174,7 @@ spec:
 
 #[test]
 fn an_operator_that_is_cut_off_from_the_api_server_is_not_ready() -> Result<()> {
-    run(|cluster| {
+    run(disturbs_nodes(), |cluster| {
         let pod = cluster.leading_operator()?;
         let node = cluster.lab.node(&pod.node)?;
         let readyz = || fetch(&node, &format!("http://{}:8081/readyz", pod.address));
@@ -185,28 +193,33 @@ fn an_operator_that_is_cut_off_from_the_api_server_is_not_ready() -> Result<()> 
 
 #[test]
 fn nothing_is_written_and_no_event_told_while_only_endpoints_change() -> Result<()> {
-    run(|cluster| {
-        cluster.namespace("shop")?;
-        for plane in [PUBLIC, PRIVATE] {
-            let service = cluster.service("shop", plane.name, plane)?;
+    run(shares_the_lab(), |cluster| {
+        let public = cluster.plane()?;
+        let private = cluster.private_plane()?;
+        let shop = cluster.namespace_with_pods("shop")?;
+        for plane in [public, private] {
+            let service = cluster.existing(&shop, plane.name, plane);
+            service.apply_selecting()?;
             service.address()?;
             service.reason("Announced")?;
         }
         sleep(Duration::from_secs(2));
-        let before = versions(cluster)?;
+        let own =
+            [shop.clone(), public.namespace(), private.namespace(), public.name.into(), private.name.into()];
+        let before = versions(cluster, &own)?;
         let endpoints = || {
             let versions = "jsonpath={.items[*].metadata.resourceVersion}";
-            cluster.lab.kubectl(&["-n", "shop", "get", "endpointslices", "-o", versions])
+            cluster.lab.kubectl(&["-n", &shop, "get", "endpointslices", "-o", versions])
         };
         let endpoints_before = endpoints()?;
         let began = Instant::now();
-        cluster.lab.kubectl(&["-n", "shop", "scale", "deployment/web", "--replicas=1"])?;
+        cluster.lab.kubectl(&["-n", &shop, "scale", "deployment/web", "--replicas=1"])?;
         sleep(Duration::from_secs(5));
-        cluster.lab.kubectl(&["-n", "shop", "scale", "deployment/web", "--replicas=2"])?;
-        cluster.lab.kubectl(&["-n", "shop", "rollout", "status", "deployment/web", "--timeout=30s"])?;
+        cluster.lab.kubectl(&["-n", &shop, "scale", "deployment/web", "--replicas=2"])?;
+        cluster.lab.kubectl(&["-n", &shop, "rollout", "status", "deployment/web", "--timeout=30s"])?;
         sleep(Duration::from_secs(15).saturating_sub(began.elapsed()));
         assert_ne!(endpoints()?, endpoints_before);
-        let after = versions(cluster)?;
+        let after = versions(cluster, &own)?;
         for (what, version) in &after {
             assert_eq!(Some(version), before.get(what), "{what} was written to");
         }
@@ -218,9 +231,8 @@ fn nothing_is_written_and_no_event_told_while_only_endpoints_change() -> Result<
 
 #[test]
 fn a_node_whose_interface_is_not_in_order_is_named_with_the_cause_and_holds_nothing() -> Result<()> {
-    run(|cluster| {
-        cluster.namespace("shop")?;
-        let service = cluster.service("shop", "web", PUBLIC)?;
+    run(disturbs_nodes(), |cluster| {
+        let service = cluster.service(&cluster.namespace("shop")?, "web", PUBLIC)?;
         let address = service.address()?;
         let cases: [(&str, &[&str], &[&str]); 3] = [
             ("InterfaceWithoutAddress", &["addr del ADDRESS/24 dev eth1"], &["addr add ADDRESS/24 dev eth1"]),
@@ -270,8 +282,9 @@ fn named_and_silent(cluster: &Cluster, reason: &str, node: &str, address: Ipv4Ad
     })
 }
 
-/// The resource versions of all that Foghorn writes but Leases and Pods, its events included.
-fn versions(cluster: &Cluster) -> Result<BTreeMap<String, Value>> {
+/// The resource versions of all that Foghorn writes but Leases and Pods, its events included, of these namespaces and of
+/// what has such a name.
+fn versions(cluster: &Cluster, own: &[String]) -> Result<BTreeMap<String, Value>> {
     let kinds = "networkplanes,addressclaims,services,namespaces,configmaps,daemonsets,serviceaccounts,rolebindings,events.events.k8s.io";
     let objects = cluster.lab.kubectl_json(&["get", kinds, "-A"])?;
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -283,7 +296,11 @@ fn versions(cluster: &Cluster) -> Result<BTreeMap<String, Value>> {
         object["kind"] == "Event" && !text(&object["reportingController"]).contains("foghorn")
     };
     let items = objects["items"].as_array().cloned().unwrap_or_default();
-    let items = items.iter().filter(|object| !of_others(object));
+    let is_own = |object: &Value| {
+        let (name, namespace) = (&object["metadata"]["name"], &object["metadata"]["namespace"]);
+        own.iter().any(|own| if namespace.is_null() { name == own } else { namespace == own })
+    };
+    let items = items.iter().filter(|object| is_own(object) && !of_others(object));
     Ok(items.map(|object| (key(object), object["metadata"]["resourceVersion"].clone())).collect())
 }
 

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use foghorn_e2e::{Cluster, PRIVATE, PUBLIC, Plane, Result, Service, condition, run};
+use foghorn_e2e::{Cluster, PRIVATE, PUBLIC, Plane, Result, Service, condition, reinstalls_the_chart, run};
 use foghorn_lab::until;
 
 /// What the chart gives the uninstallation, and what Helm and the ends of Pods take besides.
@@ -15,7 +15,7 @@ const WITHIN: Duration = Duration::from_secs(60 + 30);
 
 #[test]
 fn an_uninstallation_releases_everything_and_the_next_installation_serves_again() -> Result<()> {
-    run(|cluster| {
+    run(reinstalls_the_chart(), |cluster| {
         let served = Served::on_both_planes(cluster)?;
         served.uninstall()?;
         served.assert_released()?;
@@ -30,7 +30,7 @@ fn an_uninstallation_releases_everything_and_the_next_installation_serves_again(
 
 #[test]
 fn an_uninstallation_without_an_operator_releases_everything() -> Result<()> {
-    run(|cluster| {
+    run(reinstalls_the_chart(), |cluster| {
         let served = Served::on_both_planes(cluster)?;
         cluster.scale_operator(0)?;
         served.uninstall()?;
@@ -40,7 +40,7 @@ fn an_uninstallation_without_an_operator_releases_everything() -> Result<()> {
 
 #[test]
 fn an_uninstallation_while_the_operator_is_killed_again_and_again_releases_everything() -> Result<()> {
-    run(|cluster| {
+    run(reinstalls_the_chart(), |cluster| {
         let served = Served::on_both_planes(cluster)?;
         let ended = AtomicBool::new(false);
         thread::scope(|scope| {
@@ -66,7 +66,7 @@ fn an_uninstallation_while_the_operator_is_killed_again_and_again_releases_every
 
 #[test]
 fn an_uninstallation_without_operator_and_announcers_leaves_nothing_stuck() -> Result<()> {
-    run(|cluster| {
+    run(reinstalls_the_chart(), |cluster| {
         let served = Served::on_both_planes(cluster)?;
         cluster.scale_operator(0)?;
         for plane in [PUBLIC, PRIVATE] {

@@ -8,12 +8,11 @@ use std::{
 };
 
 use foghorn_e2e::{
-    Cluster, Holders, Mark, PUBLIC, Plane, Result, Service, all_probed, loads, probed, run, served,
+    Cluster, Holders, Mark, PUBLIC, Plane, Result, Service, all_probed, disturbs_nodes, loads, probed, run,
+    served, shares_the_lab,
 };
 use foghorn_lab::{topology::Network, until};
 
-/// A plane with a placement of its own.
-const OWN: Plane = Plane { name: "own", class: "foghorn.dev/own", network: Network::Public };
 /// A client may be without an answer for so long while an address is handed over.
 const GAP: Duration = Duration::from_secs(1);
 /// What would move has moved after this time.
@@ -21,20 +20,21 @@ const QUIET: Duration = Duration::from_secs(3);
 
 #[test]
 fn addresses_are_spread_and_only_those_of_a_lost_node_move_until_rebalancing_is_asked_for() -> Result<()> {
-    run(|cluster| {
-        cluster.all_members(PUBLIC)?;
-        cluster.namespace("shop")?;
-        let services = cluster.services("shop", 9, PUBLIC)?;
+    run(shares_the_lab(), |cluster| {
+        let public = cluster.plane()?;
+        cluster.all_members(public)?;
+        let shop = cluster.namespace("shop")?;
+        let services = cluster.services(&shop, 9, public)?;
         let fresh = cluster.holders(&services)?;
         assert_eq!(loads(&fresh), [3, 3, 3], "{fresh:?}");
 
-        let lost = cluster.coordinator(PUBLIC)?;
+        let lost = cluster.coordinator(public)?;
         let left = lose(cluster, &services, &lost)?;
         println!("{lost} is lost: {:?}", loads(&left));
         assert!(fresh.iter().all(|(service, node)| *node == lost || left[service] == *node), "{left:?}");
         assert_eq!(loads(&left), [5, 4], "{left:?}");
 
-        come_back(cluster, PUBLIC, &lost)?;
+        come_back(cluster, public, &lost)?;
         assert_eq!(cluster.holders(&services)?, left, "{lost} came back");
 
         let addresses = services.iter().map(Service::address).collect::<Result<Vec<_>>>()?;
@@ -42,7 +42,7 @@ fn addresses_are_spread_and_only_those_of_a_lost_node_move_until_rebalancing_is_
             cluster.lab.kubectl(&[
                 "annotate",
                 "plane",
-                PUBLIC.name,
+                public.name,
                 "foghorn.dev/rebalance=x",
                 "--overwrite",
             ])?;
@@ -59,43 +59,43 @@ fn addresses_are_spread_and_only_those_of_a_lost_node_move_until_rebalancing_is_
 
 #[test]
 fn in_a_single_plane_one_node_has_all_addresses_and_after_its_loss_another_one() -> Result<()> {
-    run(|cluster| {
-        own_plane(cluster, "placement: {mode: Single}")?;
-        let services = cluster.services("shop", 4, OWN)?;
+    run(shares_the_lab(), |cluster| {
+        let (own, shop) = own_plane(cluster, "placement: {mode: Single}")?;
+        let services = cluster.services(&shop, 4, own)?;
         let fresh = cluster.holders(&services)?;
         assert_eq!(loads(&fresh), [4], "{fresh:?}");
         let lost = fresh["web-1"].clone();
         let left = lose(cluster, &services, &lost)?;
         assert_eq!(loads(&left), [4], "{left:?}");
-        come_back(cluster, OWN, &lost)?;
+        come_back(cluster, own, &lost)?;
         assert_eq!(cluster.holders(&services)?, left, "{lost} came back");
-        cluster.remove_plane(OWN)
+        cluster.remove_plane(own)
     })
 }
 
 #[test]
 fn new_addresses_go_to_the_node_of_the_greatest_weight_and_lost_ones_to_the_next() -> Result<()> {
-    run(|cluster| {
+    run(shares_the_lab(), |cluster| {
         let prefer = |weight: u32, node: &str| {
             format!("{{weight: {weight}, matchLabels: {{kubernetes.io/hostname: {node}}}}}")
         };
         let preferred = [prefer(5, "w1"), prefer(50, "w3")].join(", ");
-        own_plane(cluster, &format!("placement: {{preferredNodes: [{preferred}]}}"))?;
-        let services = cluster.services("shop", 3, OWN)?;
+        let (own, shop) = own_plane(cluster, &format!("placement: {{preferredNodes: [{preferred}]}}"))?;
+        let services = cluster.services(&shop, 3, own)?;
         assert_eq!(nodes(&cluster.holders(&services)?), ["w3"]);
         let left = lose(cluster, &services, "w3")?;
         assert_eq!(nodes(&left), ["w1"]);
-        come_back(cluster, OWN, "w3")?;
+        come_back(cluster, own, "w3")?;
         assert_eq!(cluster.holders(&services)?, left, "w3 came back");
-        let new = cluster.service("shop", "new", OWN)?;
+        let new = cluster.service(&shop, "new", own)?;
         assert_eq!(nodes(&cluster.holders(&[new])?), ["w3"]);
-        cluster.remove_plane(OWN)
+        cluster.remove_plane(own)
     })
 }
 
 #[test]
 fn a_node_that_is_cordoned_excluded_or_out_of_service_hands_over_and_the_plane_says_why() -> Result<()> {
-    run(|cluster| {
+    run(disturbs_nodes(), |cluster| {
         let (service, address) = served(cluster)?;
         for mark in Mark::ALL {
             let owner = service.holder()?;
@@ -120,7 +120,7 @@ fn a_node_that_is_cordoned_excluded_or_out_of_service_hands_over_and_the_plane_s
 
 #[test]
 fn a_taint_that_evicts_the_announcer_moves_the_address_once_and_without_a_gap() -> Result<()> {
-    run(|cluster| {
+    run(disturbs_nodes(), |cluster| {
         let (service, address) = served(cluster)?;
         let owner = service.holder()?;
         let taint = |taint: &str| cluster.lab.kubectl(&["taint", "node", &owner, taint]).map(drop);
@@ -143,7 +143,7 @@ fn a_taint_that_evicts_the_announcer_moves_the_address_once_and_without_a_gap() 
 
 #[test]
 fn if_every_node_would_be_passed_over_the_addresses_stay() -> Result<()> {
-    run(|cluster| {
+    run(disturbs_nodes(), |cluster| {
         let (service, address) = served(cluster)?;
         let owner = service.holder()?;
         let report = probed(cluster, address, || {
@@ -162,68 +162,71 @@ fn if_every_node_would_be_passed_over_the_addresses_stay() -> Result<()> {
 
 #[test]
 fn a_plane_that_ignores_the_label_leaves_addresses_on_nodes_that_have_it() -> Result<()> {
-    run(|cluster| {
-        own_plane(cluster, "placement: {ignoreExcludeLabel: true}")?;
-        let services = cluster.services("shop", 3, OWN)?;
+    run(disturbs_nodes(), |cluster| {
+        let (own, shop) = own_plane(cluster, "placement: {ignoreExcludeLabel: true}")?;
+        let services = cluster.services(&shop, 3, own)?;
         let before = cluster.holders(&services)?;
         cluster.mark(Mark::Excluded, "w1")?;
         // The other plane shows that the label is known by now.
         cluster.plane_reason(PUBLIC, "Placement", "NodesPassedOver")?;
-        cluster.plane_reason(OWN, "Placement", "AllNodes")?;
+        cluster.plane_reason(own, "Placement", "AllNodes")?;
         sleep(QUIET);
         assert_eq!(cluster.holders(&services)?, before);
-        cluster.remove_plane(OWN)
+        cluster.remove_plane(own)
     })
 }
 
 #[test]
 fn with_a_local_traffic_policy_the_address_follows_the_endpoints() -> Result<()> {
-    run(|cluster| {
-        cluster.all_members(PUBLIC)?;
-        cluster.namespace("shop")?;
-        serve_on(cluster, "w1")?;
-        let service = cluster.existing("shop", "solo", PUBLIC);
-        let manifest = service.manifest(Some(PUBLIC.class)).replace("app: web", "app: solo");
+    run(shares_the_lab(), |cluster| {
+        let public = cluster.plane()?;
+        cluster.all_members(public)?;
+        let shop = cluster.namespace("shop")?;
+        serve_on(cluster, &shop, "w1")?;
+        let service = cluster.existing(&shop, "solo", public);
+        let manifest = service.selecting(Some(public.class)).replace("app: web", "app: solo");
         cluster.lab.apply(&manifest.replace("  type:", "  externalTrafficPolicy: Local\n  type:"))?;
         let address = service.address()?;
-        assert!(cluster.get(PUBLIC.network, address)?.contains(" on w1"));
+        assert!(cluster.get(public.network, address)?.contains(" on w1"));
         answered_by(cluster, address, &["w1"])?;
 
         for (from, to) in [("w1", "w2"), ("w2", "w3")] {
-            serve_on(cluster, to)?;
-            end_on(cluster, from)?;
+            serve_on(cluster, &shop, to)?;
+            end_on(cluster, &shop, from)?;
             answered_by(cluster, address, &[to])?;
-            assert!(cluster.get(PUBLIC.network, address)?.contains(&format!(" on {to}")));
+            assert!(cluster.get(public.network, address)?.contains(&format!(" on {to}")));
         }
 
-        end_on(cluster, "w3")?;
+        end_on(cluster, &shop, "w3")?;
         println!("{}", service.reason("NoServingNode")?);
         answered_by(cluster, address, &[])?;
         sleep(QUIET);
         answered_by(cluster, address, &[])?;
 
-        serve_on(cluster, "w1")?;
+        serve_on(cluster, &shop, "w1")?;
         service.reason("Announced")?;
         assert_eq!(service.address()?, address);
         answered_by(cluster, address, &["w1"])?;
-        assert!(cluster.get(PUBLIC.network, address)?.contains(" on w1"));
+        assert!(cluster.get(public.network, address)?.contains(" on w1"));
         assert_eq!(service.leases()?.len(), 1);
         Ok(())
     })
 }
 
-/// Makes the plane [`OWN`] with more fields, of which all nodes are members, and Pods that serve.
-fn own_plane(cluster: &Cluster, fields: &str) -> Result<()> {
-    cluster.make_plane(OWN, fields)?;
-    cluster.wait_ready(OWN.name)?;
-    cluster.all_members(OWN)?;
-    cluster.namespace("shop")
+/// Makes a plane with more fields, of which all nodes are members, and a namespace.
+fn own_plane(cluster: &Cluster, fields: &str) -> Result<(Plane, String)> {
+    let own = cluster.plane_named("own", Network::Public);
+    cluster.make_plane(own, fields)?;
+    cluster.wait_ready(own.name)?;
+    cluster.all_members(own)?;
+    Ok((own, cluster.namespace("shop")?))
 }
 
-/// Takes a node's power, and gives who has the addresses then.
+/// Stops the Services' announcer on a node, and gives who has the addresses then.
 fn lose(cluster: &Cluster, services: &[Service<'_>], node: &str) -> Result<Holders> {
     let began = Instant::now();
-    cluster.lab.power_off(node)?;
+    let plane = services.first().map_or(PUBLIC, |service| service.plane);
+    cluster.lab.stop_announcer(plane.name, node)?;
     let holders = until(&format!("others have what {node} had"), Duration::from_secs(20), || {
         let holders = cluster.holders(services)?;
         Ok((!nodes(&holders).contains(&node)).then_some(holders))
@@ -232,9 +235,9 @@ fn lose(cluster: &Cluster, services: &[Service<'_>], node: &str) -> Result<Holde
     Ok(holders)
 }
 
-/// Gives a node its power again, and waits until it could have addresses.
+/// Lets the announcer on a node go on, and waits until it could have addresses.
 fn come_back(cluster: &Cluster, plane: Plane, node: &str) -> Result<()> {
-    cluster.lab.power_on(node)?;
+    cluster.lab.resume_announcer(plane.name, node)?;
     cluster.all_members(plane)?;
     sleep(QUIET);
     Ok(())
@@ -249,12 +252,12 @@ fn answered_by(cluster: &Cluster, address: Ipv4Addr, nodes: &[&str]) -> Result<(
 }
 
 /// Starts a Pod with the label `app: solo` on a node, and waits until it is ready.
-fn serve_on(cluster: &Cluster, node: &str) -> Result<()> {
+fn serve_on(cluster: &Cluster, namespace: &str, node: &str) -> Result<()> {
     cluster.lab.apply(&format!(
         r"
 apiVersion: v1
 kind: Pod
-metadata: {{name: solo-{node}, namespace: shop, labels: {{app: solo}}}}
+metadata: {{name: solo-{node}, namespace: {namespace}, labels: {{app: solo}}}}
 spec:
   nodeName: {node}
   terminationGracePeriodSeconds: 0
@@ -266,11 +269,11 @@ spec:
 "
     ))?;
     let pod = format!("pod/solo-{node}");
-    cluster.lab.kubectl(&["-n", "shop", "wait", "--for=condition=Ready", &pod, "--timeout=30s"]).map(drop)
+    cluster.lab.kubectl(&["-n", namespace, "wait", "--for=condition=Ready", &pod, "--timeout=30s"]).map(drop)
 }
 
-fn end_on(cluster: &Cluster, node: &str) -> Result<()> {
-    cluster.lab.kubectl(&["-n", "shop", "delete", "pod", &format!("solo-{node}")]).map(drop)
+fn end_on(cluster: &Cluster, namespace: &str, node: &str) -> Result<()> {
+    cluster.lab.kubectl(&["-n", namespace, "delete", "pod", &format!("solo-{node}")]).map(drop)
 }
 
 /// The nodes that have something.

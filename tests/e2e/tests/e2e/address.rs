@@ -2,24 +2,26 @@
 
 use std::time::{Duration, Instant};
 
-use foghorn_e2e::{PRIVATE, PUBLIC, Result, condition, run};
+use foghorn_e2e::{PRIVATE, PUBLIC, Result, condition, disturbs_nodes, run, shares_the_lab};
 use foghorn_lab::DhcpConfig;
 
 #[test]
 fn a_dhcp_service_is_answered_by_one_node_and_status_claim_and_event_agree() -> Result<()> {
-    run(|cluster| {
-        cluster.namespace("shop")?;
-        for plane in [PUBLIC, PRIVATE] {
+    run(shares_the_lab(), |cluster| {
+        let public = cluster.plane()?;
+        let private = cluster.private_plane()?;
+        let shop = cluster.namespace("shop")?;
+        for plane in [public, private] {
             let name = plane.name;
             let began = Instant::now();
-            let service = cluster.service("shop", name, plane)?;
+            let service = cluster.service(&shop, name, plane)?;
             let address = service.address()?;
             println!("{name}: {address} after {:.2?}", began.elapsed());
 
             let leases = service.leases()?;
             assert_eq!(leases.len(), 1, "{leases:?}");
             assert_eq!(leases[0].address, address);
-            assert_eq!(leases[0].host_name.as_deref(), Some(format!("{name}-shop").as_str()));
+            assert_eq!(leases[0].host_name.as_deref(), Some(format!("{name}-{shop}").as_str()));
             let owners = cluster.who_has(plane.network, address)?;
             assert_eq!(owners.len(), 1, "{owners:?}");
             assert!(cluster.get(plane.network, address)?.contains(" on w"));
@@ -35,7 +37,7 @@ fn a_dhcp_service_is_answered_by_one_node_and_status_claim_and_event_agree() -> 
                 (ready["status"].as_str(), ready["reason"].as_str()),
                 (Some("True"), Some("Announced"))
             );
-            let events = cluster.events("shop", name)?;
+            let events = cluster.events(&shop, name)?;
             assert!(
                 events.iter().any(|e| e.contains("AddressAssigned") && e.contains(&address.to_string())),
                 "{events:?}"
@@ -47,12 +49,12 @@ fn a_dhcp_service_is_answered_by_one_node_and_status_claim_and_event_agree() -> 
 
 #[test]
 fn a_server_that_checks_by_ping_is_waited_for() -> Result<()> {
-    run(|cluster| {
+    run(disturbs_nodes(), |cluster| {
         let slow = DhcpConfig { ping_check: true, ..DhcpConfig::of(PUBLIC.network) };
         cluster.lab.dhcp(PUBLIC.network).configure(&slow)?;
-        cluster.namespace("shop")?;
+        let shop = cluster.namespace("shop")?;
         let began = Instant::now();
-        let address = cluster.service("shop", "web", PUBLIC)?.address()?;
+        let address = cluster.service(&shop, "web", PUBLIC)?.address()?;
         println!("with ping check: {address} after {:.2?}", began.elapsed());
         Ok(())
     })
@@ -61,12 +63,12 @@ fn a_server_that_checks_by_ping_is_waited_for() -> Result<()> {
 #[test]
 fn a_service_without_a_class_is_served_by_the_default_plane_and_a_foreign_class_is_not_touched() -> Result<()>
 {
-    run(|cluster| {
-        cluster.namespace("shop")?;
-        let classless = cluster.service("shop", "web", PRIVATE)?.sibling("classless");
+    run(shares_the_lab(), |cluster| {
+        let shop = cluster.namespace("shop")?;
+        let classless = cluster.existing(&shop, "classless", PRIVATE);
         let foreign = classless.sibling("foreign");
-        cluster.lab.apply(&classless.manifest(None))?;
-        cluster.lab.apply(&foreign.manifest(Some("example.org/other")))?;
+        classless.apply(None)?;
+        foreign.apply(Some("example.org/other"))?;
         let address = classless.address()?;
         assert!(cluster.get(PRIVATE.network, address)?.contains(" on w"));
 
@@ -75,7 +77,7 @@ fn a_service_without_a_class_is_served_by_the_default_plane_and_a_foreign_class_
         assert!(object["metadata"]["finalizers"].is_null(), "{object}");
         assert!(condition(&object, "foghorn.dev/AddressReady").is_none(), "{object}");
         assert!(object["status"]["loadBalancer"]["ingress"].is_null(), "{object}");
-        assert_eq!(cluster.events("shop", "foreign")?, Vec::<String>::new());
+        assert_eq!(cluster.events(&shop, "foreign")?, Vec::<String>::new());
         assert!(foreign.claim()?.is_none());
         Ok(())
     })
@@ -83,12 +85,14 @@ fn a_service_without_a_class_is_served_by_the_default_plane_and_a_foreign_class_
 
 #[test]
 fn a_claim_names_the_nodes_that_serve_its_service_where_no_other_may_have_the_address() -> Result<()> {
-    run(|cluster| {
-        cluster.namespace("shop")?;
-        let service = cluster.service("shop", "local", PUBLIC)?;
+    run(shares_the_lab(), |cluster| {
+        let public = cluster.plane()?;
+        let shop = cluster.namespace_with_pods("shop")?;
+        let service = cluster.existing(&shop, "local", public);
+        service.apply_selecting()?;
         service.address()?;
         let patch =
-            |patch: &str| cluster.lab.kubectl(&["-n", "shop", "patch", "service", "local", "-p", patch]);
+            |patch: &str| cluster.lab.kubectl(&["-n", &shop, "patch", "service", "local", "-p", patch]);
         let serving =
             || service.claim().map(|claim| claim.unwrap_or_default()["spec"]["servingNodes"].clone());
         assert!(serving()?.is_null());
@@ -112,11 +116,12 @@ fn a_claim_names_the_nodes_that_serve_its_service_where_no_other_may_have_the_ad
 
 #[test]
 fn what_is_not_served_yet_is_said_on_the_service() -> Result<()> {
-    run(|cluster| {
-        cluster.namespace("shop")?;
-        let fixed = cluster.service("shop", "fixed", PUBLIC)?;
+    run(shares_the_lab(), |cluster| {
+        let public = cluster.plane()?;
+        let shop = cluster.namespace("shop")?;
+        let fixed = cluster.service(&shop, "fixed", public)?;
         let patch = r#"{"spec":{"loadBalancerIP":"203.0.113.60"}}"#;
-        cluster.lab.kubectl(&["-n", "shop", "patch", "service", "fixed", "-p", patch])?;
+        cluster.lab.kubectl(&["-n", &shop, "patch", "service", "fixed", "-p", patch])?;
         println!("{}", fixed.reason("RequestNotSupported")?);
         Ok(())
     })

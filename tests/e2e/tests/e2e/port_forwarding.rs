@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use foghorn_e2e::{Cluster, Plane, Result, Service, run};
+use foghorn_e2e::{Cluster, Plane, Result, Service, disturbs_nodes, run};
 use foghorn_lab::{DhcpConfig, EXTERNAL_ADDRESS, Forwards, Gateway, Wire, topology::Network, until};
 use serde_json::Value;
 
@@ -23,7 +23,7 @@ const A_MINUTE: Duration = Duration::from_secs(60);
 
 #[test]
 fn a_service_is_reached_from_the_internet_also_after_a_fail_over_and_only_while_it_is_to_be() -> Result<()> {
-    run(|cluster| {
+    run(disturbs_nodes(), |cluster| {
         let gateway = cluster.lab.gateway(Network::Public);
         gateway.forward(Forwards::default())?;
         plane(cluster, "portForwarding: {mode: OptIn, externalAddress: Ingress}")?;
@@ -90,7 +90,7 @@ fn a_service_is_reached_from_the_internet_also_after_a_fail_over_and_only_while_
 
 #[test]
 fn by_each_of_the_gateways_protocols_a_mapping_lives_its_whole_life_with_few_questions() -> Result<()> {
-    run(|cluster| {
+    run(disturbs_nodes(), |cluster| {
         let gateway = cluster.lab.gateway(Network::Public);
         plane(cluster, "portForwarding: {mode: OptIn}")?;
         let service = cluster.service(PORTS.name, "web", PORTS)?;
@@ -173,7 +173,7 @@ fn whole_life(
 #[test]
 fn a_gateway_that_is_away_forgets_or_has_the_port_for_another_is_told_and_no_other_is_touched() -> Result<()>
 {
-    run(|cluster| {
+    run(disturbs_nodes(), |cluster| {
         let gateway = cluster.lab.gateway(Network::Public);
         gateway.forward_none()?;
         plane(cluster, "portForwarding: {mode: OptIn}")?;
@@ -223,7 +223,7 @@ fn a_gateway_that_is_away_forgets_or_has_the_port_for_another_is_told_and_no_oth
 
 #[test]
 fn a_mapping_follows_the_address_and_what_a_killed_announcer_has_left_is_gone_on_with() -> Result<()> {
-    run(|cluster| {
+    run(disturbs_nodes(), |cluster| {
         let gateway = cluster.lab.gateway(Network::Public);
         gateway.forward(Forwards { secure: false, ..Forwards::default() })?;
         let short = DhcpConfig { lease_seconds: 120, ..DhcpConfig::of(Network::Public) };
@@ -275,7 +275,7 @@ fn plane(cluster: &Cluster, more: &str) -> Result<()> {
     cluster.make_plane(PORTS, more)?;
     cluster.wait_ready(PORTS.name)?;
     cluster.all_members(PORTS)?;
-    cluster.namespace(PORTS.name)
+    cluster.namespace(PORTS.name).map(drop)
 }
 
 /// Where the outer address is told.

@@ -5,11 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use foghorn_e2e::{Cluster, Error, Plane, Result, Service, leave_address, run};
+use foghorn_e2e::{Cluster, Error, Result, Service, leave_address, run, shares_the_lab};
 use foghorn_lab::{Lab, topology::Network, until};
 use serde_json::Value;
 
-const FENCED: Plane = Plane { name: "fenced", class: "foghorn.dev/fenced", network: Network::Public };
 const MODE: &str = "hostAddress: {mode: Fenced, unguarded: true}";
 /// Ten seconds, which the kernel rounds up.
 const RUN_OUT: Duration = Duration::from_secs(12);
@@ -17,15 +16,16 @@ const SOON: Duration = Duration::from_secs(20);
 
 #[test]
 fn a_plane_that_becomes_fenced_has_its_address_on_the_holder_and_on_no_other_node() -> Result<()> {
-    run(|cluster| {
+    run(shares_the_lab(), |cluster| {
         let (service, address) = served(cluster, "")?;
+        let fenced = service.plane;
         let text = address.to_string();
-        let ping = || cluster.lab.client(FENCED.network).exec(&["ping", "-c", "1", "-W", "1", &text]);
+        let ping = || cluster.lab.client(fenced.network).exec(&["ping", "-c", "1", "-W", "1", &text]);
         assert!(cluster.on_interfaces(address)?.is_empty());
         assert!(ping().is_err(), "no node has the address");
 
         let patch = r#"{"spec":{"hostAddress":{"mode":"Fenced","unguarded":true}}}"#;
-        cluster.patch_plane(FENCED, patch)?;
+        cluster.patch_plane(fenced, patch)?;
         let entry = on_its_holder_only(cluster, &service, address)?.1;
         println!("{entry}");
         assert_eq!(entry["label"], "eth1", "{entry}");
@@ -34,22 +34,23 @@ fn a_plane_that_becomes_fenced_has_its_address_on_the_holder_and_on_no_other_nod
         assert_eq!(entry["preferred_life_time"], 0, "{entry}");
         assert!(entry["valid_life_time"].as_u64().is_some_and(|seconds| seconds <= 10), "{entry}");
         ping()?;
-        assert!(cluster.get(FENCED.network, address)?.contains(" on w"));
-        cluster.remove_plane(FENCED)
+        assert!(cluster.get(fenced.network, address)?.contains(" on w"));
+        cluster.remove_plane(fenced)
     })
 }
 
 #[test]
 fn an_address_goes_from_the_node_of_an_announcer_that_is_killed_or_stopped() -> Result<()> {
-    run(|cluster| {
+    run(shares_the_lab(), |cluster| {
         let (service, address) = served(cluster, MODE)?;
+        let fenced = service.plane;
         type Fault = fn(&Lab, &str, &str) -> Result<()>;
         let faults: [(&str, Fault); 2] =
             [("killed", Lab::kill_announcer_for_long), ("stopped", Lab::stop_announcer)];
         for (what, fault) in faults {
             let (holder, _) = on_its_holder_only(cluster, &service, address)?;
             let began = Instant::now();
-            fault(&cluster.lab, FENCED.name, &holder)?;
+            fault(&cluster.lab, fenced.name, &holder)?;
             until(&format!("{address} is not on {holder}"), RUN_OUT, || {
                 Ok((!cluster.on_interfaces(address)?.contains_key(&holder)).then_some(()))
             })?;
@@ -57,39 +58,41 @@ fn an_address_goes_from_the_node_of_an_announcer_that_is_killed_or_stopped() -> 
             let next = service.held_by_another(&holder)?;
             assert_eq!(on_its_holder_only(cluster, &service, address)?.0, next);
             // One that was killed waits to be started again.
-            let _none_there = cluster.lab.resume_announcer(FENCED.name, &holder);
-            cluster.all_members(FENCED)?;
+            let _none_there = cluster.lab.resume_announcer(fenced.name, &holder);
+            cluster.all_members(fenced)?;
         }
-        assert!(cluster.get(FENCED.network, address)?.contains(" on w"));
-        cluster.remove_plane(FENCED)
+        assert!(cluster.get(fenced.network, address)?.contains(" on w"));
+        cluster.remove_plane(fenced)
     })
 }
 
 #[test]
 fn what_an_announcer_left_is_taken_away_by_the_next_one_and_what_is_not_the_planes_stays() -> Result<()> {
-    run(|cluster| {
+    run(shares_the_lab(), |cluster| {
         let (service, address) = served(cluster, MODE)?;
+        let fenced = service.plane;
         let (holder, _) = on_its_holder_only(cluster, &service, address)?;
         let other = cluster.lab.nodes().into_iter().find(|node| node.name() != holder);
         let other = other.ok_or_else(|| Error::Config("the lab has one node only".to_owned()))?;
-        let foreign = FENCED.network.address(250);
+        let foreign = fenced.network.address(250);
         let began = Instant::now();
         leave_address(&other, "eth1", foreign)?;
         leave_address(&other, "eth1", address)?;
         assert_eq!(cluster.on_interfaces(address)?.len(), 2);
-        cluster.lab.kill_announcer(FENCED.name, other.name())?;
+        cluster.lab.kill_announcer(fenced.name, other.name())?;
         assert_eq!(on_its_holder_only(cluster, &service, address)?.0, holder);
         let left: Vec<_> = cluster.on_interfaces(foreign)?.into_keys().collect();
         println!("what was left was there for {:.1?}", began.elapsed());
         assert_eq!(left, [other.name()], "the kernel has not yet taken anything away");
-        cluster.remove_plane(FENCED)
+        cluster.remove_plane(fenced)
     })
 }
 
 #[test]
 fn a_fenced_plane_without_a_guard_that_does_not_say_unguarded_is_refused() -> Result<()> {
-    run(|cluster| {
-        let refused = cluster.make_plane(FENCED, "hostAddress: {mode: Fenced}");
+    run(shares_the_lab(), |cluster| {
+        let fenced = cluster.plane_named("fenced", Network::Public);
+        let refused = cluster.make_plane(fenced, "hostAddress: {mode: Fenced}");
         let said = refused.err().map(|error| error.to_string()).unwrap_or_default();
         assert!(
             said.contains(
@@ -103,11 +106,11 @@ fn a_fenced_plane_without_a_guard_that_does_not_say_unguarded_is_refused() -> Re
 
 /// A Service on a plane of its own, of whose spec there is more.
 fn served<'a>(cluster: &'a Cluster, more: &str) -> Result<(Service<'a>, Ipv4Addr)> {
-    cluster.make_plane(FENCED, more)?;
-    cluster.wait_ready(FENCED.name)?;
-    cluster.all_members(FENCED)?;
-    cluster.namespace("shop")?;
-    let service = cluster.service("shop", "web", FENCED)?;
+    let fenced = cluster.plane_named("fenced", Network::Public);
+    cluster.make_plane(fenced, more)?;
+    cluster.wait_ready(fenced.name)?;
+    cluster.all_members(fenced)?;
+    let service = cluster.service(&cluster.namespace("shop")?, "web", fenced)?;
     let address = service.address()?;
     Ok((service, address))
 }

@@ -2,14 +2,14 @@
 
 use std::{collections::BTreeSet, net::Ipv4Addr, time::Duration};
 
-use foghorn_e2e::{Cluster, PUBLIC, Result, run, served};
+use foghorn_e2e::{Cluster, PUBLIC, Result, disturbs_nodes, run, served};
 use foghorn_lab::{topology::Network, until};
 
 const PATIENCE: Duration = Duration::from_secs(40);
 
 #[test]
 fn the_only_announcer_goes_on_after_a_restart_while_the_api_server_is_away() -> Result<()> {
-    run(|cluster| {
+    run(disturbs_nodes(), |cluster| {
         let (service, address) = served(cluster)?;
         let node = service.holder()?;
         let others = others(cluster, &node);
@@ -34,7 +34,7 @@ fn the_only_announcer_goes_on_after_a_restart_while_the_api_server_is_away() -> 
 
 #[test]
 fn an_announcer_that_starts_again_while_the_api_server_is_away_can_have_claims() -> Result<()> {
-    run(|cluster| {
+    run(disturbs_nodes(), |cluster| {
         let (service, address) = served(cluster)?;
         let node = service.holder()?;
         let others = others(cluster, &node);
@@ -63,7 +63,7 @@ fn an_announcer_that_starts_again_while_the_api_server_is_away_can_have_claims()
 
 #[test]
 fn a_claim_that_no_node_can_have_says_why_and_is_served_again_with_the_same_address() -> Result<()> {
-    run(|cluster| {
+    run(disturbs_nodes(), |cluster| {
         let (service, address) = served(cluster)?;
         let nodes: Vec<String> = cluster.lab.nodes().iter().map(|node| node.name().to_owned()).collect();
         nodes.iter().try_for_each(|node| cluster.lab.unplug(node, PUBLIC.network))?;

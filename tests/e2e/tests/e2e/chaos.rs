@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use foghorn_e2e::{Result, run};
+use foghorn_e2e::{Result, disturbs_nodes, run};
 use foghorn_failover::{Chaos, Plane, chaos};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
@@ -11,7 +11,7 @@ const LASTS: Duration = Duration::from_secs(120);
 
 #[test]
 fn each_address_has_one_holder_that_serves_after_whatever_has_happened() -> Result<()> {
-    run(|cluster| {
+    run(disturbs_nodes(), |cluster| {
         let plane = Plane::make(&cluster.lab, "chaos")?;
         let _backend = plane.serve()?;
         let seed = StdRng::from_os_rng().random();

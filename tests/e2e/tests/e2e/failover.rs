@@ -7,21 +7,22 @@ use std::{
     time::{Duration, Instant},
 };
 
-use foghorn_e2e::{Cluster, PUBLIC, Result, Service, probed, run, served};
+use foghorn_e2e::{Cluster, PUBLIC, Result, Service, disturbs_nodes, probed, run, served, shares_the_lab};
 use foghorn_lab::Wire;
 
 #[test]
 fn an_announcer_that_is_killed_is_followed_by_another_node_with_the_same_address() -> Result<()> {
-    run(|cluster| {
+    run(shares_the_lab(), |cluster| {
+        let public = cluster.plane()?;
         // One that is started again soon enough is a later life of the node, and has the address again.
-        lose(cluster, "killed announcer", |owner| cluster.lab.kill_announcer_for_long(PUBLIC.name, owner))?;
+        lose(cluster, "killed announcer", |owner| cluster.lab.kill_announcer_for_long(public.name, owner))?;
         Ok(())
     })
 }
 
 #[test]
 fn a_node_that_loses_power_is_followed_and_has_nothing_to_say_when_it_comes_back() -> Result<()> {
-    run(|cluster| {
+    run(disturbs_nodes(), |cluster| {
         let lost = lose(cluster, "lost power", |owner| cluster.lab.power_off(owner))?;
         let wire = watch(cluster)?;
         cluster.lab.power_on(&lost.owner)?;
@@ -31,12 +32,13 @@ fn a_node_that_loses_power_is_followed_and_has_nothing_to_say_when_it_comes_back
 
 #[test]
 fn an_announcer_that_is_stopped_is_followed_and_says_nothing_stale_when_it_is_resumed() -> Result<()> {
-    run(|cluster| {
+    run(shares_the_lab(), |cluster| {
+        let public = cluster.plane()?;
         let lost =
-            lose(cluster, "stopped announcer", |owner| cluster.lab.stop_announcer(PUBLIC.name, owner))?;
+            lose(cluster, "stopped announcer", |owner| cluster.lab.stop_announcer(public.name, owner))?;
         let before = lost.service.claim()?.unwrap_or_default();
         let wire = watch(cluster)?;
-        cluster.lab.resume_announcer(PUBLIC.name, &lost.owner)?;
+        cluster.lab.resume_announcer(public.name, &lost.owner)?;
         silent(cluster, &wire, &lost)?;
         let after = lost.service.claim()?.unwrap_or_default();
         assert_eq!(after["status"], before["status"], "a resumed announcer wrote a status");
@@ -46,7 +48,7 @@ fn an_announcer_that_is_stopped_is_followed_and_says_nothing_stale_when_it_is_re
 
 #[test]
 fn a_cable_that_is_pulled_moves_the_addresses_although_the_node_is_well() -> Result<()> {
-    run(|cluster| {
+    run(disturbs_nodes(), |cluster| {
         let lost = lose(cluster, "pulled cable", |owner| cluster.lab.unplug(owner, PUBLIC.network))?;
         let plane = cluster.lab.kubectl_json(&["get", "networkplane", PUBLIC.name])?;
         println!("{}", foghorn_e2e::condition(&plane, "InterfacesReady").cloned().unwrap_or_default());
@@ -58,7 +60,7 @@ fn a_cable_that_is_pulled_moves_the_addresses_although_the_node_is_well() -> Res
 
 #[test]
 fn a_node_that_is_cut_from_the_api_keeps_what_it_has_while_others_reach_it() -> Result<()> {
-    run(|cluster| {
+    run(disturbs_nodes(), |cluster| {
         let (service, address) = served(cluster)?;
         let owner = service.holder()?;
         let report = probed(cluster, address, || {
@@ -75,7 +77,7 @@ fn a_node_that_is_cut_from_the_api_keeps_what_it_has_while_others_reach_it() -> 
 
 #[test]
 fn announcers_whose_connections_die_without_a_word_while_they_ask_ask_again() -> Result<()> {
-    run(|cluster| {
+    run(disturbs_nodes(), |cluster| {
         cluster.namespace("shop")?;
         let slow = cluster.lab.slow_api(Duration::from_secs(4))?;
         for node in cluster.lab.nodes() {
@@ -94,7 +96,7 @@ fn announcers_whose_connections_die_without_a_word_while_they_ask_ask_again() ->
 
 #[test]
 fn without_an_api_server_everybody_keeps_what_it_has_and_a_lost_node_is_followed() -> Result<()> {
-    run(|cluster| {
+    run(disturbs_nodes(), |cluster| {
         let (service, address) = served(cluster)?;
         let owner = service.holder()?;
         cluster.lab.stop_api()?;
@@ -121,9 +123,10 @@ fn without_an_api_server_everybody_keeps_what_it_has_and_a_lost_node_is_followed
 
 #[test]
 fn a_rollout_hands_every_address_over_before_its_announcer_ends() -> Result<()> {
-    run(|cluster| {
+    run(shares_the_lab(), |cluster| {
+        let public = cluster.plane()?;
         let (service, address) = served(cluster)?;
-        let namespace = PUBLIC.namespace();
+        let namespace = public.namespace();
         let kubectl = |args: &[&str]| cluster.lab.kubectl(&[&["-n", namespace.as_str()], args].concat());
         let wire = watch(cluster)?;
         let report = probed(cluster, address, || {
@@ -133,28 +136,29 @@ fn a_rollout_hands_every_address_over_before_its_announcer_ends() -> Result<()> 
         println!("rollout: {report}");
         assert!(report.longest_gap < Duration::from_secs(2), "{report}");
         assert_eq!(service.address()?, address);
-        assert_eq!(cluster.who_has(PUBLIC.network, address)?.len(), 1);
-        assert_eq!(wire.with(&["Release"]), Vec::<String>::new());
+        assert_eq!(cluster.who_has(public.network, address)?.len(), 1);
+        assert_eq!(releases(&wire, &service)?, Vec::<String>::new());
         Ok(())
     })
 }
 
 #[test]
 fn a_lease_that_foreign_hands_delete_or_spoil_is_written_again_and_an_event_says_so() -> Result<()> {
-    run(|cluster| {
+    run(shares_the_lab(), |cluster| {
+        let public = cluster.plane()?;
         let (service, address) = served(cluster)?;
         let owner = service.holder()?;
-        let namespace = PUBLIC.namespace();
+        let namespace = public.namespace();
         let kubectl = |args: &[&str]| cluster.lab.kubectl(&[&["-n", namespace.as_str()], args].concat());
         let report = probed(cluster, address, || {
             kubectl(&["delete", "lease", &namespace])?;
-            cluster.all_members(PUBLIC)?;
+            cluster.all_members(public)?;
             kubectl(&["annotate", "lease", &namespace, "foghorn.dev/view={", "--overwrite"])?;
-            cluster.all_members(PUBLIC)
+            cluster.all_members(public)
         })?;
         println!("foreign hands: {report}");
         assert!(report.longest_gap < Duration::from_secs(2), "{report}");
-        assert_eq!(cluster.who_has(PUBLIC.network, address)?, BTreeSet::from([owner]));
+        assert_eq!(cluster.who_has(public.network, address)?, BTreeSet::from([owner]));
         for words in ["deleted", "cannot be read"] {
             foghorn_lab::until(&format!("an event with {words:?}"), Duration::from_secs(20), || {
                 let events = kubectl(&["get", "events.events.k8s.io", "-o", "jsonpath={.items[*].note}"])?;
@@ -207,10 +211,17 @@ fn silent(cluster: &Cluster, wire: &Wire, lost: &Lost<'_>) -> Result<()> {
         .filter(|line| line.contains("is-at") || line.contains(&format!("tell {}", lost.address)))
         .collect();
     assert!(said.is_empty(), "the former owner said:\n{}", said.join("\n"));
-    assert_eq!(wire.with(&["Release"]), Vec::<String>::new());
+    assert_eq!(releases(wire, &lost.service)?, Vec::<String>::new());
     assert_eq!(owners, BTreeSet::from([lost.new_owner.clone()]));
     assert_eq!(lost.service.leases()?.len(), 1);
     Ok(())
+}
+
+/// The DHCP releases of a Service's lease.
+fn releases(wire: &Wire, service: &Service<'_>) -> Result<Vec<String>> {
+    let claim = service.claim()?.unwrap_or_default();
+    let mac = claim["status"]["identity"]["hardwareAddress"].as_str().unwrap_or_default().to_owned();
+    Ok(wire.with(&["Release", &mac]))
 }
 
 fn watch(cluster: &Cluster) -> Result<Wire> {

@@ -5,13 +5,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use foghorn_e2e::{Cluster, PRIVATE, PUBLIC, Plane, Result, run};
+use foghorn_e2e::{Cluster, PRIVATE, PUBLIC, Plane, Result, disturbs_nodes, run, shares_the_lab};
 use foghorn_lab::{DhcpConfig, Wire, until};
 
 #[test]
 fn without_a_server_the_service_says_so_others_are_not_delayed_and_the_address_comes_with_the_server()
 -> Result<()> {
-    run(|cluster| {
+    run(disturbs_nodes(), |cluster| {
         cluster.namespace("shop")?;
         cluster.lab.dhcp(PUBLIC.network).stop()?;
         let waiting = cluster.service("shop", "waiting", PUBLIC)?;
@@ -30,9 +30,10 @@ fn without_a_server_the_service_says_so_others_are_not_delayed_and_the_address_c
 
 #[test]
 fn a_claim_tells_how_it_stands_with_its_server_and_the_server_knows_the_services_name() -> Result<()> {
-    run(|cluster| {
-        cluster.namespace("shop")?;
-        let service = cluster.service("shop", "web", PUBLIC)?;
+    run(shares_the_lab(), |cluster| {
+        let public = cluster.plane()?;
+        let shop = cluster.namespace("shop")?;
+        let service = cluster.service(&shop, "web", public)?;
         service.address()?;
         let claim = until("a claim in BOUND", Duration::from_secs(10), || {
             Ok(service.claim()?.filter(|claim| claim["status"]["dhcp"]["state"] == "BOUND"))
@@ -47,13 +48,13 @@ fn a_claim_tells_how_it_stands_with_its_server_and_the_server_knows_the_services
             assert!(lease[time].is_string(), "{time}: {lease}");
         }
         until("the plane's identities", Duration::from_secs(10), || {
-            let plane = cluster.lab.kubectl_json(&["get", "networkplane", PUBLIC.name])?;
+            let plane = cluster.lab.kubectl_json(&["get", "networkplane", public.name])?;
             Ok((plane["status"]["identities"] == serde_json::json!(["VirtualMac"])).then_some(()))
         })?;
         let leases = service.leases()?;
         assert_eq!(
             leases.first().and_then(|lease| lease.host_name.as_deref()),
-            Some("web-shop"),
+            Some(format!("web-{shop}").as_str()),
             "{leases:?}"
         );
         Ok(())
@@ -62,7 +63,7 @@ fn a_claim_tells_how_it_stands_with_its_server_and_the_server_knows_the_services
 
 #[test]
 fn a_short_lease_is_renewed_by_unicast_by_the_owner_and_by_the_next_one() -> Result<()> {
-    run(|cluster| {
+    run(disturbs_nodes(), |cluster| {
         let short = DhcpConfig { lease_seconds: 120, ..DhcpConfig::of(PUBLIC.network) };
         cluster.lab.dhcp(PUBLIC.network).configure(&short)?;
         cluster.namespace("shop")?;
@@ -93,7 +94,7 @@ fn a_short_lease_is_renewed_by_unicast_by_the_owner_and_by_the_next_one() -> Res
 
 #[test]
 fn a_server_that_refuses_the_renewal_gives_a_new_address_that_reaches_the_status() -> Result<()> {
-    run(|cluster| {
+    run(disturbs_nodes(), |cluster| {
         let server = cluster.lab.dhcp(PUBLIC.network);
         let short = DhcpConfig { lease_seconds: 120, authoritative: true, ..DhcpConfig::of(PUBLIC.network) };
         server.configure(&short)?;
@@ -117,7 +118,7 @@ fn a_server_that_refuses_the_renewal_gives_a_new_address_that_reaches_the_status
 
 #[test]
 fn a_server_that_offers_the_address_of_a_node_or_router_is_refused_by_name() -> Result<()> {
-    run(|cluster| {
+    run(disturbs_nodes(), |cluster| {
         cluster.namespace("shop")?;
         offer(cluster, PRIVATE, 12, "AddressRefused", "node w2")?;
         offer(cluster, PUBLIC, 1, "AddressRefused", "router")
@@ -126,7 +127,7 @@ fn a_server_that_offers_the_address_of_a_node_or_router_is_refused_by_name() -> 
 
 #[test]
 fn a_server_that_offers_a_node_s_address_that_kubernetes_does_not_know_is_refused() -> Result<()> {
-    run(|cluster| {
+    run(disturbs_nodes(), |cluster| {
         cluster.namespace("shop")?;
         // The node itself knows all its addresses; to the others it answers the probe.
         offer_to(cluster, PUBLIC, 12, |holder| match holder {

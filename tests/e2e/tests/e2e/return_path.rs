@@ -2,15 +2,14 @@
 
 use std::{net::Ipv4Addr, thread::sleep, time::Duration};
 
-use foghorn_e2e::{Cluster, Plane, Result, Service, run};
+use foghorn_e2e::{Cluster, Plane, Result, Service, disturbs_nodes, run, shares_the_lab};
 use foghorn_lab::{
     Host, ProxyMode, Wire,
     topology::{Network, node_number},
     until,
 };
+use serde_json::Value;
 
-const PUBLIC: Plane = Plane { name: "apart", class: "foghorn.dev/apart", network: Network::Public };
-const PRIVATE: Plane = Plane { name: "apart-too", class: "foghorn.dev/apart-too", network: Network::Private };
 const BOTH: &str = "returnPath: {mode: Auto}, guard: {mode: Drop}";
 /// The host behind the gateways.
 const INTERNET: Ipv4Addr = Network::Internet.address(100);
@@ -19,8 +18,8 @@ const SOON: Duration = Duration::from_secs(30);
 
 #[test]
 fn a_client_beyond_the_public_gateway_is_answered_by_that_gateway_wherever_the_pod_is() -> Result<()> {
-    run(|cluster| {
-        let service = apart(cluster, PUBLIC, BOTH)?;
+    run(shares_the_lab(), |cluster| {
+        let service = apart(cluster, Network::Public, BOTH)?;
         let address = service.address()?;
         let holder = service.holder()?;
         let other = another(cluster, &holder);
@@ -41,17 +40,16 @@ fn a_client_beyond_the_public_gateway_is_answered_by_that_gateway_wherever_the_p
         }
         assert_eq!(wire.lines(), Vec::<String>::new(), "the client's packets passed the private network");
         node.sysctl(vec![("ipv4/conf/eth0/rp_filter", "0")])?;
-        cluster.remove_plane(PUBLIC)?;
-        nothing_left(cluster)
+        remove(cluster, service.plane)
     })
 }
 
 #[test]
 fn of_two_planes_each_answers_the_same_client_by_its_own_gateway_and_takes_nothing_by_the_others_interface()
 -> Result<()> {
-    run(|cluster| {
-        let public = apart(cluster, PUBLIC, "returnPath: {mode: Auto}")?;
-        let private = apart(cluster, PRIVATE, "returnPath: {mode: Auto}")?;
+    run(shares_the_lab(), |cluster| {
+        let public = apart(cluster, Network::Public, "returnPath: {mode: Auto}")?;
+        let private = apart(cluster, Network::Private, "returnPath: {mode: Auto}")?;
         let [of_public, of_private] = [public.address()?, private.address()?];
         let internet = cluster.lab.host("inet")?;
         let by_private = format!("route replace {of_private} via {}", Network::Internet.address(1));
@@ -64,7 +62,7 @@ fn of_two_planes_each_answers_the_same_client_by_its_own_gateway_and_takes_nothi
             wrong_way().map(Some)
         })?;
 
-        for plane in [PUBLIC, PRIVATE] {
+        for plane in [public.plane, private.plane] {
             let patch = r#"{"spec":{"guard":{"mode":"Drop"}}}"#;
             cluster.patch_plane(plane, patch)?;
         }
@@ -82,17 +80,16 @@ fn of_two_planes_each_answers_the_same_client_by_its_own_gateway_and_takes_nothi
         }
         internet.ip(&format!("route del {of_private}"))?;
         client.ip(&format!("route del {of_private}"))?;
-        cluster.remove_plane(PRIVATE)?;
-        cluster.remove_plane(PUBLIC)?;
-        nothing_left(cluster)
+        remove(cluster, private.plane)?;
+        remove(cluster, public.plane)
     })
 }
 
 #[test]
 fn of_a_guarded_address_on_the_node_only_the_services_ports_are_open() -> Result<()> {
-    run(|cluster| {
+    run(shares_the_lab(), |cluster| {
         let mode = "hostAddress: {mode: Fenced}, guard: {mode: Reject}";
-        let service = apart(cluster, PUBLIC, mode)?;
+        let service = apart(cluster, Network::Public, mode)?;
         let address = service.address()?;
         let object = service.object()?;
         let node_port = object["spec"]["ports"][0]["nodePort"].as_u64().unwrap_or_default();
@@ -106,7 +103,7 @@ fn of_a_guarded_address_on_the_node_only_the_services_ports_are_open() -> Result
                 client.exec(&["sh", "-c", &format!("curl -sv -m 1 {target} </dev/null 2>&1 || true")])?;
             Ok::<_, foghorn_lab::Error>(said.contains("Connected to"))
         };
-        let plane = cluster.lab.kubectl_json(&["get", "networkplane", PUBLIC.name])?;
+        let plane = cluster.lab.kubectl_json(&["get", "networkplane", service.plane.name])?;
         let metrics = plane["status"]["ports"]["metrics"].as_u64().unwrap_or_default();
         for port in [10250, metrics] {
             assert!(opens(own, port)?, "port {port} of the node itself can be reached");
@@ -119,25 +116,25 @@ fn of_a_guarded_address_on_the_node_only_the_services_ports_are_open() -> Result
         assert!(refused.contains("Couldn't connect"), "{refused}");
         let ping = client.exec(&["ping", "-c", "3", "-i", "0.2", "-W", "1", &address.to_string()])?;
         assert!(ping.contains("3 received"), "{ping}");
-        cluster.remove_plane(PUBLIC)?;
-        nothing_left(cluster)
+        remove(cluster, service.plane)
     })
 }
 
 #[test]
 fn what_others_flush_or_a_kill_interrupts_is_there_again_and_source_ranges_count() -> Result<()> {
-    run(|cluster| {
-        let service = apart(cluster, PUBLIC, BOTH)?;
+    run(shares_the_lab(), |cluster| {
+        let service = apart(cluster, Network::Public, BOTH)?;
         let address = service.address()?;
         assert_eq!(answered(cluster, address, 10)?, 10);
         let node = cluster.lab.node(&service.holder()?)?;
-        node.ip("rule del pref 7400\nroute flush table 7401")?;
+        let (table, path) = (table(service.plane), return_path(cluster, service.plane)?);
+        node.ip(&format!("rule del pref {}\nroute flush table {}", path["priority"], path["table"]))?;
         until("the rule is there again", SOON, || Ok((answered(cluster, address, 10)? == 10).then_some(())))?;
-        node.exec(&["nft", "delete", "table", "inet", "foghorn-apart"])?;
+        node.exec(&["nft", "delete", "table", "inet", &table])?;
         until("the table is there again", SOON, || {
-            Ok(node.exec(&["nft", "list", "table", "inet", "foghorn-apart"]).ok())
+            Ok(node.exec(&["nft", "list", "table", "inet", &table]).ok())
         })?;
-        for pid in cluster.lab.datapath_pids(PUBLIC.name, node.name())? {
+        for pid in cluster.lab.datapath_pids(service.plane.name, node.name())? {
             node.exec(&["kill", "-9", &pid.to_string()])?;
         }
         assert_eq!(answered(cluster, address, CONNECTIONS)?, CONNECTIONS, "while the container starts again");
@@ -148,16 +145,16 @@ fn what_others_flush_or_a_kill_interrupts_is_there_again_and_source_ranges_count
         assert!(cluster.get(Network::Public, address)?.contains(" on w"));
 
         let off = r#"{"spec":{"returnPath":{"mode":"Off"},"guard":{"mode":"Off"}}}"#;
-        cluster.patch_plane(PUBLIC, off)?;
-        nothing_left(cluster)?;
-        cluster.remove_plane(PUBLIC)
+        cluster.patch_plane(service.plane, off)?;
+        nothing_left(cluster, service.plane, &path)?;
+        cluster.remove_plane(service.plane)
     })
 }
 
 #[test]
 fn with_kube_proxy_in_iptables_mode_it_is_the_same() -> Result<()> {
-    run(|cluster| {
-        let service = apart(cluster, PUBLIC, BOTH)?;
+    run(disturbs_nodes(), |cluster| {
+        let service = apart(cluster, Network::Public, BOTH)?;
         let address = service.address()?;
         cluster.lab.set_proxy_mode(ProxyMode::Iptables)?;
         let same = until("kube-proxy has brought the Service to its nodes", SOON, || {
@@ -173,97 +170,116 @@ fn with_kube_proxy_in_iptables_mode_it_is_the_same() -> Result<()> {
         });
         cluster.lab.set_proxy_mode(ProxyMode::Nftables)?;
         assert_eq!(same?, (CONNECTIONS, Vec::new(), true));
-        cluster.remove_plane(PUBLIC)?;
-        nothing_left(cluster)
+        remove(cluster, service.plane)
     })
 }
 
 #[test]
 fn an_interface_without_an_address_of_the_node_serves_a_plane_with_a_return_path() -> Result<()> {
-    run(|cluster| {
+    run(disturbs_nodes(), |cluster| {
         let addresses = |act: &str| {
             cluster.lab.nodes().iter().try_for_each(|node| {
                 node.ip(&format!("addr {act} {}/24 dev eth1", public_address(node.name())))
             })
         };
         addresses("del")?;
-        let served = apart(cluster, PUBLIC, BOTH).and_then(|service| {
+        let served = apart(cluster, Network::Public, BOTH).and_then(|service| {
             let address = service.address()?;
             let near = cluster.get(Network::Public, address);
             let far = answered(cluster, address, CONNECTIONS);
-            cluster.remove_plane(PUBLIC)?;
+            remove(cluster, service.plane)?;
             Ok((near?, far?))
         });
         addresses("add")?;
         let (near, far) = served?;
         assert!(near.contains(" on w"), "{near}");
         assert_eq!(far, CONNECTIONS);
-        cluster.wait_ready(foghorn_e2e::PUBLIC.name)?;
-        nothing_left(cluster)
+        cluster.wait_ready(foghorn_e2e::PUBLIC.name)
     })
 }
 
 #[test]
 fn a_node_that_starts_anew_has_again_what_its_plane_wants() -> Result<()> {
-    run(|cluster| {
-        let service = apart(cluster, PUBLIC, BOTH)?;
+    run(disturbs_nodes(), |cluster| {
+        let service = apart(cluster, Network::Public, BOTH)?;
         let address = service.address()?;
         let node = cluster.lab.node(&service.holder()?)?;
-        let table = || node.exec(&["nft", "list", "table", "inet", "foghorn-apart"]);
+        let table = || node.exec(&["nft", "list", "table", "inet", &table(service.plane)]);
         table()?;
         cluster.lab.reboot(node.name())?;
         assert!(table().is_err(), "it cannot be in force yet");
         until("the table is there again", 2 * SOON, || Ok(table().ok()))?;
-        cluster.all_members(PUBLIC)?;
-        cluster.plane_reason(PUBLIC, "Datapath", "InForce")?;
+        cluster.all_members(service.plane)?;
+        cluster.plane_reason(service.plane, "Datapath", "InForce")?;
         until(
             "the internet is answered",
             SOON,
             || Ok((answered(cluster, address, 10)? == 10).then_some(())),
         )?;
         assert_eq!(answered(cluster, address, CONNECTIONS)?, CONNECTIONS);
-        cluster.remove_plane(PUBLIC)?;
-        nothing_left(cluster)
+        remove(cluster, service.plane)
     })
 }
 
 #[test]
 fn where_a_policy_of_the_cluster_takes_the_right_away_the_plane_says_so_and_serves_its_own_network()
 -> Result<()> {
-    run(|cluster| {
-        cluster.lab.apply(WITHOUT_THE_RIGHT)?;
+    run(shares_the_lab(), |cluster| {
+        let plane = cluster.plane_named("apart", Network::Public);
+        let policy = cluster.name("without-the-right");
+        let manifests = WITHOUT_THE_RIGHT.replace("NAMESPACE", &plane.namespace()).replace("POLICY", &policy);
+        cluster.lab.apply(&manifests)?;
         // The API server learns of it a moment later.
         sleep(Duration::from_secs(3));
-        let told = cluster.make_plane(PUBLIC, BOTH).and_then(|()| {
-            cluster.wait_ready(PUBLIC.name)?;
-            cluster.namespace(PUBLIC.name)?;
-            let address = cluster.service(PUBLIC.name, "web", PUBLIC)?.address()?;
+        let told = cluster.make_plane(plane, BOTH).and_then(|()| {
+            cluster.wait_ready(plane.name)?;
+            let namespace = cluster.namespace("apart")?;
+            let address = cluster.service(&namespace, "web", plane)?.address()?;
             let answer = cluster.get(Network::Public, address)?;
-            Ok((cluster.plane_reason(PUBLIC, "Datapath", "NotPermitted")?, answer))
+            Ok((cluster.plane_reason(plane, "Datapath", "NotPermitted")?, answer))
         });
-        let policy = "mutatingadmissionpolicybindings,mutatingadmissionpolicies";
-        cluster.lab.kubectl(&["delete", policy, "without-the-right"])?;
+        let kinds = "mutatingadmissionpolicybindings,mutatingadmissionpolicies";
+        cluster.lab.kubectl(&["delete", kinds, &policy])?;
         let (message, answer) = told?;
         println!("{message}");
         assert!(message.contains("NET_ADMIN") && answer.contains(" on w"), "{message}; {answer}");
-        cluster.remove_plane(PUBLIC)?;
-        nothing_left(cluster)
+        remove(cluster, plane)
     })
 }
 
 /// A Service on a plane of its own, whose return path and guard are in force on all nodes.
-fn apart<'a>(cluster: &'a Cluster, plane: Plane, more: &str) -> Result<Service<'a>> {
-    let name = plane.name;
+fn apart<'a>(cluster: &'a Cluster, network: Network, more: &str) -> Result<Service<'a>> {
+    let plane = cluster.plane_named(&format!("apart-{}", network.name()), network);
     cluster.make_plane(plane, more)?;
-    cluster.wait_ready(name)?;
+    cluster.wait_ready(plane.name)?;
     cluster.all_members(plane)?;
-    cluster.namespace(name)?;
-    let service = cluster.service(name, "web", plane)?;
+    let namespace = cluster.namespace(&format!("apart-{}", network.name()))?;
+    let service = cluster.service(&namespace, "web", plane)?;
     service.address()?;
     println!("{}", cluster.plane_reason(plane, "Datapath", "InForce")?);
     // A node's kube-proxy may know of the address a moment later than the client.
     sleep(Duration::from_secs(1));
     Ok(service)
+}
+
+/// The plane's nftables table on a node.
+fn table(plane: Plane) -> String {
+    plane.namespace()
+}
+
+/// What the announcers know of the plane's return path; null if it has none.
+fn return_path(cluster: &Cluster, plane: Plane) -> Result<Value> {
+    let map = cluster.lab.kubectl_json(&["-n", &plane.namespace(), "get", "configmap", "plane"])?;
+    let config: Value =
+        serde_json::from_str(map["data"]["plane.json"].as_str().unwrap_or_default()).unwrap_or_default();
+    Ok(config["returnPath"].clone())
+}
+
+/// Removes the plane, and waits until nothing of it is left on any node.
+fn remove(cluster: &Cluster, plane: Plane) -> Result<()> {
+    let path = return_path(cluster, plane)?;
+    cluster.remove_plane(plane)?;
+    nothing_left(cluster, plane, &path)
 }
 
 /// Makes a Pod of that role on a node, and leads the Service to it alone.
@@ -292,6 +308,9 @@ spec:
         r#"{{"spec":{{"selector":{{"app":null,"role":"{role}"}},"ports":[{{"port":80,"targetPort":18080}}]}}}}"#
     );
     patch_service(cluster, service, &patch)?;
+    // Only what the selector finds is to be behind it.
+    let web_servers = ["-n", namespace, "delete", "endpointslice", &service.name, "--ignore-not-found"];
+    cluster.lab.kubectl(&web_servers)?;
     let address = service.address()?;
     until(&format!("an answer from {role}"), SOON, || {
         let said = cluster.lab.client(Network::Public).exec(&[
@@ -331,14 +350,16 @@ fn another(cluster: &Cluster, holder: &str) -> String {
     nodes.iter().map(Host::name).find(|node| *node != holder).unwrap_or_default().to_owned()
 }
 
-/// No table, rule or route of the planes of these tests is on any node.
-fn nothing_left(cluster: &Cluster) -> Result<()> {
+/// Waits until no table, rule or route of the plane is on any node.
+fn nothing_left(cluster: &Cluster, plane: Plane, path: &Value) -> Result<()> {
     for node in cluster.lab.nodes() {
         until(&format!("nothing is left on {}", node.name()), SOON, || {
             let tables = node.exec(&["nft", "list", "tables", "inet"])?;
             let rules = node.exec(&["ip", "rule"])?;
-            let left = tables.contains("foghorn-") || rules.contains("proto 240");
-            Ok((!left).then_some(()))
+            let rule = path["priority"].as_u64().map(|priority| format!("{priority}:"));
+            let has_rule = rule.is_some_and(|rule| rules.lines().any(|line| line.starts_with(&rule)));
+            let has_table = tables.lines().any(|line| line.ends_with(&format!(" {}", table(plane))));
+            Ok((!has_table && !has_rule).then_some(()))
         })?;
     }
     Ok(())
@@ -348,7 +369,7 @@ fn nothing_left(cluster: &Cluster) -> Result<()> {
 const WITHOUT_THE_RIGHT: &str = r#"
 apiVersion: admissionregistration.k8s.io/v1
 kind: MutatingAdmissionPolicy
-metadata: {name: without-the-right}
+metadata: {name: POLICY}
 spec:
   failurePolicy: Fail
   reinvocationPolicy: Never
@@ -356,7 +377,7 @@ spec:
     resourceRules: [{apiGroups: [""], apiVersions: [v1], operations: [CREATE], resources: [pods]}]
   matchConditions:
   - name: announcers
-    expression: "object.metadata.namespace == 'foghorn-apart' && size(object.spec.containers) == 2"
+    expression: "object.metadata.namespace == 'NAMESPACE' && size(object.spec.containers) == 2"
   mutations:
   - patchType: JSONPatch
     jsonPatch:
@@ -364,6 +385,6 @@ spec:
 ---
 apiVersion: admissionregistration.k8s.io/v1
 kind: MutatingAdmissionPolicyBinding
-metadata: {name: without-the-right}
-spec: {policyName: without-the-right}
+metadata: {name: POLICY}
+spec: {policyName: POLICY}
 "#;

@@ -6,18 +6,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use foghorn_e2e::{Cluster, Holders, PUBLIC, Plane, Result, Service, loads, probed, run};
+use foghorn_e2e::{
+    Cluster, Holders, PUBLIC, Plane, Result, Service, disturbs_nodes, loads, probed, run, shares_the_lab,
+};
 use foghorn_lab::{Wire, topology::Network, until};
 
-/// A plane with a failure detection of its own.
-const OWN: Plane = Plane { name: "own", class: "foghorn.dev/own", network: Network::Public };
 /// The EtherType of heartbeats.
 const ETHERTYPE: u16 = 0x88b5;
 const COUNT: usize = 9;
 
 #[test]
 fn a_way_that_is_not_heard_on_is_told_with_the_nodes_and_moves_nothing() -> Result<()> {
-    run(|cluster| {
+    run(disturbs_nodes(), |cluster| {
         let services = spread(cluster, PUBLIC)?;
         let plane = cluster.lab.kubectl_json(&["get", "networkplane", PUBLIC.name])?;
         let port = plane["status"]["ports"]["metrics"].as_u64().and_then(|port| u16::try_from(port).ok());
@@ -35,40 +35,41 @@ fn a_way_that_is_not_heard_on_is_told_with_the_nodes_and_moves_nothing() -> Resu
 
 #[test]
 fn an_announcer_with_a_fifth_of_a_core_is_not_taken_for_lost_in_a_normal_plane() -> Result<()> {
-    run(|cluster| {
-        own_plane(cluster, "failureDetection: {mode: Normal}")?;
-        let services = spread(cluster, OWN)?;
-        let (view, before) = (cluster.view(OWN)?, cluster.holders(&services)?);
-        let node = cluster.coordinator(OWN)?;
-        let throttle = cluster.lab.throttle_announcer(OWN.name, &node, 20)?;
+    run(shares_the_lab(), |cluster| {
+        let own = own_plane(cluster, "failureDetection: {mode: Normal}")?;
+        let services = spread(cluster, own)?;
+        let (view, before) = (cluster.view(own)?, cluster.holders(&services)?);
+        let node = cluster.coordinator(own)?;
+        let throttle = cluster.lab.throttle_announcer(own.name, &node, 20)?;
         sleep(Duration::from_secs(20));
         let waits = throttle.waits()?;
         println!("the announcer of {node} had to wait {waits} times");
         assert!(waits > 100, "the limit was not felt");
-        assert_eq!(cluster.view(OWN)?, view);
+        assert_eq!(cluster.view(own)?, view);
         drop(throttle);
         assert_eq!(cluster.holders(&services)?, before);
-        cluster.remove_plane(OWN)
+        cluster.remove_plane(own)
     })
 }
 
 #[test]
 fn a_node_whose_announcer_goes_up_and_down_does_not_make_the_addresses_of_others_move() -> Result<()> {
-    run(|cluster| {
-        let services = spread(cluster, PUBLIC)?;
+    run(shares_the_lab(), |cluster| {
+        let public = cluster.plane()?;
+        let services = spread(cluster, public)?;
         let before = cluster.holders(&services)?;
         let flapping = "w2";
-        let wire = Wire::start(&cluster.lab.switch(), PUBLIC.network.bridge(), "arp")?;
+        let wire = Wire::start(&cluster.lab.switch(), public.network.bridge(), "arp")?;
         let began = Instant::now();
         let mut kills = 0;
         while began.elapsed() < Duration::from_secs(20) {
             // It may not be up again yet.
-            kills += u32::from(cluster.lab.kill_announcer(PUBLIC.name, flapping).is_ok());
+            kills += u32::from(cluster.lab.kill_announcer(public.name, flapping).is_ok());
             sleep(Duration::from_secs(1));
         }
         println!("killed {kills} times");
         assert!(kills > 5, "{kills}");
-        cluster.all_members(PUBLIC)?;
+        cluster.all_members(public)?;
         let after = cluster.holders(&services)?;
         println!("{:?}, then {:?}", loads(&before), loads(&after));
         for service in services.iter().filter(|service| before[&service.name] != flapping) {
@@ -83,19 +84,19 @@ fn a_node_whose_announcer_goes_up_and_down_does_not_make_the_addresses_of_others
 
 #[test]
 fn a_change_of_failure_detection_takes_effect_and_moves_nothing() -> Result<()> {
-    run(|cluster| {
-        own_plane(cluster, "failureDetection: {mode: Fast}")?;
-        let services = spread(cluster, OWN)?;
-        let (view, before) = (cluster.view(OWN)?, cluster.holders(&services)?);
+    run(shares_the_lab(), |cluster| {
+        let own = own_plane(cluster, "failureDetection: {mode: Fast}")?;
+        let services = spread(cluster, own)?;
+        let (view, before) = (cluster.view(own)?, cluster.holders(&services)?);
         let [first, ..] = &services[..] else { return Ok(()) };
         let port =
-            cluster.lab.kubectl_json(&["get", "networkplane", OWN.name])?["status"]["ports"]["metrics"]
+            cluster.lab.kubectl_json(&["get", "networkplane", own.name])?["status"]["ports"]["metrics"]
                 .clone();
         let fast = heartbeats(cluster, &port.to_string())?;
         let mut normal = 0;
         let report = probed(cluster, first.address()?, || {
             let patch = r#"{"spec":{"failureDetection":{"mode":"Normal"}}}"#;
-            cluster.patch_plane(OWN, patch)?;
+            cluster.patch_plane(own, patch)?;
             // The kubelet is not asked: announcers watch their plane's configuration.
             sleep(Duration::from_secs(5));
             normal = heartbeats(cluster, &port.to_string())?;
@@ -104,23 +105,24 @@ fn a_change_of_failure_detection_takes_effect_and_moves_nothing() -> Result<()> 
         println!("{fast} heartbeats in 3 s at Fast, {normal} at Normal; {report}");
         assert!(normal > 0 && normal * 3 < fast * 2, "the change has no effect");
         assert!(report.longest_gap < Duration::from_secs(1), "{report}");
-        assert_eq!(cluster.view(OWN)?, view);
+        assert_eq!(cluster.view(own)?, view);
         assert_eq!(cluster.holders(&services)?, before);
-        cluster.remove_plane(OWN)
+        cluster.remove_plane(own)
     })
 }
 
-/// Makes the plane [`OWN`] with more fields.
-fn own_plane(cluster: &Cluster, fields: &str) -> Result<()> {
-    cluster.make_plane(OWN, fields)?;
-    cluster.wait_ready(OWN.name)
+/// Makes a plane with a failure detection of its own.
+fn own_plane(cluster: &Cluster, fields: &str) -> Result<Plane> {
+    let own = cluster.plane_named("own", Network::Public);
+    cluster.make_plane(own, fields)?;
+    cluster.wait_ready(own.name)?;
+    Ok(own)
 }
 
 /// Services of a plane that all nodes are members of.
 fn spread(cluster: &Cluster, plane: Plane) -> Result<Vec<Service<'_>>> {
     cluster.all_members(plane)?;
-    cluster.namespace("shop")?;
-    cluster.services("shop", COUNT, plane)
+    cluster.services(&cluster.namespace("shop")?, COUNT, plane)
 }
 
 /// Both ways are heard on.

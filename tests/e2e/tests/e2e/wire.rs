@@ -2,14 +2,14 @@
 
 use std::{collections::BTreeSet, net::SocketAddr, thread::sleep, time::Duration};
 
-use foghorn_e2e::{PUBLIC, Result, probed, run, served};
+use foghorn_e2e::{PUBLIC, Result, disturbs_nodes, probed, run, served, shares_the_lab};
 use foghorn_lab::{Probe, until};
 
 #[test]
 fn garbage_and_storms_do_not_slow_the_service_of_others() -> Result<()> {
-    run(|cluster| {
-        cluster.namespace("shop")?;
-        let service = cluster.service("shop", "web", PUBLIC)?;
+    run(disturbs_nodes(), |cluster| {
+        let shop = cluster.namespace("shop")?;
+        let service = cluster.service(&shop, "web", PUBLIC)?;
         let address = service.address()?;
         let before = cluster.announcers(PUBLIC)?;
         let restarts = |cluster: &foghorn_e2e::Cluster| {
@@ -25,7 +25,7 @@ fn garbage_and_storms_do_not_slow_the_service_of_others() -> Result<()> {
         )?;
         let sent = foghorn_e2e::garbage(&cluster.lab.client(PUBLIC.network), address)?;
         println!("{sent} frames of garbage");
-        let second = cluster.service("shop", "second", PUBLIC)?.address()?;
+        let second = cluster.service(&shop, "second", PUBLIC)?.address()?;
         let report = probe.finish()?;
         println!("{report}");
         assert!(report.longest_gap < Duration::from_secs(2), "{report}");
@@ -39,7 +39,8 @@ fn garbage_and_storms_do_not_slow_the_service_of_others() -> Result<()> {
 
 #[test]
 fn a_host_that_claims_an_address_is_named_in_an_event_and_the_address_stays() -> Result<()> {
-    run(|cluster| {
+    run(shares_the_lab(), |cluster| {
+        let public = cluster.plane()?;
         let (service, address) = served(cluster)?;
         let owner = service.holder()?;
         let stranger = cluster.lab.host("gw-public")?;
@@ -50,11 +51,11 @@ fn a_host_that_claims_an_address_is_named_in_an_event_and_the_address_stays() ->
         })?;
         println!("{report}");
         assert!(report.longest_gap < Duration::from_secs(1), "{report}");
-        assert_eq!(cluster.who_has(PUBLIC.network, address)?, BTreeSet::from([owner]));
+        assert_eq!(cluster.who_has(public.network, address)?, BTreeSet::from([owner]));
         assert_eq!(service.address()?, address);
         let note = until("an event that names the host", Duration::from_secs(20), || {
             let events =
-                cluster.lab.kubectl_json(&["-n", &PUBLIC.namespace(), "get", "events.events.k8s.io"])?;
+                cluster.lab.kubectl_json(&["-n", &public.namespace(), "get", "events.events.k8s.io"])?;
             let is_it = |event: &&serde_json::Value| {
                 event["reason"] == "ForeignClaimant"
                     && event["regarding"]["kind"] == "AddressClaim"

@@ -2,32 +2,31 @@
 
 use std::time::Duration;
 
-use foghorn_e2e::{Cluster, PUBLIC, Plane, Result, Service, run};
+use foghorn_e2e::{Cluster, Plane, Result, Service, disturbs_nodes, run, shares_the_lab};
 use foghorn_lab::{DhcpConfig, topology::Network, until};
 
-/// Of this plane Services may have all that they like.
-const OPEN: Plane = Plane { name: "open", class: "foghorn.dev/open", network: Network::Public };
+const NETWORK: Network = Network::Public;
 const ALL: &str = "overrides: {allow: [HardwareAddress, ClientId, Hostname, RequestedAddress]}";
 
 const HARDWARE_ADDRESS: &str = "foghorn.dev/hardware-address";
-const MAC: &str = "02:00:5e:10:00:01";
-const OTHER_MAC: &str = "02:00:5e:10:00:02";
 
 #[test]
 fn a_service_is_known_to_the_server_by_what_it_says_where_its_plane_allows_that() -> Result<()> {
-    run(|cluster| {
-        let reserved = OPEN.network.address(61);
-        let hosts = vec![format!("{MAC},{reserved}")];
-        cluster.lab.dhcp(OPEN.network).configure(&DhcpConfig { hosts, ..DhcpConfig::of(OPEN.network) })?;
-        on_an_open_plane(cluster, || {
-            let wish = OPEN.network.address(77).to_string();
+    run(disturbs_nodes(), |cluster| {
+        let (mac, other_mac) = (cluster.mac(1), cluster.mac(2));
+        let reserved = NETWORK.address(61);
+        let hosts = vec![format!("{mac},{reserved}")];
+        cluster.lab.dhcp(NETWORK).configure(&DhcpConfig { hosts, ..DhcpConfig::of(NETWORK) })?;
+        on_an_open_plane(cluster, |shop, open| {
+            let wish = NETWORK.address(77).to_string();
             // The server's reservation counts more than the wish.
             let web = annotated(
                 cluster,
+                shop,
                 "web",
-                OPEN,
+                open,
                 &[
-                    (HARDWARE_ADDRESS, MAC),
+                    (HARDWARE_ADDRESS, &mac),
                     ("foghorn.dev/hostname", "www"),
                     ("foghorn.dev/requested-address", &wish),
                 ],
@@ -35,20 +34,20 @@ fn a_service_is_known_to_the_server_by_what_it_says_where_its_plane_allows_that(
             assert_eq!(web.address()?, reserved);
             let leases = web.leases()?;
             assert_eq!(leases.len(), 1, "{leases:?}");
-            assert_eq!((leases[0].mac.as_str(), leases[0].host_name.as_deref()), (MAC, Some("www")));
-            assert!(cluster.get(OPEN.network, reserved)?.contains(" on w"));
+            assert_eq!((&leases[0].mac, leases[0].host_name.as_deref()), (&mac, Some("www")));
+            assert!(cluster.get(NETWORK, reserved)?.contains(" on w"));
 
             let as_in_kube_vip = [
-                ("kube-vip.io/hwaddr", OTHER_MAC),
+                ("kube-vip.io/hwaddr", other_mac.as_str()),
                 ("kube-vip.io/requestedIP", wish.as_str()),
                 ("kube-vip.io/loadbalancerHostname", "kube"),
                 ("foghorn.dev/client-id", "00:6b:75:62:65"),
             ];
-            let other = annotated(cluster, "wish", OPEN, &as_in_kube_vip)?;
+            let other = annotated(cluster, shop, "wish", open, &as_in_kube_vip)?;
             assert_eq!(other.address()?.to_string(), wish);
             let leases = other.leases()?;
-            let lease = leases.first().map(|lease| (lease.mac.as_str(), lease.host_name.as_deref()));
-            assert_eq!(lease, Some((OTHER_MAC, Some("kube"))), "{leases:?}");
+            let lease = leases.first().map(|lease| (&lease.mac, lease.host_name.as_deref()));
+            assert_eq!(lease, Some((&other_mac, Some("kube"))), "{leases:?}");
             assert_eq!(leases[0].client_id.as_deref(), Some("00:6b:75:62:65"));
             Ok(())
         })
@@ -57,9 +56,11 @@ fn a_service_is_known_to_the_server_by_what_it_says_where_its_plane_allows_that(
 
 #[test]
 fn what_the_plane_does_not_allow_does_not_count_and_the_condition_says_so() -> Result<()> {
-    run(|cluster| {
-        cluster.namespace("shop")?;
-        let web = annotated(cluster, "web", PUBLIC, &[("kube-vip.io/hwaddr", MAC)])?;
+    run(shares_the_lab(), |cluster| {
+        let public = cluster.plane()?;
+        let shop = cluster.namespace("shop")?;
+        let mac = cluster.mac(1);
+        let web = annotated(cluster, &shop, "web", public, &[("kube-vip.io/hwaddr", &mac)])?;
         web.address()?;
         let said = web.reason("Announced")?;
         println!("{said}");
@@ -67,21 +68,22 @@ fn what_the_plane_does_not_allow_does_not_count_and_the_condition_says_so() -> R
         assert!(said.contains("HardwareAddress"), "{said}");
         let leases = web.leases()?;
         assert_eq!(leases.len(), 1, "{leases:?}");
-        assert_ne!(leases[0].mac, MAC);
+        assert_ne!(leases[0].mac, mac);
         Ok(())
     })
 }
 
 #[test]
 fn a_hardware_address_that_another_service_has_is_waited_for() -> Result<()> {
-    run(|cluster| {
-        on_an_open_plane(cluster, || {
-            let first = annotated(cluster, "first", OPEN, &[(HARDWARE_ADDRESS, MAC)])?;
+    run(shares_the_lab(), |cluster| {
+        on_an_open_plane(cluster, |shop, open| {
+            let mac = cluster.mac(1);
+            let first = annotated(cluster, shop, "first", open, &[(HARDWARE_ADDRESS, &mac)])?;
             first.address()?;
-            let second = annotated(cluster, "second", OPEN, &[(HARDWARE_ADDRESS, MAC)])?;
+            let second = annotated(cluster, shop, "second", open, &[(HARDWARE_ADDRESS, &mac)])?;
             let said = second.reason("HardwareAddressTaken")?;
             println!("{said}");
-            assert!(said.contains("shop/first") && said.contains(MAC), "{said}");
+            assert!(said.contains(&format!("{shop}/first")) && said.contains(&mac), "{said}");
             assert!(second.claim()?.is_none());
             first.delete()?;
             first.gone()?;
@@ -94,57 +96,52 @@ fn a_hardware_address_that_another_service_has_is_waited_for() -> Result<()> {
 
 #[test]
 fn a_group_s_hardware_address_is_refused_and_another_one_begins_a_new_lease() -> Result<()> {
-    run(|cluster| {
-        on_an_open_plane(cluster, || {
-            let web = annotated(cluster, "web", OPEN, &[(HARDWARE_ADDRESS, "01:00:5e:00:00:01")])?;
+    run(shares_the_lab(), |cluster| {
+        on_an_open_plane(cluster, |shop, open| {
+            let (one, two) = (cluster.mac(1), cluster.mac(2));
+            let web = annotated(cluster, shop, "web", open, &[(HARDWARE_ADDRESS, "01:00:5e:00:00:01")])?;
             let said = web.reason("InvalidOverride")?;
             println!("{said}");
             assert!(said.contains(HARDWARE_ADDRESS) && said.contains("01:00:5e:00:00:01"), "{said}");
             assert!(web.claim()?.is_none());
 
-            for (mac, former) in [(MAC, OTHER_MAC), (OTHER_MAC, MAC)] {
+            for (mac, former) in [(&one, &two), (&two, &one)] {
                 let annotation = format!("{HARDWARE_ADDRESS}={mac}");
-                cluster.lab.kubectl(&[
-                    "-n",
-                    "shop",
-                    "annotate",
-                    "--overwrite",
-                    "service",
-                    "web",
-                    &annotation,
-                ])?;
+                let annotate = ["-n", shop, "annotate", "--overwrite", "service", "web", &annotation];
+                cluster.lab.kubectl(&annotate)?;
                 until(&format!("a lease of {mac} and none of {former}"), Duration::from_secs(60), || {
-                    let leases = cluster.lab.dhcp(OPEN.network).leases()?;
-                    let has = |mac| leases.iter().any(|lease| lease.mac == mac);
+                    let leases = cluster.lab.dhcp(NETWORK).leases()?;
+                    let has = |mac: &String| leases.iter().any(|lease| lease.mac == *mac);
                     Ok((has(mac) && !has(former)).then_some(()))
                 })?;
                 let address = web.address()?;
-                assert_eq!(cluster.who_has(OPEN.network, address)?.len(), 1);
+                assert_eq!(cluster.who_has(NETWORK, address)?.len(), 1);
             }
             Ok(())
         })
     })
 }
 
-/// Does it in the namespace `shop`, with a plane whose Services may say all.
-fn on_an_open_plane(cluster: &Cluster, test: impl FnOnce() -> Result<()>) -> Result<()> {
-    cluster.make_plane(OPEN, ALL)?;
-    cluster.wait_ready(OPEN.name)?;
-    cluster.namespace("shop")?;
-    test()?;
-    cluster.remove_plane(OPEN)
+/// Does it in a namespace, with a plane whose Services may use all annotations.
+fn on_an_open_plane(cluster: &Cluster, test: impl FnOnce(&str, Plane) -> Result<()>) -> Result<()> {
+    let open = cluster.plane_named("open", NETWORK);
+    cluster.make_plane(open, ALL)?;
+    cluster.wait_ready(open.name)?;
+    test(&cluster.namespace("shop")?, open)?;
+    cluster.remove_plane(open)
 }
 
-/// A Service of the namespace `shop` with these annotations from its beginning.
+/// A Service with these annotations from its beginning.
 fn annotated<'a>(
     cluster: &'a Cluster,
+    namespace: &str,
     name: &str,
     plane: Plane,
     annotations: &[(&str, &str)],
 ) -> Result<Service<'a>> {
-    let service = cluster.existing("shop", name, plane);
+    let service = cluster.existing(namespace, name, plane);
     let annotations: Vec<_> = annotations.iter().map(|(key, value)| format!("{key}: '{value}'")).collect();
     let metadata = format!("metadata: {{annotations: {{{}}}, ", annotations.join(", "));
-    cluster.lab.apply(&service.manifest(Some(plane.class)).replacen("metadata: {", &metadata, 1))?;
+    cluster.lab.apply(&service.manifest(Some(plane.class))?.replacen("metadata: {", &metadata, 1))?;
     Ok(service)
 }
