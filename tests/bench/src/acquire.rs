@@ -7,20 +7,22 @@ use std::{
     time::{Duration, Instant},
 };
 
-use foghorn_lab::{Config, Lab, Metrics, Result, Wire, resident, topology::Network, until};
+use foghorn_lab::{
+    Config, Lab, Metrics, Result, Wire,
+    foghorn::{install_chart, set_up},
+    resident,
+    steps::{say, step, taking_down},
+    topology::Network,
+    until,
+};
 use serde_json::{Map, Value, json};
 
-use super::{
+use crate::{
     claims::{Claims, create, now},
     exchanges::Exchanges,
     figures::{self, Case, Figure},
     timeline::Timeline,
     usage::{Programs, Usage},
-};
-use crate::{
-    foghorn::{install_chart, set_up},
-    say,
-    steps::{step, taking_down},
 };
 
 /// Whatever runs under this name is taken down.

@@ -8,7 +8,7 @@ use super::{
     case::Case,
     trial::{Trial, Writes, seconds},
 };
-use crate::bench::figures::{self, Figure, median};
+use crate::figures::{self, Figure, median};
 
 /// How much longer than keepalived's our median gap may be, in seconds.
 const BEHIND: f64 = 0.05;

@@ -9,7 +9,7 @@ use super::{
     loss::Course,
     trial::{Trial, seconds},
 };
-use crate::bench::figures::median;
+use crate::figures::median;
 
 /// What is lost.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]

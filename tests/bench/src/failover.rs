@@ -11,13 +11,15 @@ use std::time::Duration;
 
 use case::Case;
 use foghorn_failover::Plane;
-use foghorn_lab::Result;
+use foghorn_lab::{
+    Result,
+    steps::{say, step},
+};
 use keepalived::Keepalived;
 use summary::Summary;
 use trial::Trial;
 
-use super::arena::{NODES, in_arena};
-use crate::{say, steps::step};
+use crate::arena::{NODES, in_arena};
 
 /// A prober that was later than this has measured the machine: the run is repeated.
 const LATE: Duration = Duration::from_millis(50);

@@ -1,9 +1,8 @@
 //! Nodes with Foghorn and one plane whose addresses are watched from outside.
 
 use foghorn_failover::{Backend, Plane};
-use foghorn_lab::{Config, Lab, Result};
-
-use crate::{
+use foghorn_lab::{
+    Config, Lab, Result,
     foghorn::{install_chart, set_up},
     steps::{step, taking_down},
 };
