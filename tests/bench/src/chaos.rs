@@ -2,11 +2,11 @@
 
 use std::time::{Duration, SystemTime};
 
-use foghorn_failover::{Chaos, chaos};
 use foghorn_lab::{
     Result,
     steps::{say, step},
 };
+use foghorn_testbed::{Chaos, chaos};
 
 use crate::arena::{NODES, in_arena};
 

@@ -8,7 +8,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use foghorn_failover::Plane;
 use foghorn_lab::{
     Config, Error, Host, Lab, Result,
     foghorn::{install_chart, set_up},
@@ -16,6 +15,7 @@ use foghorn_lab::{
     topology::Network,
     until,
 };
+use foghorn_testbed::Plane;
 use serde_json::{Value, json};
 
 use crate::figures::median;

@@ -10,11 +10,11 @@ mod watch;
 use std::time::Duration;
 
 use case::Case;
-use foghorn_failover::Plane;
 use foghorn_lab::{
     Result,
     steps::{say, step},
 };
+use foghorn_testbed::Plane;
 use keepalived::Keepalived;
 use summary::Summary;
 use trial::Trial;

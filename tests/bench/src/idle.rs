@@ -5,11 +5,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use foghorn_failover::Plane;
 use foghorn_lab::{
     ApiWrite, Lab, Result, cpu_time, resident,
     steps::{say, step},
 };
+use foghorn_testbed::Plane;
 use jiff::Timestamp;
 use serde_json::{Map, json};
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use foghorn_e2e::{Result, run};
-use foghorn_failover::{Chaos, Plane, chaos};
+use foghorn_testbed::{Chaos, Plane, chaos};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
 /// How long faults are made.

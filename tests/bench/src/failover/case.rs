@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::ValueEnum;
-use foghorn_failover::Fault;
+use foghorn_testbed::Fault;
 
 use super::{
     loss::Course,

@@ -6,8 +6,8 @@ use std::{
     time::Duration,
 };
 
-use foghorn_failover::{Backend, Fault, Plane, who_answers};
 use foghorn_lab::{Daemon, Error, Host, Lab, Result, install, topology::Network, until};
+use foghorn_testbed::{Backend, Fault, Plane, who_answers};
 
 use super::{trial::Trial, watch::Watch};
 

@@ -2,8 +2,8 @@
 
 use std::{thread::sleep, time::Duration};
 
-use foghorn_failover::{Claim, Fault, Ongoing, Plane};
 use foghorn_lab::{Error, Result};
+use foghorn_testbed::{Claim, Fault, Ongoing, Plane};
 use jiff::Timestamp;
 
 use super::{

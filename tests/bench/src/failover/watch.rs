@@ -6,8 +6,8 @@ use std::{
     time::Duration,
 };
 
-use foghorn_failover::{Answers, Mac, Observer, Plane, Prober, Record};
 use foghorn_lab::{Error, Result, until};
+use foghorn_testbed::{Answers, Mac, Observer, Plane, Prober, Record};
 use jiff::Timestamp;
 
 /// Between two asks for the address.

@@ -1,4 +1,4 @@
-//! What clients see while nodes, cables and API servers are lost.
+//! A plane under test in the lab: what is done to it, and what clients see of it.
 //!
 //! A [`Prober`] makes connections and an [`Observer`] asks ARP, both from a host outside the cluster; a [`Fault`] is begun on a
 //! [`Plane`] and healed again; [`chaos()`] does that at random and checks that each address has one holder that serves.
