@@ -28,6 +28,12 @@ pub fn chart() -> Result<PathBuf> {
     Ok(root()?.join("helm/foghorn"))
 }
 
+/// The namespace of a plane's announcers and claims.
+#[must_use]
+pub fn namespace(plane: &str) -> String {
+    format!("foghorn-{plane}")
+}
+
 /// Starts a lab with the images of Foghorn in it, and installs and builds what that needs.
 ///
 /// # Errors

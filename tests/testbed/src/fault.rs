@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use foghorn_lab::{Error, Lab, Result, topology::Network, until};
+use foghorn_lab::{Error, Lab, Result, until};
 use serde_json::{Value, json};
 
 use crate::plane::Plane;
@@ -157,8 +157,8 @@ impl Fault {
                 })
             }
             Self::Cable => {
-                lab.unplug(node, Network::Public)?;
-                Ongoing::healed_by(move || lab.plug(node, Network::Public))
+                lab.unplug(node, Plane::NETWORK)?;
+                Ongoing::healed_by(move || lab.plug(node, Plane::NETWORK))
             }
             Self::Drain => {
                 let args = ["--ignore-daemonsets", "--delete-emptydir-data", "--force", "--timeout=60s"];

@@ -36,9 +36,9 @@ pub(crate) struct Asking {
 impl Watch {
     /// Starts watching, and waits until there is something to be missed.
     pub(crate) fn start(plane: &Plane, target: SocketAddr, address: Ipv4Addr) -> Result<Self> {
-        let client = plane.client();
-        let observer = Observer::start(&client, plane.asker(), &[address], ASK)?;
-        let watch = Self { prober: Prober::start(&client, target)?, asking: Asking { observer, address } };
+        let observer = Observer::start(&plane.lab, Plane::NETWORK, &[address], ASK)?;
+        let watch =
+            Self { prober: Prober::start(&plane.client(), target)?, asking: Asking { observer, address } };
         watch.settle()?;
         Ok(watch)
     }
