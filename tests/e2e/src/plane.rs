@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use foghorn_lab::{Result, topology::Network, until};
+use foghorn_testbed::Lease;
 use serde_json::Value;
 
 use crate::{Cluster, cluster::condition};
@@ -93,9 +94,7 @@ impl Cluster {
     /// If there is none.
     pub fn coordinator(&self, plane: Plane) -> Result<String> {
         until(&format!("a coordinator of plane {}", plane.name), Duration::from_secs(30), || {
-            let lease = self.lease(plane)?;
-            let holder = lease["spec"]["holderIdentity"].as_str().unwrap_or_default();
-            Ok(holder.rsplit_once('_').map(|(node, _)| node.to_owned()))
+            Ok(Some(self.lease(plane)?.coordinator()?.to_owned()))
         })
     }
 
@@ -104,13 +103,11 @@ impl Cluster {
     /// # Errors
     /// If there is no Lease.
     pub fn view(&self, plane: Plane) -> Result<String> {
-        let lease = self.lease(plane)?;
-        Ok(lease["metadata"]["annotations"]["foghorn.dev/view"].as_str().unwrap_or_default().to_owned())
+        Ok(self.lease(plane)?.view)
     }
 
-    fn lease(&self, plane: Plane) -> Result<Value> {
-        let namespace = plane.namespace();
-        self.lab.kubectl_json(&["-n", &namespace, "get", "lease", &namespace])
+    fn lease(&self, plane: Plane) -> Result<Lease> {
+        Lease::of(&self.lab, plane.name)
     }
 
     /// Waits until all nodes of the lab are members of a plane.

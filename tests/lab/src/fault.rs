@@ -7,6 +7,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::{
     control_plane,
     error::{Error, Result},
+    foghorn::namespace,
     lab::Lab,
     network, node,
     poll::until,
@@ -121,7 +122,7 @@ impl Lab {
 
     fn part_pids(&self, plane: &str, node: &str, part: &str) -> Result<Vec<i32>> {
         let of_part = format!(",labels.\"io.kubernetes.container.name\"=={part}");
-        self.pids(node, &format!("foghorn-{plane}"), &of_part)
+        self.pids(node, &namespace(plane), &of_part)
     }
 
     /// kill -9 of the announcer of a plane on a node; kubelet starts it again.

@@ -13,6 +13,7 @@ pub use architecture::Architecture;
 use crate::{
     command::{command, create_dir, entries, read, remove_dir, run},
     error::{Error, Result},
+    foghorn::root,
     programs::{cache, fingerprint},
 };
 
@@ -75,8 +76,7 @@ pub const IMAGE_VALUES: [&str; 6] = [
 /// # Errors
 /// If there is no Rust target for the architecture, or cargo or buildah fails.
 pub fn build_images(architecture: Architecture) -> Result<Vec<PathBuf>> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let root = root.canonicalize().map_err(Error::io(format!("finding {}", root.display())))?;
+    let root = root()?;
     let target = root.join("target/static");
     let mut build = architecture.cargo_build()?;
     println!("compiling operator and announcer for {}", architecture.name());

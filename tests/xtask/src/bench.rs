@@ -1,50 +1,22 @@
-//! `cargo xtask bench`: what Foghorn takes of time and machine.
-
-mod acquire;
-mod arena;
-mod chaos;
-mod claims;
-mod datapath;
-mod exchanges;
-mod failover;
-mod figures;
-mod idle;
-mod timeline;
-mod usage;
+//! `cargo xtask bench`: what Foghorn takes of time and machine, which another program measures.
 
 use std::process::ExitCode;
 
-use clap::Subcommand;
 use foghorn_lab::Result;
 
-/// Which benchmark.
-#[derive(clap::Args)]
-pub(crate) struct Arguments {
-    #[command(subcommand)]
-    bench: Bench,
-}
+use crate::cargo::{at_this_terminal, cargo};
 
-#[derive(Subcommand)]
-enum Bench {
-    /// From Services to addresses by DHCP, and what it costs to have them
-    Acquire(acquire::Arguments),
-    /// What the addresses cost while nothing happens
-    Idle(idle::Arguments),
-    /// What `returnPath` and `guard` take of throughput and connections
-    Datapath(datapath::Arguments),
-    /// How long nobody answers when a node, a cable or the API server is lost
-    Failover(failover::Arguments),
-    /// Faults at random; each address must have one holder that serves
-    Chaos(chaos::Arguments),
+/// What that program is given.
+#[derive(clap::Args)]
+#[command(disable_help_flag = true)]
+pub(crate) struct Arguments {
+    /// The benchmark and its arguments; `--help` lists them
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    args: Vec<String>,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
-    match &arguments.bench {
-        Bench::Acquire(arguments) => acquire::run(arguments)?,
-        Bench::Idle(arguments) => idle::run(arguments)?,
-        Bench::Datapath(arguments) => datapath::run(arguments)?,
-        Bench::Failover(arguments) => failover::run(arguments)?,
-        Bench::Chaos(arguments) => chaos::run(arguments)?,
-    }
-    Ok(ExitCode::SUCCESS)
+    let mut bench = cargo(&["run", "--quiet", "--package", "foghorn-bench", "--"])?;
+    bench.args(&arguments.args);
+    at_this_terminal(bench)
 }

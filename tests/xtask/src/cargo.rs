@@ -1,10 +1,11 @@
 //! Other programs at this terminal, cargo above all.
 
-use std::{env, process::Command};
+use std::{
+    env,
+    process::{Command, ExitCode},
+};
 
-use foghorn_lab::{Error, Result};
-
-use crate::steps::root;
+use foghorn_lab::{Error, Result, foghorn::root};
 
 /// cargo in the folder of the repository, as if it were called by hand.
 pub(crate) fn cargo(args: &[&str]) -> Result<Command> {
@@ -31,6 +32,15 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     } else {
         Err(Error::Config(format!("`{}` failed ({status})", shown(command))))
     }
+}
+
+/// Runs it with this terminal and ends as it does.
+pub(crate) fn at_this_terminal(mut command: Command) -> Result<ExitCode> {
+    let status = command.status().map_err(|source| {
+        let doing = format!("running {}", command.get_program().to_string_lossy());
+        Error::Io { doing, source }
+    })?;
+    Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
 }
 
 /// Program and arguments in one line.

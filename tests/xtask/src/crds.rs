@@ -7,13 +7,9 @@ use std::{
     process::{Command, ExitCode},
 };
 
-use foghorn_lab::{Error, Result};
+use foghorn_lab::{Error, Result, foghorn::chart, steps::say};
 
-use crate::{
-    cargo::{cargo, run as run_command},
-    say,
-    steps::root,
-};
+use crate::cargo::{cargo, run as run_command};
 
 /// What to do with them.
 #[derive(clap::Args)]
@@ -65,7 +61,7 @@ fn write() -> Result<()> {
 }
 
 fn folder() -> Result<PathBuf> {
-    Ok(root()?.join("helm/foghorn/crds"))
+    Ok(chart()?.join("crds"))
 }
 
 /// The files of the definitions with their texts.

@@ -9,14 +9,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use foghorn_lab::{Config, Error, Lab, Probe, Result, topology::MAX_NODES, topology::Network, until};
-use table::{Row, Table};
-
-use crate::{
+use foghorn_lab::{
+    Config, Error, Lab, Probe, Result,
     foghorn::{chart, install_chart, set_up},
-    say,
-    steps::{step, taking_down},
+    steps::{say, step, taking_down},
+    topology::{MAX_NODES, Network},
+    until,
 };
+use table::{Row, Table};
 
 /// The web server, and a Service for it on each plane. The quick start quotes it.
 const WEB: &str = include_str!("../demo/web.yaml");

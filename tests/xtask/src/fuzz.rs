@@ -5,12 +5,9 @@ use std::{
     process::{ExitCode, Stdio},
 };
 
-use foghorn_lab::{Error, Result};
+use foghorn_lab::{Error, Result, foghorn::root};
 
-use crate::{
-    cargo::{cargo, run as run_command},
-    steps::root,
-};
+use crate::cargo::{cargo, run as run_command};
 
 /// What is fuzzed, and how long.
 #[derive(clap::Args)]

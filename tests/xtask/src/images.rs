@@ -3,9 +3,7 @@
 use std::process::ExitCode;
 
 use clap::ValueEnum;
-use foghorn_lab::{Architecture, Result, build_images, install_missing_packages};
-
-use crate::say;
+use foghorn_lab::{Architecture, Result, build_images, install_missing_packages, steps::say};
 
 /// What the images are built for.
 #[derive(clap::Args)]

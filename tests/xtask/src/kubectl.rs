@@ -1,8 +1,10 @@
 //! `cargo xtask kubectl` and `cargo xtask helm`: the lab's own programs, at this terminal.
 
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
-use foghorn_lab::{Error, Lab, Result};
+use foghorn_lab::{Lab, Result};
+
+use crate::cargo::at_this_terminal;
 
 /// The lab, and what the program is given.
 #[derive(clap::Args)]
@@ -21,13 +23,4 @@ pub(crate) fn run_kubectl(arguments: &Arguments) -> Result<ExitCode> {
 
 pub(crate) fn run_helm(arguments: &Arguments) -> Result<ExitCode> {
     at_this_terminal(Lab::open(&arguments.name)?.helm_command(&arguments.args))
-}
-
-/// Runs the command with this terminal and ends as it does.
-pub(crate) fn at_this_terminal(mut command: Command) -> Result<ExitCode> {
-    let status = command.status().map_err(|source| {
-        let doing = format!("running {}", command.get_program().to_string_lossy());
-        Error::Io { doing, source }
-    })?;
-    Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
 }

@@ -8,9 +8,9 @@ use std::{
 };
 
 use clap::{Subcommand, ValueEnum};
-use foghorn_lab::{Architecture, Config, Lab, Probe, Result, build_images, topology::Network};
+use foghorn_lab::{Architecture, Config, Lab, Probe, Result, build_images, steps::say, topology::Network};
 
-use crate::{kubectl::at_this_terminal, say};
+use crate::cargo::at_this_terminal;
 
 /// The lab, and what to do with it.
 #[derive(clap::Args)]

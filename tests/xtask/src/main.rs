@@ -4,18 +4,13 @@ mod bench;
 mod cargo;
 mod crds;
 mod demo;
-mod foghorn;
 mod fuzz;
 mod images;
 mod kubectl;
 mod lab;
-mod steps;
 mod test;
 
-use std::{
-    io::{self, Write as _},
-    process::ExitCode,
-};
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
@@ -65,9 +60,4 @@ fn main() -> ExitCode {
         eprintln!("{error}");
         ExitCode::FAILURE
     })
-}
-
-/// Prints a line; a reader that has gone, such as `head`, is no error.
-pub(crate) fn say(line: &str) {
-    let _gone = writeln!(io::stdout(), "{line}");
 }

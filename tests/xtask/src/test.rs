@@ -10,13 +10,15 @@ use std::{
 };
 
 use clap::Subcommand;
-use foghorn_lab::{Architecture, Error, Lab, Programs, Result, build_images, install_missing_packages};
+use foghorn_lab::{
+    Architecture, Error, Lab, Programs, Result, build_images, foghorn, install_missing_packages,
+    steps::{say, taking_down},
+};
 use tally::Tally;
 
 use crate::{
     cargo::{cargo, run as run_command},
-    crds, demo, images, say,
-    steps::{root, taking_down},
+    crds, demo, images,
 };
 
 /// The lab of the end-to-end tests and of the demo; whatever runs under this name is taken down.
@@ -133,7 +135,7 @@ fn components() -> Result<()> {
 
 /// Lints and renders the chart as it is and with the values of each example.
 fn chart(helm: &str) -> Result<()> {
-    let chart = root()?.join("helm/foghorn");
+    let chart = foghorn::chart()?;
     let mut values = vec![chart.join("values.yaml")];
     values.extend(files(&chart.join("examples"))?);
     for values in values {

@@ -5,10 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use foghorn_lab::{Lab, Result};
+use foghorn_lab::{Lab, Result, steps::say};
 use serde_json::Value;
-
-use crate::say;
 
 /// A Service, and what has come of it.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -3,15 +3,14 @@
 use std::path::PathBuf;
 
 use foghorn_lab::{
-    Architecture, Config, Error, Lab, Programs, Result, build_images, install_missing_packages,
+    Architecture, Config, Error, Lab, Programs, Result, build_images,
+    foghorn::root,
+    install_missing_packages,
+    steps::{say, step, taking_down},
 };
 
 use super::{LAB, files, tally::Tally};
-use crate::{
-    cargo::{cargo, run as run_command},
-    say,
-    steps::{root, step, taking_down},
-};
+use crate::cargo::{cargo, run as run_command};
 
 /// The tests that remove Foghorn from the lab.
 const LAST: [&str; 2] = ["chart", "uninstall"];

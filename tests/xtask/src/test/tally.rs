@@ -6,9 +6,12 @@ use std::{
     process::{Command, Stdio},
 };
 
-use foghorn_lab::{Error, Result};
+use foghorn_lab::{
+    Error, Result,
+    steps::{say, step},
+};
 
-use crate::{cargo::shown, say, steps::step};
+use crate::cargo::shown;
 
 /// Counts tests of cargo one by one, and each check of another kind as one.
 #[derive(Default, Debug)]

@@ -9,7 +9,7 @@ use std::{
 };
 
 use foghorn_l2::ArpFrame;
-use foghorn_lab::{Error, Host, Result};
+use foghorn_lab::{Error, Lab, Result, topology::Network};
 use foghorn_netio::{Netlink, PacketSocket};
 use jiff::Timestamp;
 use tokio::time::interval;
@@ -19,6 +19,8 @@ use crate::{
     background::{Background, Stop},
 };
 
+/// The last octet of an address that no host has: it asks from that.
+const ASKER: u8 = 240;
 /// It asks by turns as so many hosts that do not exist: one host is not answered more than a few times in a second, and its own
 /// ARP cache learns nothing.
 const ASKERS: usize = 64;
@@ -44,17 +46,19 @@ struct Record {
 }
 
 impl Observer {
-    /// Starts asking from `eth0` of a host for each of the addresses at this interval, by broadcast, as hosts with the address `asker`, which
-    /// is to be nobody's.
+    /// Starts asking for each of the addresses at this interval, by broadcast from the client of their network, as hosts with an address
+    /// that no host has.
     ///
     /// # Errors
-    /// If the host's namespace cannot be opened.
-    pub fn start(host: &Host, asker: Ipv4Addr, addresses: &[Ipv4Addr], interval: Duration) -> Result<Self> {
+    /// If the client's namespace cannot be opened.
+    pub fn start(lab: &Lab, network: Network, addresses: &[Ipv4Addr], interval: Duration) -> Result<Self> {
         let answers = addresses.iter().map(|address| (*address, Answers::new(interval))).collect();
         let record = Record { began: Instant::now(), asked: BTreeMap::new(), asks: 0, answers };
         let (began, record) = (Timestamp::now(), Arc::new(Mutex::new(record)));
         let shared = Arc::clone(&record);
-        let work = Background::start(host, move |stop| observe(asker, interval, shared, stop))?;
+        let asker = network.address(ASKER);
+        let work =
+            Background::start(&lab.client(network), move |stop| observe(asker, interval, shared, stop))?;
         Ok(Self { began, record, work })
     }
 
@@ -89,20 +93,29 @@ impl Observer {
     }
 }
 
-/// Who says within half a second that these addresses are his, asked from `eth0` of a host as [`Observer`] asks.
+/// The hosts that claim each of these addresses by ARP within half a second, asked as [`Observer`] asks: by the lab's names, a host that
+/// the lab does not know by its MAC address.
 ///
 /// # Errors
-/// If the host cannot ask.
+/// If the client of the network cannot ask.
 pub fn who_answers(
-    host: &Host,
-    asker: Ipv4Addr,
+    lab: &Lab,
+    network: Network,
     addresses: &[Ipv4Addr],
-) -> Result<BTreeMap<Ipv4Addr, BTreeSet<Mac>>> {
-    let observer = Observer::start(host, asker, addresses, Duration::from_millis(150))?;
+) -> Result<BTreeMap<Ipv4Addr, BTreeSet<String>>> {
+    let observer = Observer::start(lab, network, addresses, Duration::from_millis(150))?;
     sleep(Duration::from_millis(500));
     let all = observer.finish()?;
-    let macs = |answers: Answers| answers.heard.into_iter().map(|heard| heard.mac).collect();
-    Ok(all.into_iter().map(|(address, answers)| (address, macs(answers))).collect())
+    Ok(all.into_iter().map(|(address, answers)| (address, claimants(lab, answers))).collect())
+}
+
+fn claimants(lab: &Lab, answers: Answers) -> BTreeSet<String> {
+    let macs: BTreeSet<Mac> = answers.heard.into_iter().map(|heard| heard.mac).collect();
+    let host = |mac: Mac| {
+        let mac = mac.map(|octet| format!("{octet:02x}")).join(":");
+        lab.host_of_mac(&mac).unwrap_or(mac)
+    };
+    macs.into_iter().map(host).collect()
 }
 
 async fn observe(asker: Ipv4Addr, pause: Duration, record: Arc<Mutex<Record>>, mut stop: Stop) -> Result<()> {

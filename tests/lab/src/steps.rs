@@ -1,17 +1,23 @@
-//! Steps with a heading and a duration, and the lab that they use.
+//! What tools print while they work: steps with a heading and a duration.
 
 use std::{
+    io::{self, Write as _},
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
-    path::PathBuf,
     time::Instant,
 };
 
-use foghorn_lab::{Error, Lab, Result};
+use crate::{Lab, error::Result};
 
-use crate::say;
+/// Prints a line; a reader that has gone, such as `head`, is no error.
+pub fn say(line: &str) {
+    let _gone = writeln!(io::stdout(), "{line}");
+}
 
 /// Does a step: a heading before, its duration after.
-pub(crate) fn step<T>(heading: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+///
+/// # Errors
+/// Those of `work`.
+pub fn step<T>(heading: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
     say(&format!("\n==> {heading}"));
     let start = Instant::now();
     let done = work();
@@ -21,7 +27,10 @@ pub(crate) fn step<T>(heading: &str, work: impl FnOnce() -> Result<T>) -> Result
 }
 
 /// Does the work and takes the lab down whatever comes of it, a panic included.
-pub(crate) fn taking_down<T>(lab: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+///
+/// # Errors
+/// Those of `work`, else what is left of the lab.
+pub fn taking_down<T>(lab: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
     let ended = catch_unwind(AssertUnwindSafe(work));
     let down = step(&format!("take the lab `{lab}` down"), || Lab::down(lab));
     match (ended, down) {
@@ -32,10 +41,4 @@ pub(crate) fn taking_down<T>(lab: &str, work: impl FnOnce() -> Result<T>) -> Res
         (Ok(ended), down) => ended.and_then(|done| down.map(|()| done)),
         (Err(panic), _) => resume_unwind(panic),
     }
-}
-
-/// The folder of the repository.
-pub(crate) fn root() -> Result<PathBuf> {
-    let root = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
-    root.canonicalize().map_err(|source| Error::Io { doing: format!("finding {}", root.display()), source })
 }

@@ -84,10 +84,14 @@ impl Run<'_> {
         let mut claims = self.plane.whole(self.chaos.claims)?;
         while self.began.elapsed() < self.chaos.lasts {
             let addresses: Vec<_> = claims.iter().map(|claim| claim.address).collect();
-            let observer = Observer::start(&self.plane.client(), self.plane.asker(), &addresses, ASK)?;
+            let observer = Observer::start(&self.plane.lab, Plane::NETWORK, &addresses, ASK)?;
             // With everything on one node, the others would be hit most of the time.
             let (any, coordinator) = (nodes.choose(&mut self.rng).cloned(), self.rng.random_bool(0.5));
-            let node = if coordinator { self.plane.lease()?.coordinator } else { any.unwrap_or_default() };
+            let node = if coordinator {
+                self.plane.lease()?.coordinator()?.to_owned()
+            } else {
+                any.unwrap_or_default()
+            };
             let happened = self.happen(&node);
             let recovered = happened.and_then(|()| self.recover());
             let answers = observer.finish()?;

@@ -9,17 +9,14 @@ use std::{
 
 use foghorn_lab::{
     Error, Host, Lab, Result,
+    foghorn::namespace,
     topology::{Cable, Network},
     until,
 };
 use serde_json::{Value, json};
 
-use crate::{answers::Mac, backend::Backend, background::io, observer::who_answers};
+use crate::{answers::Mac, backend::Backend, background::io, lease::Lease, observer::who_answers};
 
-/// The network of the plane.
-const NETWORK: Network = Network::Public;
-/// Nobody's.
-const ASKER: Ipv4Addr = Network::Public.address(240);
 /// The address of the host that [`Plane::serve`] uses.
 const BACKEND: Ipv4Addr = Network::Private.address(200);
 /// So many Services have somebody behind them.
@@ -50,22 +47,16 @@ pub struct Claim {
     pub holder: String,
 }
 
-/// What the Lease of a plane says.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Lease {
-    /// The node of the coordinator.
-    pub coordinator: String,
-    /// `spec.leaseTransitions`.
-    pub transitions: i64,
-}
-
 impl Plane {
+    /// The network of the plane.
+    pub const NETWORK: Network = Network::Public;
+
     /// Makes a plane of that name, addresses for all by DHCP, and the client's way to them. The chart is there already.
     ///
     /// # Errors
     /// If something of it does not come about.
     pub fn make(lab: &Lab, name: &str) -> Result<Self> {
-        lab.widen(NETWORK)?;
+        lab.widen(Self::NETWORK)?;
         Self::make_with(lab, name, &json!({}))
     }
 
@@ -98,19 +89,13 @@ impl Plane {
     pub fn remove(self) -> Result<()> {
         self.lab.kubectl(&["delete", "namespace", &self.name, "--timeout=120s"])?;
         self.lab.kubectl(&["delete", "networkplane", &self.name, "--timeout=120s"])?;
-        self.lab.narrow(NETWORK)
+        self.lab.narrow(Self::NETWORK)
     }
 
     /// The host from which the addresses are watched.
     #[must_use]
     pub fn client(&self) -> Host {
-        self.lab.client(NETWORK)
-    }
-
-    /// An address on the plane's network that nobody has: observers ask from it.
-    #[must_use]
-    pub fn asker(&self) -> Ipv4Addr {
-        ASKER
+        self.lab.client(Self::NETWORK)
     }
 
     /// Where a claim's Service is.
@@ -130,7 +115,7 @@ impl Plane {
     /// The namespace of announcers and claims.
     #[must_use]
     pub fn namespace(&self) -> String {
-        format!("foghorn-{}", self.name)
+        namespace(&self.name)
     }
 
     /// The hardware address of a node on the plane's network.
@@ -140,12 +125,12 @@ impl Plane {
     pub fn mac(&self, node: &str) -> Result<Mac> {
         let specs = self.lab.specs();
         let cables = specs.iter().filter(|spec| spec.name == node).flat_map(|spec| &spec.cables);
-        let text = cables.filter(|cable| cable.network == NETWORK).map(Cable::mac).next();
+        let text = cables.filter(|cable| cable.network == Self::NETWORK).map(Cable::mac).next();
         let octets = text.iter().flat_map(|text| text.split(':'));
         let octets: Option<Vec<u8>> = octets.map(|octet| u8::from_str_radix(octet, 16).ok()).collect();
         let mac = octets.and_then(|octets| octets.try_into().ok());
         mac.ok_or_else(|| {
-            Error::Config(format!("{node} has no hardware address on the {} network", NETWORK.name()))
+            Error::Config(format!("{node} has no hardware address on the {} network", Self::NETWORK.name()))
         })
     }
 
@@ -222,16 +207,9 @@ endpoints: [{{addresses: [{backend}], conditions: {{ready: true}}}}]
     /// The plane's Lease.
     ///
     /// # Errors
-    /// If there is none, or nobody holds it.
+    /// If there is none.
     pub fn lease(&self) -> Result<Lease> {
-        let namespace = self.namespace();
-        let lease = self.lab.kubectl_json(&["-n", &namespace, "get", "lease", &namespace])?;
-        let holder = lease.pointer("/spec/holderIdentity").and_then(Value::as_str).unwrap_or_default();
-        let (coordinator, _) = holder
-            .rsplit_once('_')
-            .ok_or_else(|| Error::Config(format!("nobody holds the Lease {namespace}: {lease}")))?;
-        let transitions = lease.pointer("/spec/leaseTransitions").and_then(Value::as_i64).unwrap_or_default();
-        Ok(Lease { coordinator: coordinator.to_owned(), transitions })
+        Lease::of(&self.lab, &self.name)
     }
 
     /// Sets how many announcements a node of the plane may send in a second.
@@ -285,14 +263,11 @@ endpoints: [{{addresses: [{backend}], conditions: {{ready: true}}}}]
     /// Of which it is not so.
     pub fn held_by_one(&self, claims: &[Claim]) -> Result<()> {
         let addresses: Vec<_> = claims.iter().map(|claim| claim.address).collect();
-        let answers = who_answers(&self.client(), ASKER, &addresses)?;
-        for claim in claims {
-            let macs = answers.get(&claim.address).cloned().unwrap_or_default();
-            if !macs.iter().eq([&self.mac(&claim.holder)?]) {
-                let Claim { name, address, holder } = claim;
-                return Err(Error::Config(format!(
-                    "{holder} holds {name}, for {address} answer {macs:02x?}"
-                )));
+        let answers = who_answers(&self.lab, Self::NETWORK, &addresses)?;
+        for Claim { name, address, holder } in claims {
+            let hosts = answers.get(address).cloned().unwrap_or_default();
+            if !hosts.iter().eq([holder]) {
+                return Err(Error::Config(format!("{holder} holds {name}, for {address} answer {hosts:?}")));
             }
         }
         Ok(())

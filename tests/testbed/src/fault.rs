@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use foghorn_lab::{Error, Lab, Result, topology::Network, until};
+use foghorn_lab::{Error, Lab, Result, until};
 use serde_json::{Value, json};
 
 use crate::plane::Plane;
@@ -95,6 +95,44 @@ impl Fault {
         Self::ApiFlap,
     ];
 
+    /// As a command line has it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Power => "power",
+            Self::Kill => "kill",
+            Self::Stop => "stop",
+            Self::Cable => "cable",
+            Self::Drain => "drain",
+            Self::Rollout => "rollout",
+            Self::Update => "update",
+            Self::ApiDown => "api-down",
+            Self::ApiCut => "api-cut",
+            Self::ApiMinority => "api-minority",
+            Self::ApiSlow => "api-slow",
+            Self::ApiFlap => "api-flap",
+        }
+    }
+
+    /// In words.
+    #[must_use]
+    pub const fn what(self) -> &'static str {
+        match self {
+            Self::Power => "The node loses power",
+            Self::Kill => "The announcer is killed",
+            Self::Stop => "The announcer is stopped, and resumed",
+            Self::Cable => "The plane's cable is pulled",
+            Self::Drain => "The node is drained",
+            Self::Rollout => "All announcers are restarted",
+            Self::Update => "The `DaemonSet` is updated",
+            Self::ApiDown => "The API server is away",
+            Self::ApiCut => "The node does not reach the API server",
+            Self::ApiMinority => "One node alone reaches the API server",
+            Self::ApiSlow => "Each request to the API server takes 2 s",
+            Self::ApiFlap => "The API server is on and off each second",
+        }
+    }
+
     /// Lets it happen to a node of the plane. [`Self::Drain`], [`Self::Rollout`] and [`Self::Update`] are over when this comes back.
     ///
     /// # Errors
@@ -119,8 +157,8 @@ impl Fault {
                 })
             }
             Self::Cable => {
-                lab.unplug(node, Network::Public)?;
-                Ongoing::healed_by(move || lab.plug(node, Network::Public))
+                lab.unplug(node, Plane::NETWORK)?;
+                Ongoing::healed_by(move || lab.plug(node, Plane::NETWORK))
             }
             Self::Drain => {
                 let args = ["--ignore-daemonsets", "--delete-emptydir-data", "--force", "--timeout=60s"];

@@ -2,44 +2,24 @@
 
 use std::time::Duration;
 
-use clap::ValueEnum;
-use foghorn_failover::Fault;
+use clap::{ValueEnum, builder::PossibleValue};
+use foghorn_testbed::Fault;
 
 use super::{
     loss::Course,
     trial::{Trial, seconds},
 };
-use crate::bench::figures::median;
+use crate::figures::median;
 
 /// What is lost.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Case {
-    /// The node loses power; keepalived holds the address
+    /// A node, while keepalived holds the address.
     Keepalived,
-    /// The node loses power
-    Power,
-    /// The announcer is killed
-    Kill,
-    /// The announcer is stopped, and resumed
-    Stop,
-    /// The plane's cable is pulled
-    Cable,
-    /// The node is drained
-    Drain,
-    /// All announcers are restarted
-    Rollout,
-    /// The `DaemonSet` is updated
-    Update,
-    /// The API server is away for five minutes
-    ApiDown,
-    /// A node is lost while the API server is away
+    /// What a fault of the testbed takes.
+    Fault(Fault),
+    /// A node, while the API server is away.
     ApiDownLoss,
-    /// One node of three reaches the API server
-    ApiMinority,
-    /// Each request to the API server takes 2 s
-    ApiSlow,
-    /// The API server is on and off each second
-    ApiFlap,
 }
 
 /// What is expected.
@@ -69,105 +49,103 @@ const API_FAULT: Duration = Duration::from_secs(20);
 impl Case {
     pub(crate) const ALL: [Self; 13] = [
         Self::Keepalived,
-        Self::Power,
-        Self::Kill,
-        Self::Stop,
-        Self::Cable,
-        Self::Drain,
-        Self::Rollout,
-        Self::Update,
-        Self::ApiDown,
+        Self::Fault(Fault::Power),
+        Self::Fault(Fault::Kill),
+        Self::Fault(Fault::Stop),
+        Self::Fault(Fault::Cable),
+        Self::Fault(Fault::Drain),
+        Self::Fault(Fault::Rollout),
+        Self::Fault(Fault::Update),
+        Self::Fault(Fault::ApiDown),
         Self::ApiDownLoss,
-        Self::ApiMinority,
-        Self::ApiSlow,
-        Self::ApiFlap,
+        Self::Fault(Fault::ApiMinority),
+        Self::Fault(Fault::ApiSlow),
+        Self::Fault(Fault::ApiFlap),
     ];
 
     /// As the command line has it.
-    pub(crate) fn name(self) -> String {
-        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Keepalived => "keepalived",
+            Self::Fault(fault) => fault.name(),
+            Self::ApiDownLoss => "api-down-loss",
+        }
     }
 
     /// In words.
-    pub(crate) fn what(self) -> String {
-        let help = self.to_possible_value().and_then(|value| value.get_help().map(ToString::to_string));
-        help.unwrap_or_default()
+    pub(crate) const fn what(self) -> &'static str {
+        match self {
+            Self::Keepalived => "The node loses power; keepalived holds the address",
+            Self::Fault(Fault::ApiDown) => "The API server is away for five minutes",
+            Self::Fault(fault) => fault.what(),
+            Self::ApiDownLoss => "A node is lost while the API server is away",
+        }
     }
 
     /// Of how many claims the plane has some; each number is a case of its own.
     pub(crate) const fn claims(self) -> &'static [u16] {
         match self {
             Self::Keepalived => &[0],
-            Self::Power => &[1, 100, 1000],
-            Self::Kill
-            | Self::Stop
-            | Self::Cable
-            | Self::Drain
-            | Self::Rollout
-            | Self::Update
-            | Self::ApiDown
-            | Self::ApiDownLoss
-            | Self::ApiMinority
-            | Self::ApiSlow
-            | Self::ApiFlap => &[12],
+            Self::Fault(Fault::Power) => &[1, 100, 1000],
+            Self::Fault(_) | Self::ApiDownLoss => &[12],
         }
     }
 
     pub(crate) const fn runs(self) -> u16 {
         match self {
-            Self::ApiDown => 1,
-            Self::ApiMinority | Self::ApiSlow | Self::ApiFlap => 5,
-            Self::Keepalived
-            | Self::Power
-            | Self::Kill
-            | Self::Stop
-            | Self::Cable
-            | Self::Drain
-            | Self::Rollout
-            | Self::Update
-            | Self::ApiDownLoss => 20,
+            Self::Fault(Fault::ApiDown) => 1,
+            Self::Fault(fault) if fault.is_of_api() => 5,
+            Self::Keepalived | Self::Fault(_) | Self::ApiDownLoss => 20,
         }
     }
 
     /// Whether a run with a late prober is repeated: not one that takes minutes.
     pub(crate) const fn is_repeated(self) -> bool {
-        !matches!(self, Self::ApiDown)
+        !matches!(self, Self::Fault(Fault::ApiDown))
     }
 
     /// What happens in a run; `None` if keepalived is what it happens to.
     pub(crate) const fn course(self) -> Option<Course> {
         Some(match self {
             Self::Keepalived => return None,
-            Self::Power => Course::Loss(Fault::Power),
-            Self::Kill => Course::Loss(Fault::Kill),
-            Self::Stop => Course::Loss(Fault::Stop),
-            Self::Cable => Course::Loss(Fault::Cable),
-            Self::Drain => Course::Loss(Fault::Drain),
-            Self::Rollout => Course::Loss(Fault::Rollout),
-            Self::Update => Course::Loss(Fault::Update),
-            Self::ApiDown => Course::Outage(Fault::ApiDown, Duration::from_secs(300)),
+            Self::Fault(Fault::ApiDown) => Course::Outage(Fault::ApiDown, Duration::from_secs(300)),
+            Self::Fault(fault) if fault.is_of_api() => Course::Outage(fault, API_FAULT),
+            Self::Fault(fault) => Course::Loss(fault),
             Self::ApiDownLoss => Course::LossInOutage(Duration::from_secs(30)),
-            Self::ApiMinority => Course::Outage(Fault::ApiMinority, API_FAULT),
-            Self::ApiSlow => Course::Outage(Fault::ApiSlow, API_FAULT),
-            Self::ApiFlap => Course::Outage(Fault::ApiFlap, API_FAULT),
         })
     }
 
     pub(crate) const fn goal(self) -> Goal {
         match self {
             Self::Keepalived => Goal::Yardstick,
-            Self::Power => Goal::Gap(0.4, 0.8),
-            Self::Kill | Self::Stop => Goal::GapAlone(0.4, 0.8),
-            Self::Cable => Goal::Gap(0.3, 0.6),
-            Self::Drain | Self::Rollout | Self::Update => Goal::Gap(0.05, 0.2),
-            Self::ApiDown => Goal::NoGap,
+            Self::Fault(fault) => Goal::of(fault),
             Self::ApiDownLoss => Goal::Gap(1.0, 2.0),
-            Self::ApiMinority | Self::ApiSlow | Self::ApiFlap => Goal::Alone,
         }
     }
 }
 
+impl ValueEnum for Case {
+    fn value_variants<'a>() -> &'a [Self] {
+        &Self::ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.name()).help(self.what()))
+    }
+}
+
 impl Goal {
+    const fn of(fault: Fault) -> Self {
+        match fault {
+            Fault::Power => Self::Gap(0.4, 0.8),
+            Fault::Kill | Fault::Stop => Self::GapAlone(0.4, 0.8),
+            Fault::Cable => Self::Gap(0.3, 0.6),
+            Fault::Drain | Fault::Rollout | Fault::Update => Self::Gap(0.05, 0.2),
+            Fault::ApiDown => Self::NoGap,
+            Fault::ApiCut | Fault::ApiMinority | Fault::ApiSlow | Fault::ApiFlap => Self::Alone,
+        }
+    }
+
     /// In words.
     pub(crate) fn text(self) -> String {
         match self {
@@ -205,6 +183,30 @@ impl Goal {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_case_has_a_word_of_its_own_on_the_command_line() {
+        let words: Vec<_> = Case::ALL.into_iter().map(Case::name).collect();
+        let expected = [
+            "keepalived",
+            "power",
+            "kill",
+            "stop",
+            "cable",
+            "drain",
+            "rollout",
+            "update",
+            "api-down",
+            "api-down-loss",
+            "api-minority",
+            "api-slow",
+            "api-flap",
+        ];
+        assert_eq!(words, expected);
+        for (word, case) in expected.into_iter().zip(Case::ALL) {
+            assert_eq!(Case::from_str(word, false), Ok(case));
+        }
+    }
 
     #[test]
     fn a_goal_has_a_median_and_a_worst_gap() {

@@ -10,14 +10,16 @@ mod watch;
 use std::time::Duration;
 
 use case::Case;
-use foghorn_failover::Plane;
-use foghorn_lab::Result;
+use foghorn_lab::{
+    Result,
+    steps::{say, step},
+};
+use foghorn_testbed::Plane;
 use keepalived::Keepalived;
 use summary::Summary;
 use trial::Trial;
 
-use super::arena::{NODES, in_arena};
-use crate::{say, steps::step};
+use crate::arena::{NODES, in_arena};
 
 /// A prober that was later than this has measured the machine: the run is repeated.
 const LATE: Duration = Duration::from_millis(50);
@@ -109,15 +111,20 @@ fn trials(plane: &Plane, case: Case, claims: usize, runs: usize) -> Result<(Vec<
 
 #[cfg(test)]
 mod tests {
+    use foghorn_testbed::Fault;
+
     use super::*;
 
     #[test]
     fn all_cases_are_planned_with_few_claims_first_and_each_number_of_them_its_own() {
         let planned = plan(&arguments(vec![], vec![]));
         assert_eq!(planned.first(), Some(&(Case::Keepalived, 0)));
-        assert_eq!(planned.last(), Some(&(Case::Power, 1000)));
+        assert_eq!(planned.last(), Some(&(Case::Fault(Fault::Power), 1000)));
         assert!(Case::ALL.iter().all(|case| planned.iter().any(|(planned, _)| planned == case)));
-        assert_eq!(plan(&arguments(vec![Case::Kill], vec![100, 3])), [(Case::Kill, 3), (Case::Kill, 100)]);
+        assert_eq!(
+            plan(&arguments(vec![Case::Fault(Fault::Kill)], vec![100, 3])),
+            [(Case::Fault(Fault::Kill), 3), (Case::Fault(Fault::Kill), 100)]
+        );
     }
 
     fn arguments(cases: Vec<Case>, claims: Vec<u16>) -> Arguments {

@@ -7,20 +7,22 @@ use std::{
     time::{Duration, Instant},
 };
 
-use foghorn_lab::{Config, Lab, Metrics, Result, Wire, resident, topology::Network, until};
+use foghorn_lab::{
+    Config, Lab, Metrics, Result, Wire,
+    foghorn::{install_chart, namespace, set_up},
+    resident,
+    steps::{say, step, taking_down},
+    topology::Network,
+    until,
+};
 use serde_json::{Map, Value, json};
 
-use super::{
+use crate::{
     claims::{Claims, create, now},
     exchanges::Exchanges,
     figures::{self, Case, Figure},
     timeline::Timeline,
     usage::{Programs, Usage},
-};
-use crate::{
-    foghorn::{install_chart, set_up},
-    say,
-    steps::{step, taking_down},
 };
 
 /// Whatever runs under this name is taken down.
@@ -167,7 +169,7 @@ impl Acquisition<'_> {
     /// From the first Service to the last address.
     fn acquire(&self, name: &str, programs: &Programs, port: u64) -> Result<Vec<Figure>> {
         let wire = Wire::start(&self.lab.switch(), NETWORK.bridge(), "port 67 or port 68")?;
-        let watch = Claims::watch(self.lab, &format!("foghorn-{name}"))?;
+        let watch = Claims::watch(self.lab, &namespace(name))?;
         if self.arguments.at_once {
             self.lab.unplug(NODE, NETWORK)?;
             until("a node that owns nothing", PATIENCE, || {

@@ -1,12 +1,11 @@
 //! Nodes with Foghorn and one plane whose addresses are watched from outside.
 
-use foghorn_failover::{Backend, Plane};
-use foghorn_lab::{Config, Lab, Result};
-
-use crate::{
+use foghorn_lab::{
+    Config, Lab, Result,
     foghorn::{install_chart, set_up},
     steps::{step, taking_down},
 };
+use foghorn_testbed::{Backend, Plane};
 
 /// A majority of them is left when one is lost.
 pub(crate) const NODES: u8 = 3;

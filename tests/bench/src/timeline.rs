@@ -1,6 +1,6 @@
 //! What was seen of an acquisition, with kubectl and on the wire, and what it says of where the time went.
 
-use super::{
+use crate::{
     claims::Seen,
     exchanges::{Exchange, Exchanges, rate},
     figures::{Figure, median},

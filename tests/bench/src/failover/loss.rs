@@ -2,8 +2,8 @@
 
 use std::{thread::sleep, time::Duration};
 
-use foghorn_failover::{Claim, Fault, Ongoing, Plane};
 use foghorn_lab::{Error, Result};
+use foghorn_testbed::{Claim, Fault, Ongoing, Plane};
 use jiff::Timestamp;
 
 use super::{
@@ -31,10 +31,11 @@ pub(crate) fn trial(plane: &Plane, course: Course, claims: usize, number: usize)
     let claims = plane.whole(claims)?;
     plane.quiet()?;
     let lease = plane.lease()?;
+    let coordinator = lease.coordinator()?;
     let even = number.is_multiple_of(2);
-    let probed = choose(plane.served(&claims), &lease.coordinator, even)?;
+    let probed = choose(plane.served(&claims), coordinator, even)?;
     let node = probed.holder.as_str();
-    let role = if node == lease.coordinator { "coordinator" } else { "member" };
+    let role = if node == coordinator { "coordinator" } else { "member" };
     let watch = Watch::start(plane, plane.target(probed), probed.address)?;
     let (after, began) = (watch.ran(), Timestamp::now());
     let target = target(plane, course, node, even);

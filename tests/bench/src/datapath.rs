@@ -8,16 +8,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use foghorn_failover::Plane;
-use foghorn_lab::{Config, Error, Host, Lab, Result, topology::Network, until};
+use foghorn_lab::{
+    Config, Error, Host, Lab, Result,
+    foghorn::{install_chart, set_up},
+    steps::{say, step, taking_down},
+    topology::Network,
+    until,
+};
+use foghorn_testbed::Plane;
 use serde_json::{Value, json};
 
-use super::figures::median;
-use crate::{
-    foghorn::{install_chart, set_up},
-    say,
-    steps::{step, taking_down},
-};
+use crate::figures::median;
 
 /// Whatever runs under this name is taken down.
 const LAB: &str = "bench";

@@ -6,13 +6,13 @@ use std::{
     time::Duration,
 };
 
-use foghorn_failover::{Backend, Fault, Plane, who_answers};
-use foghorn_lab::{Daemon, Error, Host, Lab, Result, install, topology::Network, until};
+use foghorn_lab::{Daemon, Error, Host, Lab, Result, install, until};
+use foghorn_testbed::{Backend, Fault, Plane, who_answers};
 
 use super::{trial::Trial, watch::Watch};
 
 const PACKAGE: (&str, &str) = ("keepalived", "the yardstick of the fail-over benchmark");
-const ADDRESS: Ipv4Addr = Network::Public.address(250);
+const ADDRESS: Ipv4Addr = Plane::NETWORK.address(250);
 const PORT: u16 = 9080;
 const NAME: &str = "keepalived";
 /// Of the first node, which has the address as long as it lives; each further one has so much less.
@@ -40,11 +40,10 @@ impl Keepalived {
     /// One run: the node that has the address loses power.
     pub(crate) fn trial(&self, plane: &Plane) -> Result<Trial> {
         let first = self.nodes.first().map(Host::name).unwrap_or_default();
-        let mac = plane.mac(first)?;
         until("keepalived's address on its first node", Duration::from_secs(30), || {
             self.nodes.iter().try_for_each(|node| Daemon::new(node, NAME).check().map(drop))?;
-            let macs = who_answers(&plane.client(), plane.asker(), &[ADDRESS])?;
-            Ok(macs.get(&ADDRESS).is_some_and(|macs| macs.iter().eq([&mac])).then_some(()))
+            let hosts = who_answers(&plane.lab, Plane::NETWORK, &[ADDRESS])?;
+            Ok(hosts.get(&ADDRESS).is_some_and(|hosts| hosts.iter().eq([first])).then_some(()))
         })?;
         let watch = Watch::start(plane, SocketAddr::from((ADDRESS, PORT)), ADDRESS)?;
         let ongoing = Fault::Power.begin(plane, first)?;

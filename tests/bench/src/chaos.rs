@@ -2,11 +2,13 @@
 
 use std::time::{Duration, SystemTime};
 
-use foghorn_failover::{Chaos, chaos};
-use foghorn_lab::Result;
+use foghorn_lab::{
+    Result,
+    steps::{say, step},
+};
+use foghorn_testbed::{Chaos, chaos};
 
-use super::arena::{NODES, in_arena};
-use crate::{say, steps::step};
+use crate::arena::{NODES, in_arena};
 
 /// For how long, and which.
 #[derive(clap::Args)]

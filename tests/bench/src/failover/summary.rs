@@ -2,14 +2,17 @@
 
 use std::fmt::{self, Write as _};
 
+use foghorn_testbed::Fault;
 use serde_json::{Map, json};
 
 use super::{
     case::Case,
     trial::{Trial, Writes, seconds},
 };
-use crate::bench::figures::{self, Figure, median};
+use crate::figures::{self, Figure, median};
 
+/// The case that is compared with keepalived.
+const POWER: Case = Case::Fault(Fault::Power);
 /// How much longer than keepalived's our median gap may be, in seconds.
 const BEHIND: f64 = 0.05;
 
@@ -42,7 +45,7 @@ pub(crate) fn table(all: &[Summary]) -> String {
         let whole = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.0}"));
         let silences = seconds(&summary.trials, |trial| trial.silence);
         text += &row([
-            summary.case.name(),
+            summary.case.name().to_owned(),
             summary.claims.to_string(),
             summary.trials.len().to_string(),
             shown(summary.median()),
@@ -78,7 +81,7 @@ impl Summary {
             ("met".to_owned(), json!(self.is_met())),
         ]);
         let case = figures::Case { claims: self.claims, figures: self.figures() };
-        figures::json("failover", &self.case.name(), &settings, &case)
+        figures::json("failover", self.case.name(), &settings, &case)
     }
 
     fn figures(&self) -> Vec<Figure> {
@@ -88,7 +91,7 @@ impl Summary {
             let counts: Vec<_> = self.writes().map(|writes| number(of(writes))).collect();
             (!counts.is_empty()).then(|| counts.iter().sum::<f64>() / number(counts.len()))
         };
-        let behind = self.yardstick.filter(|_| self.case == Case::Power).zip(self.median());
+        let behind = self.yardstick.filter(|_| self.case == POWER).zip(self.median());
         vec![
             Figure::new("median_s", "between two completed connections, median", self.median()),
             Figure::new("worst_s", "the same, worst", worst(&gaps)),
@@ -121,7 +124,7 @@ impl Summary {
         }
         let met = |met: bool| if met { "met" } else { "MISSED" };
         let mut text = format!("{}: {}", self.case.goal().text(), met(self.is_met()));
-        if let (Case::Power, Some(keepalived), Some(own)) = (self.case, self.yardstick, self.median()) {
+        if let (POWER, Some(keepalived), Some(own)) = (self.case, self.yardstick, self.median()) {
             let is_near = own <= keepalived + BEHIND;
             // Writing to a string cannot fail.
             let _always = write!(text, "; {:+.3} s to keepalived: {}", own - keepalived, met(is_near));
@@ -179,7 +182,7 @@ mod tests {
 
     #[test]
     fn a_case_is_one_line_of_json_with_median_and_worst_gap_and_what_is_behind_keepalived() {
-        let line = summary(Case::Power, &[300, 350, 420]).json();
+        let line = summary(Case::Fault(Fault::Power), &[300, 350, 420]).json();
         let value: Value = serde_json::from_str(&line).unwrap();
         let expected = json!({
             "bench": "failover", "case": "power", "claims": 12, "runs": 3, "repeated": 1, "median_s": 0.35, "worst_s": 0.42,
@@ -195,8 +198,8 @@ mod tests {
     fn the_table_tells_which_goals_are_missed() {
         let table = table(&[
             summary(Case::Keepalived, &[360]),
-            summary(Case::Power, &[500]),
-            summary(Case::Kill, &[10]),
+            summary(Case::Fault(Fault::Power), &[500]),
+            summary(Case::Fault(Fault::Kill), &[10]),
         ]);
         let lines: Vec<_> = table.lines().collect();
         assert!(lines[1].ends_with(" -"), "{table}");

@@ -6,8 +6,8 @@ use std::{
     time::Duration,
 };
 
-use foghorn_failover::{Answers, Mac, Observer, Plane, Prober, Record};
 use foghorn_lab::{Error, Result, until};
+use foghorn_testbed::{Answers, Mac, Observer, Plane, Prober, Record};
 use jiff::Timestamp;
 
 /// Between two asks for the address.
@@ -36,9 +36,9 @@ pub(crate) struct Asking {
 impl Watch {
     /// Starts watching, and waits until there is something to be missed.
     pub(crate) fn start(plane: &Plane, target: SocketAddr, address: Ipv4Addr) -> Result<Self> {
-        let client = plane.client();
-        let observer = Observer::start(&client, plane.asker(), &[address], ASK)?;
-        let watch = Self { prober: Prober::start(&client, target)?, asking: Asking { observer, address } };
+        let observer = Observer::start(&plane.lab, Plane::NETWORK, &[address], ASK)?;
+        let watch =
+            Self { prober: Prober::start(&plane.client(), target)?, asking: Asking { observer, address } };
         watch.settle()?;
         Ok(watch)
     }

@@ -5,16 +5,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use foghorn_failover::Plane;
-use foghorn_lab::{ApiWrite, Lab, Result, cpu_time, resident};
+use foghorn_lab::{
+    ApiWrite, Lab, Result, cpu_time, resident,
+    steps::{say, step},
+};
+use foghorn_testbed::Plane;
 use jiff::Timestamp;
 use serde_json::{Map, json};
 
-use super::{
+use crate::{
     arena::in_arena,
     figures::{self, Case, Figure, median},
 };
-use crate::{say, steps::step};
 
 /// Announcements are repeated, statuses are written.
 const SETTLE: Duration = Duration::from_secs(30);

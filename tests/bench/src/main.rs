@@ -1,0 +1,56 @@
+//! `cargo xtask bench`: what Foghorn takes of time and machine.
+
+mod acquire;
+mod arena;
+mod chaos;
+mod claims;
+mod datapath;
+mod exchanges;
+mod failover;
+mod figures;
+mod idle;
+mod timeline;
+mod usage;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// What Foghorn takes of time and machine.
+#[derive(Parser)]
+#[command(name = "cargo xtask bench", bin_name = "cargo xtask bench")]
+struct Arguments {
+    #[command(subcommand)]
+    bench: Bench,
+}
+
+#[derive(Subcommand)]
+enum Bench {
+    /// From Services to addresses by DHCP, and what it costs to have them
+    Acquire(acquire::Arguments),
+    /// What the addresses cost while nothing happens
+    Idle(idle::Arguments),
+    /// What `returnPath` and `guard` take of throughput and connections
+    Datapath(datapath::Arguments),
+    /// How long nobody answers when a node, a cable or the API server is lost
+    Failover(failover::Arguments),
+    /// Faults at random; each address must have one holder that serves
+    Chaos(chaos::Arguments),
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().bench {
+        Bench::Acquire(arguments) => acquire::run(&arguments),
+        Bench::Idle(arguments) => idle::run(&arguments),
+        Bench::Datapath(arguments) => datapath::run(&arguments),
+        Bench::Failover(arguments) => failover::run(&arguments),
+        Bench::Chaos(arguments) => chaos::run(&arguments),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
