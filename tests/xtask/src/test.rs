@@ -1,161 +1,171 @@
 //! `cargo xtask test`: all tests, those first that fail fast.
 
-mod e2e;
-mod tally;
+mod busy;
+mod chart;
+mod labs;
+mod pool;
+mod process;
+mod programs;
+mod record;
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::{Command, ExitCode, Stdio},
-};
+use std::{fs, path::PathBuf, process::ExitCode, thread, time::Duration};
 
 use clap::Subcommand;
 use foghorn_lab::{
-    Architecture, Error, Lab, Programs, Result, build_images, foghorn, install_missing_packages,
-    steps::{say, taking_down},
+    Architecture, Error, Lab, Programs, Result, build_test_images, install_missing_packages, steps::say,
 };
-use tally::Tally;
+use foghorn_schedule::{LABS, LANES};
+use pool::{Case, cases, run_all};
+use programs::{Compiled, compile};
+use record::Record;
 
 use crate::{
     cargo::{cargo, run as run_command},
-    crds, demo, images,
+    crds,
 };
 
-/// The lab of the end-to-end tests and of the demo; whatever runs under this name is taken down.
-const LAB: &str = "test";
 /// The lab that the lab's own test makes.
 const LAB_OF_SELF_TEST: &str = "selftest";
-
-/// Tests with real DHCP servers at once: they spend their time waiting for leases to run out.
-const INTEROP_THREADS: &str = "--test-threads=16";
-
-/// The oldest Kubernetes that the chart allows; Helm takes a still older one if it is told nothing.
-const OLDEST: &str = "1.33.0";
+/// Tests with real servers at once: they spend their time waiting for leases to run out.
+const SERVERS: usize = 12;
+/// After this time a test counts as hung.
+const LIMIT: Duration = Duration::from_secs(15 * 60);
 
 /// Which tests.
 #[derive(clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Arguments {
-    /// Only what needs no lab
+    /// Only what needs no lab; installs nothing
     #[arg(long)]
     quick: bool,
+    #[command(flatten)]
+    report: Report,
     #[command(subcommand)]
     part: Option<Part>,
 }
 
 #[derive(Subcommand)]
 enum Part {
-    /// Only the end-to-end tests
-    E2e(e2e::Arguments),
+    /// Only the lab tests
+    E2e(E2e),
+}
+
+/// What is done with the times that were measured.
+#[derive(clap::Args)]
+struct Report {
+    /// Fail if a lab test takes longer than it declares
+    #[arg(long, global = true)]
+    strict: bool,
+    /// Write times and results to this file, as JSON
+    #[arg(long, global = true, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+/// Which lab tests, and what becomes of the labs.
+#[derive(clap::Args)]
+struct E2e {
+    /// Part of the names of tests, e.g. `failover`
+    #[arg(default_value = "")]
+    filter: String,
+    /// How many labs
+    #[arg(long, default_value_t = LABS, value_parser = at_least_one)]
+    labs: usize,
+    /// How many tests run side by side in the shared lab
+    #[arg(long, default_value_t = LANES, value_parser = at_least_one)]
+    lanes: usize,
+    /// Leave the labs up
+    #[arg(long)]
+    keep: bool,
+}
+
+fn at_least_one(text: &str) -> std::result::Result<usize, String> {
+    text.parse().ok().filter(|number| (1..=16).contains(number)).ok_or_else(|| "1 to 16".to_owned())
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let mut tally = Tally::default();
+    let record = Record::default();
     let ended = match &arguments.part {
-        Some(Part::E2e(arguments)) => e2e::only(&mut tally, arguments),
+        Some(Part::E2e(e2e)) => only_e2e(&record, e2e),
         None if arguments.quick => {
-            tally.skip("all that needs a lab: --quick");
-            quick(&mut tally)
+            record.skip("all that needs a lab: --quick");
+            quick(&record).map(drop)
         }
-        None => quick(&mut tally).and_then(|()| with_labs(&mut tally)),
+        None => quick(&record).and_then(|compiled| with_labs(&record, &compiled)),
     };
+    let strict = if arguments.report.strict { record.punctual() } else { Ok(()) };
+    let ended = ended.and_then(|()| record.result()).and(strict);
     if let Err(error) = &ended {
         say(&format!("\n{error}"));
     }
-    say(&tally.to_string());
+    if let Some(file) = &arguments.report.json {
+        let text = format!("{:#}\n", record.json());
+        fs::write(file, text).map_err(Error::io(format!("writing {}", file.display())))?;
+    }
+    say(&record.to_string());
     Ok(if ended.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn quick(tally: &mut Tally) -> Result<()> {
-    tally.check("rustfmt and clippy are installed", components)?;
-    tally.check("formatting", || run_command(&mut cargo(&["fmt", "--all", "--check"])?))?;
-    tally.check("clippy", || {
-        let clippy =
-            ["clippy", "--quiet", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"];
-        run_command(&mut cargo(&clippy)?)
+/// What needs no lab, and the programs for the rest.
+fn quick(record: &Record) -> Result<Compiled> {
+    record.check("formatting", || run_command(&mut cargo(&["fmt", "--all", "--check"])?))?;
+    let compiled = record.check("compile and lint", compile)?;
+    record.check("the chart has the generated definitions", || {
+        let crdgen = compiled.programs.get("crdgen");
+        crds::check(crdgen.ok_or_else(|| Error::Config("cargo has not compiled crdgen".to_owned()))?)
     })?;
-    tally.check("the chart has the generated definitions", crds::check)?;
-    tally.cargo_test("tests without a lab", cargo(&["test", "--workspace"])?)?;
-    tally.check("Debian packages", install_missing_packages)?;
-    let mut helm = String::new();
-    tally
-        .check("Kubernetes and Helm", || Programs::find_or_build().map(|programs| helm = programs.helm()))?;
-    tally.check("helm lint and template, with each example", || chart(&helm))
+    let tests = cases(compiled.without_labs(), "")?;
+    let budget = cases([compiled.test("e2e")?], "budget::")?;
+    record.part("tests without a lab", || run_all(record, [tests, budget].concat(), cores(), LIMIT))?;
+    Ok(compiled)
 }
 
-fn with_labs(tally: &mut Tally) -> Result<()> {
-    let interop = [
-        "test",
-        "--workspace",
-        "--features",
-        "foghorn-interop/root",
-        "--test",
-        "interop",
-        "--",
-        INTEROP_THREADS,
-    ];
-    tally.cargo_test("DHCP servers", cargo(&interop)?)?;
-    let kernel = ["test", "--workspace", "--features", "foghorn-datapath/root", "--test", "kernel"];
-    tally.cargo_test("the datapath and the kernel", cargo(&kernel)?)?;
-    taking_down(LAB_OF_SELF_TEST, || {
-        let test =
-            ["test", "--workspace", "--features", "foghorn-lab/root", "--test", "real", "--", "--nocapture"];
-        tally.cargo_test("the lab itself", cargo(&test)?)
+fn with_labs(record: &Record, compiled: &Compiled) -> Result<()> {
+    record.check("Debian packages", install_missing_packages)?;
+    let programs = record.check("Kubernetes and Helm", Programs::find_or_build)?;
+    record.check("helm lint and template, with each example", || chart::check(&programs.helm()))?;
+    record.part("servers, the kernel and the lab itself", || {
+        let servers = cases([compiled.test("interop")?], "")?;
+        let others = cases([compiled.test("kernel")?, compiled.test("real")?], "")?;
+        thread::scope(|scope| {
+            let others = scope.spawn(|| run_all(record, others, 1, LIMIT));
+            let servers = run_all(record, servers, SERVERS, LIMIT);
+            let others = others.join().unwrap_or_else(|_| Err(Error::Config("a thread panicked".to_owned())));
+            servers.and(others).and(Lab::down(LAB_OF_SELF_TEST))
+        })
     })?;
-    let native = Architecture::of_this_machine()?;
-    let mut archives = Vec::new();
-    tally.check("images", || build_images(native).map(|built| archives = built))?;
-    for architecture in Architecture::ALL.into_iter().filter(|architecture| *architecture != native) {
+    for architecture in Architecture::ALL.into_iter().filter(|it| Some(*it) != Architecture::of_this_machine().ok()) {
         let (name, target) = (architecture.name(), architecture.target());
-        if architecture.has_target()? {
-            tally.check(&format!("images for {name}"), || images::build(architecture))?;
-        } else {
-            tally.skip(&format!(
-                "images for {name}: no Rust target, `rustup target add {target}` installs it"
-            ));
-        }
+        record.skip(&format!("images for {name}: `cargo xtask images --arch {name}` with Rust's target {target}"));
     }
-    Lab::down(LAB)?;
-    taking_down(LAB, || e2e::in_new_lab(tally, &archives, None))?;
-    tally.check("the demo", || demo::demo(LAB, 3, true))
+    let all = E2e { filter: String::new(), labs: LABS, lanes: LANES, keep: false };
+    e2e(record, compiled, &all)
 }
 
-fn components() -> Result<()> {
-    for (component, command) in [("rustfmt", "fmt"), ("clippy", "clippy")] {
-        let mut version = cargo(&[command, "--version"])?;
-        version.stdout(Stdio::null()).stderr(Stdio::null());
-        run_command(&mut version).map_err(|_| {
-            Error::Config(format!(
-                "{component} is not installed: `rustup component add {component}` installs it"
-            ))
-        })?;
-    }
-    Ok(())
+/// The lab tests and nothing else.
+fn only_e2e(record: &Record, arguments: &E2e) -> Result<()> {
+    let compiled = record.check("compile and lint", compile)?;
+    record.check("Debian packages", install_missing_packages)?;
+    record.check("Kubernetes and Helm", Programs::find_or_build)?;
+    e2e(record, &compiled, arguments)
 }
 
-/// Lints and renders the chart as it is and with the values of each example.
-fn chart(helm: &str) -> Result<()> {
-    let chart = foghorn::chart()?;
-    let mut values = vec![chart.join("values.yaml")];
-    values.extend(files(&chart.join("examples"))?);
-    for values in values {
-        say(&format!("    {}", values.display()));
-        for args in [&["lint", "--strict", "--quiet"][..], &["template", "foghorn", "--kube-version", OLDEST]]
-        {
-            let mut command = Command::new(helm);
-            command.args(args).arg(&chart).arg("--values").arg(&values).stdout(Stdio::null());
-            run_command(&mut command)?;
-        }
+fn e2e(record: &Record, compiled: &Compiled, arguments: &E2e) -> Result<()> {
+    let E2e { filter, labs, lanes, keep } = arguments;
+    let program = compiled.test("e2e")?;
+    let tests = labs::declarations(program, filter)?;
+    let labs = (*labs).min(tests.len());
+    let images = record.check("images", || build_test_images(&compiled.programs))?;
+    labs::end(labs)?;
+    let ended = record
+        .check("labs", || labs::start(labs, &images))
+        .and_then(|()| record.part("lab tests", || labs::run(record, program, tests, labs, *lanes)));
+    if *keep {
+        say(&format!("\nthe labs {} to {} stay", labs::lab_name(0), labs::lab_name(labs - 1)));
+        return ended;
     }
-    Ok(())
+    ended.and(record.check("take the labs down", || labs::end(labs)))
 }
 
-/// The files in a folder, sorted.
-fn files(folder: &Path) -> Result<Vec<PathBuf>> {
-    let entries = fs::read_dir(folder)
-        .map_err(|source| Error::Io { doing: format!("reading {}", folder.display()), source })?;
-    let mut files: Vec<_> =
-        entries.flatten().map(|entry| entry.path()).filter(|path| path.is_file()).collect();
-    files.sort();
-    Ok(files)
+fn cores() -> usize {
+    thread::available_parallelism().map_or(1, Into::into)
 }

@@ -2,13 +2,8 @@
 
 use std::time::Duration;
 
-<<<<<<< HEAD:tests/e2e/tests/e2e/chaos.rs
 use foghorn_e2e::{Result, disturbs_nodes, run};
 use foghorn_testbed::{Chaos, Plane, chaos};
-=======
-use foghorn_e2e::{Result, run};
-use foghorn_testbed::{Chaos, Plane, chaos};
->>>>>>> bench:tests/e2e/tests/chaos.rs
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
 /// How long faults are made.

@@ -1,0 +1,143 @@
+//! The lab tests: in several labs at once, and side by side in the first one.
+
+use std::{
+    path::PathBuf,
+    process::Command,
+    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::Duration,
+};
+
+use foghorn_lab::{
+    Config, Error, Lab, Result,
+    foghorn::{chart, install_chart},
+    steps::say,
+};
+use foghorn_schedule::{DECLARE, Declaration, Need, Next, Place, Schedule};
+
+use super::{
+    pool::Case,
+    programs::{Program, list},
+    record::Record,
+};
+
+/// How long a test may go on beyond three times what it declares before it counts as hung.
+const GRACE: Duration = Duration::from_secs(120);
+
+/// The name of a lab of the tests. Whatever runs under this name is taken down.
+pub(crate) fn lab_name(number: usize) -> String {
+    format!("test{}", number + 1)
+}
+
+/// What the tests whose names contain the filter declare. Every test of the program does, but those about declarations.
+pub(crate) fn declarations(program: &Program, filter: &str) -> Result<Vec<Declaration>> {
+    let mut command = Command::new(&program.file);
+    command.args(["--skip", "budget::", "--nocapture"]).env(DECLARE, "1").current_dir(&program.folder);
+    let output = command.output().map_err(Error::io(format!("running {}", program.file.display())))?;
+    let output = String::from_utf8_lossy(&output.stdout);
+    let mut declared: Vec<_> = output.lines().filter_map(Declaration::find).collect();
+    for name in list(program)?.iter().filter(|name| !name.starts_with("budget::")) {
+        if !declared.iter().any(|test| test.name == *name) {
+            return Err(Error::Config(format!("the lab test {name} does not declare what it needs: see `run`")));
+        }
+    }
+    declared.retain(|test| test.name.contains(filter));
+    if declared.is_empty() {
+        return Err(Error::Config(format!("no lab test is called {filter}")));
+    }
+    Ok(declared)
+}
+
+/// Starts labs that many, with the images in them and the chart installed.
+pub(crate) fn start(count: usize, images: &[PathBuf]) -> Result<()> {
+    in_parallel((0..count).map(|number| move || start_one(number, images)))
+}
+
+fn start_one(number: usize, images: &[PathBuf]) -> Result<()> {
+    let lab = Lab::up(Config { name: lab_name(number), ..Config::default() })?;
+    images.iter().try_for_each(|image| lab.load_image(image))?;
+    let values = chart()?.join("examples/two-planes.yaml").display().to_string();
+    install_chart(&lab, &["--values", &values])?;
+    lab.kubectl(&["wait", "--for=condition=Ready", "networkplanes", "--all", "--timeout=120s"])?;
+    say(&format!("    the lab `{}` is up", lab.name()));
+    Ok(())
+}
+
+/// Ends them.
+pub(crate) fn end(count: usize) -> Result<()> {
+    in_parallel((0..count).map(|number| move || Lab::down(&lab_name(number))))
+}
+
+fn in_parallel<F: FnOnce() -> Result<()> + Send>(works: impl Iterator<Item = F>) -> Result<()> {
+    thread::scope(|scope| {
+        let running: Vec<_> = works.map(|work| scope.spawn(work)).collect();
+        let ended: Vec<_> = running.into_iter().map(thread::ScopedJoinHandle::join).collect();
+        ended.into_iter().try_for_each(|ended| {
+            ended.unwrap_or_else(|_| Err(Error::Config("a thread of the labs panicked".to_owned())))
+        })
+    })
+}
+
+/// Runs the tests in the labs.
+pub(crate) fn run(
+    record: &Record,
+    program: &Program,
+    tests: Vec<Declaration>,
+    labs: usize,
+    lanes: usize,
+) -> Result<()> {
+    let desk = Desk { schedule: Mutex::new(Schedule::new(tests, labs, lanes)), ended: Condvar::new() };
+    let places = desk.schedule().places();
+    let desk = &desk;
+    in_parallel(places.into_iter().map(|place| {
+        move || {
+            while let Some(test) = desk.next(place) {
+                let ran = run_one(record, program, place, &test);
+                desk.ended(place);
+                ran?;
+            }
+            Ok(())
+        }
+    }))
+}
+
+fn run_one(record: &Record, program: &Program, place: Place, test: &Declaration) -> Result<()> {
+    let declared = Duration::from_secs(test.seconds);
+    let mut variables = vec![("FOGHORN_LAB", lab_name(place.lab))];
+    if test.need == Need::SharesTheLab {
+        variables.push(("FOGHORN_LANE", (place.lane + 1).to_string()));
+    }
+    let case = Case { program, name: test.name.clone() };
+    let ended = case.run(&variables, 3 * declared + GRACE)?;
+    case.record(record, &ended, Some(declared), true);
+    Ok(())
+}
+
+/// Where places ask for tests.
+struct Desk {
+    schedule: Mutex<Schedule>,
+    ended: Condvar,
+}
+
+impl Desk {
+    fn schedule(&self) -> MutexGuard<'_, Schedule> {
+        self.schedule.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next test of a place, waiting until there is one; `None` if nothing is left for it.
+    fn next(&self, place: Place) -> Option<Declaration> {
+        let mut schedule = self.schedule();
+        loop {
+            match schedule.next(place) {
+                Next::Run(test) => return Some(test),
+                Next::Done => return None,
+                Next::Wait => schedule = self.ended.wait(schedule).unwrap_or_else(PoisonError::into_inner),
+            }
+        }
+    }
+
+    fn ended(&self, place: Place) {
+        self.schedule().ended(place);
+        self.ended.notify_all();
+    }
+}

@@ -1,0 +1,111 @@
+//! Tests that run side by side, each in a process of its own.
+
+use std::{
+    fs,
+    path::PathBuf,
+    process::Command,
+    sync::{Mutex, PoisonError},
+    thread,
+    time::Duration,
+};
+
+use foghorn_lab::{Error, Result, foghorn::root};
+
+use super::{
+    process::{End, Ended, run},
+    programs::{Program, list},
+    record::{Record, Test},
+};
+
+/// A test in a program.
+#[derive(Clone, Debug)]
+pub(crate) struct Case<'a> {
+    pub(crate) program: &'a Program,
+    pub(crate) name: String,
+}
+
+impl Case<'_> {
+    /// The test's name with its program's.
+    fn full_name(&self) -> String {
+        format!("{} {}", self.program.package.trim_start_matches("foghorn-"), self.name)
+    }
+
+    /// Runs it. A process that is not done within `limit` is killed.
+    pub(crate) fn run(&self, variables: &[(&str, String)], limit: Duration) -> Result<Ended> {
+        let mut command = Command::new(&self.program.file);
+        command.args(["--exact", &self.name, "--nocapture", "--test-threads=1"]);
+        command.current_dir(&self.program.folder).env("CARGO_MANIFEST_DIR", &self.program.folder);
+        command.envs(variables.iter().map(|(name, value)| (name, value)));
+        let log = logs()?.join(format!("{}.log", self.full_name().replace([' ', ':'], "_")));
+        run(command, &log, limit)
+    }
+
+    /// Records what came of it. What a test that passed has printed is shown if `verbose`.
+    pub(crate) fn record(&self, record: &Record, ended: &Ended, declared: Option<Duration>, verbose: bool) {
+        let passed = ended.passed();
+        let mut output = if passed && !verbose { String::new() } else { said(&ended.output) };
+        if ended.end == End::Hung {
+            output = format!("{output}\nit hung, and was killed");
+        }
+        record.add(Test { name: self.full_name(), passed, took: ended.took, declared }, &output);
+    }
+}
+
+/// The directory of the tests' outputs.
+fn logs() -> Result<PathBuf> {
+    let logs = root()?.join("target/test-logs");
+    fs::create_dir_all(&logs).map_err(Error::io(format!("making {}", logs.display())))?;
+    Ok(logs)
+}
+
+/// What a test printed, without the words of the test harness around it.
+fn said(output: &str) -> String {
+    let of_harness = |line: &&str| {
+        line.is_empty() || line.starts_with("running ") || line.starts_with("test result: ")
+    };
+    let lines: Vec<_> = output.lines().filter(|line| !of_harness(line)).collect();
+    lines.join("\n")
+}
+
+/// All tests of these programs whose name contains the filter.
+pub(crate) fn cases<'a>(
+    programs: impl IntoIterator<Item = &'a Program>,
+    filter: &str,
+) -> Result<Vec<Case<'a>>> {
+    let mut cases = Vec::new();
+    for program in programs {
+        let names = list(program)?.into_iter().filter(|name| name.contains(filter));
+        cases.extend(names.map(|name| Case { program, name }));
+    }
+    Ok(cases)
+}
+
+/// Runs them in so many threads; a failure does not keep the others from running.
+pub(crate) fn run_all(record: &Record, cases: Vec<Case<'_>>, threads: usize, limit: Duration) -> Result<()> {
+    let cases = Mutex::new(cases.into_iter());
+    let work = || -> Result<()> {
+        loop {
+            let next = cases.lock().unwrap_or_else(PoisonError::into_inner).next();
+            let Some(case) = next else { return Ok(()) };
+            let ended = case.run(&[], limit)?;
+            case.record(record, &ended, None, false);
+        }
+    };
+    thread::scope(|scope| {
+        let running: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        running.into_iter().try_for_each(|thread| {
+            thread.join().unwrap_or_else(|_| Err(Error::Config("a thread of the tests panicked".to_owned())))
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_words_of_the_harness_are_left_out() {
+        let output = "\nrunning 1 test\ntest dhcp::renewed ... 203.0.113.50\nok\n\ntest result: ok. 1 passed\n\n";
+        assert_eq!(said(output), "test dhcp::renewed ... 203.0.113.50\nok");
+    }
+}

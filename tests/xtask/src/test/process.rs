@@ -1,0 +1,102 @@
+//! One test in a process of its own.
+
+use std::{
+    fs::{self, File},
+    os::unix::process::CommandExt as _,
+    path::Path,
+    process::{Child, Command, ExitStatus, Stdio},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use foghorn_lab::{Error, Result};
+use rustix::process::{Pid, Signal, kill_process_group};
+
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// How a process ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum End {
+    /// By itself, with this status.
+    Status(ExitStatus),
+    /// It hung and was killed.
+    Hung,
+}
+
+/// What came of a process.
+#[derive(Clone, Debug)]
+pub(crate) struct Ended {
+    pub(crate) end: End,
+    pub(crate) took: Duration,
+    /// Its standard output and error.
+    pub(crate) output: String,
+}
+
+impl Ended {
+    pub(crate) fn passed(&self) -> bool {
+        matches!(self.end, End::Status(status) if status.success())
+    }
+}
+
+/// Runs a command with its output in the file `log`. After `limit` it is killed, with all processes that it started and
+/// that did not become daemons.
+pub(crate) fn run(mut command: Command, log: &Path, limit: Duration) -> Result<Ended> {
+    let io = |doing: &str| Error::io(format!("{doing} {}", log.display()));
+    let file = File::create(log).map_err(io("creating"))?;
+    let errors = file.try_clone().map_err(io("sharing"))?;
+    command.stdin(Stdio::null()).stdout(file).stderr(errors).process_group(0);
+    let start = Instant::now();
+    let mut child =
+        command.spawn().map_err(Error::io(format!("starting {}", command.get_program().to_string_lossy())))?;
+    let end = wait(&mut child, start + limit)?;
+    let output = fs::read(log).map_err(io("reading"))?;
+    Ok(Ended { end, took: start.elapsed(), output: String::from_utf8_lossy(&output).into_owned() })
+}
+
+fn wait(child: &mut Child, deadline: Instant) -> Result<End> {
+    let waiting = || Error::io("waiting for a test");
+    while Instant::now() < deadline {
+        if let Some(status) = child.try_wait().map_err(waiting())? {
+            return Ok(End::Status(status));
+        }
+        sleep(PAUSE);
+    }
+    if let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
+        // It may end at this moment.
+        let _gone = kill_process_group(group, Signal::KILL);
+    }
+    child.wait().map_err(waiting())?;
+    Ok(End::Hung)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::env;
+
+    use super::*;
+
+    fn run_shell(name: &str, script: &str, limit: Duration) -> Ended {
+        let log = env::temp_dir().join(format!("foghorn-process-{}-{name}", std::process::id()));
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        let ended = run(command, &log, limit).unwrap();
+        fs::remove_file(log).unwrap();
+        ended
+    }
+
+    #[test]
+    fn output_and_errors_are_in_one_piece() {
+        let ended = run_shell("output", "echo one; echo two >&2; exit 3", Duration::from_secs(60));
+        assert_eq!(ended.output, "one\ntwo\n");
+        assert!(!ended.passed() && ended.end != End::Hung);
+        assert!(run_shell("well", "true", Duration::from_secs(60)).passed());
+    }
+
+    #[test]
+    fn a_process_that_hangs_is_killed_with_its_children() {
+        let began = Instant::now();
+        let ended = run_shell("hung", "echo begun; sleep 300 & sleep 300", Duration::from_secs(1));
+        assert_eq!((ended.end, ended.output.as_str()), (End::Hung, "begun\n"));
+        assert!(began.elapsed() < Duration::from_secs(200));
+    }
+}
