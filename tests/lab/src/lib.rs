@@ -28,6 +28,7 @@ mod poll;
 mod probe;
 mod process;
 mod programs;
+mod progress;
 mod slow_api;
 mod status;
 mod throttle;
@@ -44,7 +45,9 @@ pub use error::{Error, Result};
 pub use gateway::Gateway;
 pub use host::Host;
 pub use http::{Metrics, fetch};
-pub use images::{Architecture, Binary, IMAGE_VALUES, Image, build_image, build_images, build_lab_images};
+pub use images::{
+    Architecture, Binary, IMAGE_VALUES, Image, Profile, build_image, build_images, build_lab_images, compile,
+};
 pub use lab::{Config, Lab, state_dir};
 pub use miniupnpd::{EXTERNAL_ADDRESS, Forwards};
 pub use node::ProxyMode;
@@ -53,6 +56,7 @@ pub use poll::until;
 pub use probe::{Probe, ProbeReport};
 pub use process::{cpu_time, resident};
 pub use programs::Programs;
+pub use progress::{Progress, rewrite, say};
 pub use slow_api::SlowApi;
 pub use status::{DaemonStatus, HostStatus};
 pub use throttle::Throttle;

@@ -2,17 +2,16 @@
 
 use std::path::PathBuf;
 
-use foghorn_lab::{
-    Architecture, Config, IMAGE_VALUES, Lab, Programs, Result, build_images, install_missing_packages,
-};
+use foghorn_lab::{Config, IMAGE_VALUES, Lab, Profile, Result};
 
-use crate::steps::{root, step};
+use crate::{
+    prepare,
+    steps::{root, step},
+};
 
 /// All up to a lab with the images of Foghorn in it.
 pub(crate) fn set_up(config: Config) -> Result<Lab> {
-    step("Debian packages", install_missing_packages)?;
-    step("Kubernetes and Helm", Programs::find_or_build)?;
-    let images = step("images of operator and announcer", || build_images(Architecture::of_this_machine()?))?;
+    let images = prepare::all(Profile::Release)?;
     let nodes = if config.nodes == 1 { "1 node".to_owned() } else { format!("{} nodes", config.nodes) };
     let lab = step(&format!("lab `{}`: a control plane and {nodes}", config.name), || Lab::up(config))?;
     step("load the images into the nodes", || images.iter().try_for_each(|image| lab.load_image(image)))?;

@@ -3,9 +3,9 @@
 use std::process::ExitCode;
 
 use clap::ValueEnum;
-use foghorn_lab::{Architecture, Result, build_images, install_missing_packages};
+use foghorn_lab::{Architecture, Profile, Result, install_missing_packages};
 
-use crate::say;
+use crate::{prepare, say};
 
 /// What the images are built for.
 #[derive(clap::Args)]
@@ -42,7 +42,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
 
 /// Builds the images for one architecture and prints where they are.
 pub(crate) fn build(architecture: Architecture) -> Result<()> {
-    for archive in build_images(architecture)? {
+    for archive in prepare::images(architecture, Profile::Release)? {
         say(&archive.display().to_string());
     }
     Ok(())

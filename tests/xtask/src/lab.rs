@@ -8,9 +8,9 @@ use std::{
 };
 
 use clap::{Subcommand, ValueEnum};
-use foghorn_lab::{Architecture, Config, Lab, Probe, Result, build_images, topology::Network};
+use foghorn_lab::{Architecture, Config, Lab, Probe, Profile, Result, topology::Network};
 
-use crate::{kubectl::at_this_terminal, say};
+use crate::{kubectl::at_this_terminal, prepare, say};
 
 /// The lab, and what to do with it.
 #[derive(clap::Args)]
@@ -175,7 +175,7 @@ fn with(lab: &Lab, action: Running) -> Result<ExitCode> {
         Running::Kubeconfig => say(&lab.kubeconfig().display().to_string()),
         Running::Exec { host, command } => return at_this_terminal(lab.host(&host)?.command(&command)),
         Running::Images => {
-            for archive in build_images(Architecture::of_this_machine()?)? {
+            for archive in prepare::images(Architecture::of_this_machine()?, Profile::Release)? {
                 lab.load_image(&archive)?;
                 say(&format!("loaded {}", archive.display()));
             }

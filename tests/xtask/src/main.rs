@@ -7,17 +7,17 @@ mod demo;
 mod foghorn;
 mod fuzz;
 mod images;
+mod jobs;
 mod kubectl;
 mod lab;
+mod prepare;
 mod steps;
 mod test;
 
-use std::{
-    io::{self, Write as _},
-    process::ExitCode,
-};
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+pub(crate) use foghorn_lab::say;
 
 /// The tasks of the project.
 #[derive(Parser)]
@@ -65,9 +65,4 @@ fn main() -> ExitCode {
         eprintln!("{error}");
         ExitCode::FAILURE
     })
-}
-
-/// Prints a line; a reader that has gone, such as `head`, is no error.
-pub(crate) fn say(line: &str) {
-    let _gone = writeln!(io::stdout(), "{line}");
 }

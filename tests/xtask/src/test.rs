@@ -10,12 +10,12 @@ use std::{
 };
 
 use clap::Subcommand;
-use foghorn_lab::{Architecture, Error, Lab, Programs, Result, build_images, install_missing_packages};
+use foghorn_lab::{Architecture, Error, Lab, Profile, Result, install_missing_packages};
 use tally::Tally;
 
 use crate::{
     cargo::{cargo, run as run_command},
-    crds, demo, images, say,
+    crds, demo, images, prepare, say,
     steps::{root, taking_down},
 };
 
@@ -76,8 +76,7 @@ fn quick(tally: &mut Tally) -> Result<()> {
     tally.cargo_test("tests without a lab", cargo(&["test", "--workspace"])?)?;
     tally.check("Debian packages", install_missing_packages)?;
     let mut helm = String::new();
-    tally
-        .check("Kubernetes and Helm", || Programs::find_or_build().map(|programs| helm = programs.helm()))?;
+    tally.check("Kubernetes and Helm", || prepare::kubernetes().map(|programs| helm = programs.helm()))?;
     tally.check("helm lint and template, with each example", || chart(&helm))
 }
 
@@ -102,7 +101,7 @@ fn with_labs(tally: &mut Tally) -> Result<()> {
     })?;
     let native = Architecture::of_this_machine()?;
     let mut archives = Vec::new();
-    tally.check("images", || build_images(native).map(|built| archives = built))?;
+    tally.check("images", || prepare::images(native, Profile::Release).map(|built| archives = built))?;
     for architecture in Architecture::ALL.into_iter().filter(|architecture| *architecture != native) {
         let (name, target) = (architecture.name(), architecture.target());
         if architecture.has_target()? {

@@ -2,14 +2,12 @@
 
 use std::path::PathBuf;
 
-use foghorn_lab::{
-    Architecture, Config, Error, Lab, Programs, Result, build_images, install_missing_packages,
-};
+use foghorn_lab::{Config, Error, Lab, Profile, Result};
 
 use super::{LAB, files, tally::Tally};
 use crate::{
     cargo::{cargo, run as run_command},
-    say,
+    prepare, say,
     steps::{root, step, taking_down},
 };
 
@@ -28,9 +26,7 @@ pub(crate) struct Arguments {
 
 /// The end-to-end tests and nothing else.
 pub(crate) fn only(tally: &mut Tally, arguments: &Arguments) -> Result<()> {
-    step("Debian packages", install_missing_packages)?;
-    step("Kubernetes and Helm", Programs::find_or_build)?;
-    let archives = step("images", || build_images(Architecture::of_this_machine()?))?;
+    let archives = prepare::all(Profile::Release)?;
     Lab::down(LAB)?;
     let filter = arguments.filter.as_deref();
     if arguments.keep {
