@@ -1,14 +1,11 @@
 //! An Ethernet segment with hosts on it, each a network namespace.
 
 use std::{
-    fs,
+    fs::{self, File},
     net::Ipv4Addr,
     path::Path,
     process,
-    sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU32, Ordering},
-    },
+    sync::atomic::{AtomicU32, Ordering},
     thread,
     time::Duration,
 };
@@ -29,8 +26,8 @@ pub const W1: &str = "02:0f:09:00:00:0b";
 /// The hardware address of the host `w2`, 203.0.113.12.
 pub const W2: &str = "02:0f:09:00:00:0c";
 
-/// Made and ended one after the other: there is one list of namespaces.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+/// Worlds are made and ended one after the other, also by other processes: there is one list of namespaces.
+const LOCK: &str = "/run/lock/foghorn-interop";
 
 /// The address of the segment, 203.0.113.0/24, with this last octet.
 #[must_use]
@@ -320,6 +317,9 @@ fn files(folder: &Path) -> Vec<std::path::PathBuf> {
     files
 }
 
-fn one_at_a_time() -> MutexGuard<'static, ()> {
-    ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
+/// Waits for the turn, which ends when this is dropped.
+fn one_at_a_time() -> File {
+    let lock = File::create(LOCK).unwrap();
+    lock.lock().unwrap();
+    lock
 }

@@ -26,6 +26,9 @@ pub enum Error {
         /// What it wrote to its standard error (and, if that is empty, to its standard output).
         output: String,
     },
+    /// A command was interrupted because another one had failed.
+    #[error("`{0}` was interrupted")]
+    Interrupted(String),
     /// A process of the lab ended, or never started.
     #[error("{process} on {host} does not run; the end of {log}:\n{tail}", log = log.display())]
     Daemon {

@@ -4,10 +4,9 @@ use std::path::{Path, PathBuf};
 
 use crate::{
     error::{Error, Result},
-    images::{Architecture, IMAGE_VALUES, build_images},
+    images::IMAGE_VALUES,
     lab::{Config, Lab},
-    packages,
-    programs::Programs,
+    prepare,
     steps::step,
 };
 
@@ -39,9 +38,7 @@ pub fn namespace(plane: &str) -> String {
 /// # Errors
 /// If a step fails.
 pub fn set_up(config: Config) -> Result<Lab> {
-    step("Debian packages", packages::install_missing)?;
-    step("Kubernetes and Helm", Programs::find_or_build)?;
-    let images = step("images of operator and announcer", || build_images(Architecture::of_this_machine()?))?;
+    let images = prepare::all()?;
     let nodes = if config.nodes == 1 { "1 node".to_owned() } else { format!("{} nodes", config.nodes) };
     let lab = step(&format!("lab `{}`: a control plane and {nodes}", config.name), || Lab::up(config))?;
     step("load the images into the nodes", || images.iter().try_for_each(|image| lab.load_image(image)))?;

@@ -1,7 +1,9 @@
 //! The images: those of the lab itself, and the project's own; built without a network from scratch and static binaries.
 
 mod architecture;
-mod nft;
+mod compile;
+mod dynamic;
+mod libraries;
 
 use std::{
     fs,
@@ -9,21 +11,19 @@ use std::{
 };
 
 pub use architecture::Architecture;
+pub(crate) use compile::compile;
+pub use compile::{IMAGE_VALUES, build_images};
+pub use dynamic::build_test_images;
 
 use crate::{
     command::{command, create_dir, entries, read, remove_dir, run},
     error::{Error, Result},
-    foghorn::root,
     programs::{cache, fingerprint},
+    progress::say,
 };
 
 /// Debian's busybox-static.
 const BUSYBOX: &str = "/bin/busybox";
-/// What the announcer's binary is given: its user is not root, and a container's capabilities do not reach other users.
-const ANNOUNCER_CAPABILITY: &str = "cap_net_raw+ep";
-/// What its copy for planes with `hostAddress: Fenced` is given. In a container without both it cannot be started.
-const NET_ADMIN_CAPABILITY: &str = "cap_net_raw,cap_net_admin+ep";
-
 /// What an image is made from.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Image {
@@ -61,58 +61,6 @@ pub fn build_lab_images() -> Result<Vec<PathBuf>> {
     ["pause", "web"].iter().map(|name| build_image(&image(name), &folder)).collect()
 }
 
-/// Helm values that make the chart use the images that [`build_images`] builds.
-pub const IMAGE_VALUES: [&str; 6] = [
-    "operator.image.repository=localhost/foghorn-operator",
-    "operator.image.tag=dev",
-    "announcer.image.repository=localhost/foghorn-announcer",
-    "announcer.image.tag=dev",
-    "datapath.image.repository=localhost/foghorn-datapath",
-    "datapath.image.tag=dev",
-];
-
-/// Compiles operator, announcer and datapath as static binaries and builds `localhost/foghorn-operator:dev` and so on. Answers with their archives.
-///
-/// # Errors
-/// If there is no Rust target for the architecture, or cargo or buildah fails.
-pub fn build_images(architecture: Architecture) -> Result<Vec<PathBuf>> {
-    let root = root()?;
-    let target = root.join("target/static");
-    let mut build = architecture.cargo_build()?;
-    println!("compiling operator and announcer for {}", architecture.name());
-    build.args(["-p", "foghorn-operator", "-p", "foghorn-announcer", "-p", "foghorn-datapath"]);
-    run(build.current_dir(&root).env("CARGO_TARGET_DIR", &target))?;
-    let binary = |part: &str, suffix: &str, capability: Option<&str>| Binary {
-        file: target.join(architecture.target()).join("release").join(format!("foghorn-{part}")),
-        name: format!("foghorn-{part}{suffix}"),
-        capability: capability.map(str::to_owned),
-    };
-    let image = |part: &str, binaries| Image {
-        name: format!("localhost/foghorn-{part}:dev"),
-        dockerfile: root.join(part).join("Dockerfile"),
-        binaries,
-    };
-    let folder = root.join("target/images").join(architecture.name());
-    let operator = vec![binary("operator", "", None)];
-    let announcer = vec![
-        binary("announcer", "", Some(ANNOUNCER_CAPABILITY)),
-        binary("announcer", "-net-admin", Some(NET_ADMIN_CAPABILITY)),
-    ];
-    let mut images = vec![image("operator", operator), image("announcer", announcer)];
-    if architecture == Architecture::of_this_machine()? {
-        let mut datapath = vec![binary("datapath", "", None)];
-        datapath.extend(nft::files()?);
-        let dockerfile = root.join("announcer/datapath/Dockerfile");
-        images.push(Image { dockerfile, ..image("datapath", datapath) });
-    } else {
-        println!(
-            "foghorn-datapath has Debian's nft in it: build that image on a machine with {}",
-            architecture.name()
-        );
-    }
-    images.iter().map(|image| build_for(architecture, image, &folder)).collect()
-}
-
 /// Builds an image for this machine into an archive in `folder`, unless the archive there was made from the same things.
 ///
 /// # Errors
@@ -134,7 +82,7 @@ fn build_for(architecture: Architecture, image: &Image, folder: &Path) -> Result
     if archive.exists() {
         return Ok(archive);
     }
-    println!("building the image {name}");
+    say(&format!("building the image {name}"));
     let work = folder.join(format!("{stem}.unfinished-{}", std::process::id()));
     remove_dir(&work)?;
     let (context, storage) = (work.join("context"), work.join("storage"));

@@ -20,6 +20,7 @@ use crate::{
     host::Host,
     images, network, node, packages, pki, poll,
     programs::Programs,
+    progress::Progress,
     topology::{self, CONTROL_PLANE, HostSpec, MAX_NODES, Network, SWITCH},
 };
 
@@ -91,7 +92,7 @@ impl Lab {
             return Err(Error::AlreadyUp(config.name));
         }
         packages::install_missing()?;
-        let lab = Self { config, programs: Programs::find_or_build()? };
+        let lab = Self { config, programs: Programs::find_or_build(&Progress::default())? };
         let images = images::build_lab_images()?;
         clean::remove(lab.name())?;
         command::create_dir(lab.dir().as_path())?;

@@ -5,6 +5,7 @@ use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 use crate::{
     command::{command, run, write},
     error::{Error, Result},
+    progress::say,
 };
 
 /// Each package, and what the lab does with it.
@@ -54,9 +55,9 @@ pub fn install(who: &str, packages: &[(&str, &str)]) -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
-    println!("installing the Debian packages that {who} needs:");
+    say(&format!("installing the Debian packages that {who} needs:"));
     for (name, purpose) in packages.iter().filter(|(name, _)| missing.contains(name)) {
-        println!("  {name}: {purpose}");
+        say(&format!("  {name}: {purpose}"));
     }
     run(&mut command(&["apt-get", "update", "-q"]))?;
     let _policy = NoServices::start()?;

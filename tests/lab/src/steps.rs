@@ -1,17 +1,12 @@
 //! What tools print while they work: steps with a heading and a duration.
 
 use std::{
-    io::{self, Write as _},
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     time::Instant,
 };
 
+pub use crate::progress::say;
 use crate::{Lab, error::Result};
-
-/// Prints a line; a reader that has gone, such as `head`, is no error.
-pub fn say(line: &str) {
-    let _gone = writeln!(io::stdout(), "{line}");
-}
 
 /// Does a step: a heading before, its duration after.
 ///

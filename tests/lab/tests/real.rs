@@ -1,4 +1,4 @@
-//! The lab itself, for real: needs root and a minute. `cargo test -p foghorn-lab --features root`.
+//! The lab itself, for real: needs root and a minute. `cargo test -p foghorn-lab --test real`.
 
 #![allow(
     clippy::indexing_slicing,

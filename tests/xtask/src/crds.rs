@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeSet,
     env, fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, ExitCode},
 };
 
@@ -20,17 +20,18 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let crdgen = compile()?;
     if arguments.check {
-        check()?;
+        check(&crdgen)?;
     } else {
-        write()?;
+        write(&crdgen)?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Fails unless the chart has the definitions that are generated, and no others.
-pub(crate) fn check() -> Result<()> {
-    let generated = generated()?;
+/// Fails unless the chart has the definitions that the program `crdgen` prints, and no others.
+pub(crate) fn check(crdgen: &Path) -> Result<()> {
+    let generated = generated(crdgen)?;
     for (path, yaml) in &generated {
         if fs::read_to_string(path).ok().as_ref() != Some(yaml) {
             let path = path.display();
@@ -51,8 +52,8 @@ pub(crate) fn check() -> Result<()> {
     }
 }
 
-fn write() -> Result<()> {
-    for (path, yaml) in generated()? {
+fn write(crdgen: &Path) -> Result<()> {
+    for (path, yaml) in generated(crdgen)? {
         fs::write(&path, yaml)
             .map_err(|source| Error::Io { doing: format!("writing {}", path.display()), source })?;
         say(&path.display().to_string());
@@ -64,16 +65,16 @@ fn folder() -> Result<PathBuf> {
     Ok(chart()?.join("crds"))
 }
 
+/// Compiles the program that prints the definitions.
+fn compile() -> Result<PathBuf> {
+    run_command(&mut cargo(&["build", "--quiet", "--package", "foghorn-crds", "--bin", "crdgen"])?)?;
+    let this = env::current_exe().map_err(Error::io("finding this program"))?;
+    Ok(this.with_file_name("crdgen"))
+}
+
 /// The files of the definitions with their texts.
-fn generated() -> Result<Vec<(PathBuf, String)>> {
-    // With the features of the whole workspace, as for the tests: so that nothing is compiled twice.
-    run_command(&mut cargo(&["build", "--quiet", "--workspace", "--bin", "crdgen"])?)?;
-    let io = |doing: &str| {
-        let doing = doing.to_owned();
-        |source| Error::Io { doing, source }
-    };
-    let crdgen = env::current_exe().map_err(io("finding this program"))?.with_file_name("crdgen");
-    let output = Command::new(&crdgen).output().map_err(io("running crdgen"))?;
+fn generated(crdgen: &Path) -> Result<Vec<(PathBuf, String)>> {
+    let output = Command::new(crdgen).output().map_err(Error::io("running crdgen"))?;
     if !output.status.success() {
         let output = String::from_utf8_lossy(&output.stderr).into_owned();
         return Err(Error::Config(format!("crdgen failed: {output}")));

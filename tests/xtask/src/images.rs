@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::ValueEnum;
-use foghorn_lab::{Architecture, Result, build_images, install_missing_packages, steps::say};
+use foghorn_lab::{Architecture, Result, install_missing_packages, prepare, steps::say};
 
 /// What the images are built for.
 #[derive(clap::Args)]
@@ -39,8 +39,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
 }
 
 /// Builds the images for one architecture and prints where they are.
-pub(crate) fn build(architecture: Architecture) -> Result<()> {
-    for archive in build_images(architecture)? {
+fn build(architecture: Architecture) -> Result<()> {
+    for archive in prepare::images(architecture)? {
         say(&archive.display().to_string());
     }
     Ok(())

@@ -8,7 +8,7 @@ use std::{
 };
 
 use clap::{Subcommand, ValueEnum};
-use foghorn_lab::{Architecture, Config, Lab, Probe, Result, build_images, steps::say, topology::Network};
+use foghorn_lab::{Architecture, Config, Lab, Probe, Result, prepare, steps::say, topology::Network};
 
 use crate::cargo::at_this_terminal;
 
@@ -175,7 +175,7 @@ fn with(lab: &Lab, action: Running) -> Result<ExitCode> {
         Running::Kubeconfig => say(&lab.kubeconfig().display().to_string()),
         Running::Exec { host, command } => return at_this_terminal(lab.host(&host)?.command(&command)),
         Running::Images => {
-            for archive in build_images(Architecture::of_this_machine()?)? {
+            for archive in prepare::images(Architecture::of_this_machine()?)? {
                 lab.load_image(&archive)?;
                 say(&format!("loaded {}", archive.display()));
             }

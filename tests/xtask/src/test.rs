@@ -12,10 +12,10 @@ use std::{fs, path::PathBuf, process::ExitCode, thread, time::Duration};
 
 use clap::Subcommand;
 use foghorn_lab::{
-    Architecture, Error, Lab, Programs, Result, build_test_images, install_missing_packages, steps::say,
+    Architecture, Error, Lab, Result, build_test_images, install_missing_packages, prepare, steps::say,
 };
 use foghorn_schedule::{LABS, LANES};
-use pool::{Case, cases, run_all};
+use pool::{cases, run_all};
 use programs::{Compiled, compile};
 use record::Record;
 
@@ -121,7 +121,7 @@ fn quick(record: &Record) -> Result<Compiled> {
 
 fn with_labs(record: &Record, compiled: &Compiled) -> Result<()> {
     record.check("Debian packages", install_missing_packages)?;
-    let programs = record.check("Kubernetes and Helm", Programs::find_or_build)?;
+    let programs = record.check("Kubernetes and Helm", prepare::kubernetes)?;
     record.check("helm lint and template, with each example", || chart::check(&programs.helm()))?;
     record.part("servers, the kernel and the lab itself", || {
         let servers = cases([compiled.test("interop")?], "")?;
@@ -133,9 +133,13 @@ fn with_labs(record: &Record, compiled: &Compiled) -> Result<()> {
             servers.and(others).and(Lab::down(LAB_OF_SELF_TEST))
         })
     })?;
-    for architecture in Architecture::ALL.into_iter().filter(|it| Some(*it) != Architecture::of_this_machine().ok()) {
+    for architecture in
+        Architecture::ALL.into_iter().filter(|it| Some(*it) != Architecture::of_this_machine().ok())
+    {
         let (name, target) = (architecture.name(), architecture.target());
-        record.skip(&format!("images for {name}: `cargo xtask images --arch {name}` with Rust's target {target}"));
+        record.skip(&format!(
+            "images for {name}: `cargo xtask images --arch {name}` with Rust's target {target}"
+        ));
     }
     let all = E2e { filter: String::new(), labs: LABS, lanes: LANES, keep: false };
     e2e(record, compiled, &all)
@@ -145,7 +149,7 @@ fn with_labs(record: &Record, compiled: &Compiled) -> Result<()> {
 fn only_e2e(record: &Record, arguments: &E2e) -> Result<()> {
     let compiled = record.check("compile and lint", compile)?;
     record.check("Debian packages", install_missing_packages)?;
-    record.check("Kubernetes and Helm", Programs::find_or_build)?;
+    record.check("Kubernetes and Helm", prepare::kubernetes)?;
     e2e(record, &compiled, arguments)
 }
 

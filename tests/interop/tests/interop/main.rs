@@ -1,5 +1,5 @@
 //! Foghorn and DHCP servers and gateways, for real: needs root, and two minutes if most of the tests run at once.
-//! `cargo test -p foghorn-interop --features root -- --test-threads=16`
+//! `cargo test -p foghorn-interop --test interop -- --test-threads=16`
 
 mod failures;
 mod gateways;

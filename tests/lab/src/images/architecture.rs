@@ -1,15 +1,11 @@
 //! The processors that images are built for.
 
-use std::{
-    env,
-    io::{self, IsTerminal as _},
-    path::Path,
-    process::{Command, Stdio},
-};
+use std::{env, path::Path, process::Command};
 
 use crate::{
     command::{command, run},
     error::{Error, Result},
+    progress::say,
 };
 
 /// A processor architecture.
@@ -65,31 +61,27 @@ impl Architecture {
         Ok(Path::new(run(&mut command(&rustc))?.trim()).is_dir())
     }
 
-    /// `cargo build` of static release binaries, with Debian's cross compiler if it is not for this machine.
-    pub(super) fn cargo_build(self) -> Result<Command> {
+    /// cargo for static binaries, with Debian's cross compiler if they are not for this machine.
+    pub(super) fn cargo(self, subcommand: &str) -> Result<Command> {
         let target = self.target();
         if !self.has_target()? {
             return Err(Error::Config(format!(
                 "the Rust target {target} is not installed: rustup target add {target}"
             )));
         }
-        let cargo = env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
-        let mut build = command(&[cargo.as_str(), "build", "--release", "--target", &target]);
-        build.env("RUSTFLAGS", "-C target-feature=+crt-static");
+        let program = env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+        let mut cargo = command(&[program.as_str(), subcommand, "--target", &target]);
+        cargo.env("RUSTFLAGS", "-C target-feature=+crt-static");
         // What cargo tells this program of itself: ring's build script would look at it, and all be compiled anew for another caller.
         let told = |name: &str| ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|own| name.starts_with(own));
         for (name, _) in env::vars_os().filter(|(name, _)| told(&name.to_string_lossy())) {
-            build.env_remove(name);
-        }
-        if io::stderr().is_terminal() {
-            // It takes minutes: a person wants to see it go on.
-            build.stderr(Stdio::inherit());
+            cargo.env_remove(name);
         }
         if self != Self::of_this_machine()? {
             let linker = format!("CARGO_TARGET_{}_LINKER", target.to_uppercase().replace('-', "_"));
-            build.env(linker, self.cross_compiler()?);
+            cargo.env(linker, self.cross_compiler()?);
         }
-        Ok(build)
+        Ok(cargo)
     }
 
     /// The C compiler for it, which is installed if it is not there.
@@ -98,7 +90,10 @@ impl Architecture {
         if command(&[gcc.as_str(), "--version"]).output().is_err() {
             let compiler = format!("gcc-{}-linux-gnu", self.rust_name().replace('_', "-"));
             let libc = format!("libc6-dev-{}-cross", self.name());
-            println!("installing the Debian packages {compiler} and {libc} to compile for {}", self.name());
+            say(&format!(
+                "installing the Debian packages {compiler} and {libc} to compile for {}",
+                self.name()
+            ));
             run(&mut command(&["apt-get", "update", "-q"]))?;
             let install = ["apt-get", "install", "-q", "-y", "--no-install-recommends", &compiler, &libc];
             run(command(&install).env("DEBIAN_FRONTEND", "noninteractive"))?;

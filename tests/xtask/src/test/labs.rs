@@ -38,7 +38,9 @@ pub(crate) fn declarations(program: &Program, filter: &str) -> Result<Vec<Declar
     let mut declared: Vec<_> = output.lines().filter_map(Declaration::find).collect();
     for name in list(program)?.iter().filter(|name| !name.starts_with("budget::")) {
         if !declared.iter().any(|test| test.name == *name) {
-            return Err(Error::Config(format!("the lab test {name} does not declare what it needs: see `run`")));
+            return Err(Error::Config(format!(
+                "the lab test {name} does not declare what it needs: see `run`"
+            )));
         }
     }
     declared.retain(|test| test.name.contains(filter));

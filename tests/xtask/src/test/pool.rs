@@ -60,9 +60,8 @@ fn logs() -> Result<PathBuf> {
 
 /// What a test printed, without the words of the test harness around it.
 fn said(output: &str) -> String {
-    let of_harness = |line: &&str| {
-        line.is_empty() || line.starts_with("running ") || line.starts_with("test result: ")
-    };
+    let of_harness =
+        |line: &&str| line.is_empty() || line.starts_with("running ") || line.starts_with("test result: ");
     let lines: Vec<_> = output.lines().filter(|line| !of_harness(line)).collect();
     lines.join("\n")
 }
@@ -105,7 +104,8 @@ mod tests {
 
     #[test]
     fn the_words_of_the_harness_are_left_out() {
-        let output = "\nrunning 1 test\ntest dhcp::renewed ... 203.0.113.50\nok\n\ntest result: ok. 1 passed\n\n";
+        let output =
+            "\nrunning 1 test\ntest dhcp::renewed ... 203.0.113.50\nok\n\ntest result: ok. 1 passed\n\n";
         assert_eq!(said(output), "test dhcp::renewed ... 203.0.113.50\nok");
     }
 }

@@ -46,8 +46,9 @@ pub(crate) fn run(mut command: Command, log: &Path, limit: Duration) -> Result<E
     let errors = file.try_clone().map_err(io("sharing"))?;
     command.stdin(Stdio::null()).stdout(file).stderr(errors).process_group(0);
     let start = Instant::now();
-    let mut child =
-        command.spawn().map_err(Error::io(format!("starting {}", command.get_program().to_string_lossy())))?;
+    let mut child = command
+        .spawn()
+        .map_err(Error::io(format!("starting {}", command.get_program().to_string_lossy())))?;
     let end = wait(&mut child, start + limit)?;
     let output = fs::read(log).map_err(io("reading"))?;
     Ok(Ended { end, took: start.elapsed(), output: String::from_utf8_lossy(&output).into_owned() })

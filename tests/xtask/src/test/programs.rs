@@ -69,7 +69,8 @@ fn build(what: &[&str], compiled: &mut Compiled) -> Result<()> {
     let doing = format!("running {}", shown(&command));
     let child = command.stdout(Stdio::piped()).spawn();
     let mut child = child.map_err(Error::io(doing))?;
-    let lines = child.stdout.take().map(|stdout| BufReader::new(stdout).lines().map_while(std::io::Result::ok));
+    let lines =
+        child.stdout.take().map(|stdout| BufReader::new(stdout).lines().map_while(std::io::Result::ok));
     lines.into_iter().flatten().for_each(|line| compiled.add(&line));
     if child.wait().map_err(Error::io("waiting for cargo"))?.success() {
         Ok(())
@@ -112,7 +113,9 @@ fn clippy_driver() -> Result<PathBuf> {
     let found = Command::new(&driver).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
     match found {
         Ok(status) if status.success() => Ok(driver),
-        _ => Err(Error::Config("clippy is not installed: `rustup component add clippy` installs it".to_owned())),
+        _ => Err(Error::Config(
+            "clippy is not installed: `rustup component add clippy` installs it".to_owned(),
+        )),
     }
 }
 

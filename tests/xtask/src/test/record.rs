@@ -72,7 +72,8 @@ impl Record {
     pub(crate) fn check<T>(&self, name: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
         let start = Instant::now();
         let done = self.part(name, work);
-        let test = Test { name: name.to_owned(), passed: done.is_ok(), took: start.elapsed(), declared: None };
+        let test =
+            Test { name: name.to_owned(), passed: done.is_ok(), took: start.elapsed(), declared: None };
         self.content().tests.push(test);
         done
     }
@@ -192,7 +193,10 @@ mod tests {
         record.add(test("ill", false, 2, None), "why");
         record.skip("images for another processor");
         let text = record.to_string();
-        assert!(text.ends_with("failed: ill\nskipped: images for another processor\n1 passed, 1 failed"), "{text}");
+        assert!(
+            text.ends_with("failed: ill\nskipped: images for another processor\n1 passed, 1 failed"),
+            "{text}"
+        );
         assert!(record.result().is_err());
     }
 
