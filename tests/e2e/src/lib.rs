@@ -16,14 +16,13 @@ mod service;
 mod traffic;
 
 use std::{
-    env,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
 pub use cluster::{CHART, Cluster, condition};
 pub use foghorn_lab::{Error, Metrics, Result, fetch, resident};
-use foghorn_lab::{Lab, Wire, topology::Network};
+use foghorn_lab::{Lab, LabName, Wire, topology::Network};
 pub use frames::claim;
 pub use garbage::garbage;
 pub use holders::{Holders, loads};
@@ -36,14 +35,13 @@ pub use traffic::{all_probed, probed, served};
 
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
-/// Runs a test on the lab that `LAB` names, with the chart installed and no Service there.
+/// Runs a test on the lab that `FOGHORN_LAB` names, with the chart installed and no Service there.
 ///
 /// # Errors
 /// What the test gives, after the state of the cluster and the frames on both networks were printed.
 pub fn run(test: impl FnOnce(&Cluster) -> Result<()>) -> Result<()> {
     let _turn: MutexGuard<'_, ()> = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    let name = env::var("LAB").unwrap_or_else(|_| "foghorn".to_owned());
-    let cluster = Cluster::new(Lab::open(&name)?);
+    let cluster = Cluster::new(Lab::open(&LabName::from_environment()?)?);
     // Nothing is cleaned without an operator.
     cluster.heal()?;
     cluster.install()?;

@@ -18,16 +18,16 @@ use std::{
 };
 
 use foghorn_lab::{
-    Binary, Config, DhcpConfig, Error, Image, Lab, Probe, Wire, build_image, leftovers, topology::Network,
-    until,
+    Binary, Config, DhcpConfig, Error, Image, Lab, LabName, Probe, Wire, build_image, leftovers,
+    topology::Network, until,
 };
 
-const NAME: &str = "selftest";
 const SOON: Duration = Duration::from_secs(20);
 
 #[test]
 fn a_lab_from_up_to_down_and_up_again_after_a_crash() {
-    Lab::down(NAME).unwrap();
+    let name = &name();
+    Lab::down(name).unwrap();
     let start = Instant::now();
     let lab = up();
     println!("up after {:.1?}", start.elapsed());
@@ -45,17 +45,17 @@ fn a_lab_from_up_to_down_and_up_again_after_a_crash() {
     the_gateway_forwards_ports(&lab);
 
     crash();
-    println!("after the crash there are {} things left", leftovers(NAME).unwrap().len());
+    println!("after the crash there are {} things left", leftovers(name).unwrap().len());
     let start = Instant::now();
     let lab = up();
     println!("up after the crash after {:.1?}", start.elapsed());
     assert_eq!(lab.kubectl(&["get", "deployments"]).unwrap(), "");
     lab.power_off("w1").unwrap();
 
-    Lab::down(NAME).unwrap();
-    assert_eq!(leftovers(NAME).unwrap(), Vec::<String>::new());
-    Lab::down(NAME).unwrap();
-    assert!(matches!(Lab::open(NAME), Err(Error::NotUp(_))));
+    Lab::down(name).unwrap();
+    assert_eq!(leftovers(name).unwrap(), Vec::<String>::new());
+    Lab::down(name).unwrap();
+    assert!(matches!(Lab::open(name), Err(Error::NotUp(_))));
 }
 
 fn a_deployment_serves_through_a_service(lab: &Lab) {
@@ -252,15 +252,19 @@ fn the_gateway_forwards_ports(lab: &Lab) {
 
 /// Ends half of what runs, as a machine that goes down badly would.
 fn crash() {
-    let lines = leftovers(NAME).unwrap();
+    let lines = leftovers(&name()).unwrap();
     let pids = lines.iter().filter_map(|line| line.strip_prefix("process ")?.split(' ').next());
     for pid in pids.step_by(2) {
         std::process::Command::new("kill").args(["-9", pid]).status().unwrap();
     }
 }
 
+fn name() -> LabName {
+    "selftest".parse().unwrap()
+}
+
 fn config() -> Config {
-    Config { name: NAME.to_owned(), nodes: 2, ..Config::default() }
+    Config { name: name(), nodes: 2, ..Config::default() }
 }
 
 fn up() -> Lab {

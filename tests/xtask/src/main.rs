@@ -9,6 +9,7 @@ mod fuzz;
 mod images;
 mod kubectl;
 mod lab;
+mod name;
 mod steps;
 mod test;
 

@@ -6,7 +6,7 @@ use std::{
     time::Instant,
 };
 
-use foghorn_lab::{Error, Lab, Result};
+use foghorn_lab::{Error, Lab, LabName, Result};
 
 use crate::say;
 
@@ -21,7 +21,7 @@ pub(crate) fn step<T>(heading: &str, work: impl FnOnce() -> Result<T>) -> Result
 }
 
 /// Does the work and takes the lab down whatever comes of it, a panic included.
-pub(crate) fn taking_down<T>(lab: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+pub(crate) fn taking_down<T>(lab: &LabName, work: impl FnOnce() -> Result<T>) -> Result<T> {
     let ended = catch_unwind(AssertUnwindSafe(work));
     let down = step(&format!("take the lab `{lab}` down"), || Lab::down(lab));
     match (ended, down) {

@@ -95,7 +95,9 @@ fn with_labs(tally: &mut Tally) -> Result<()> {
     tally.cargo_test("DHCP servers", cargo(&interop)?)?;
     let kernel = ["test", "--workspace", "--features", "foghorn-datapath/root", "--test", "kernel"];
     tally.cargo_test("the datapath and the kernel", cargo(&kernel)?)?;
-    taking_down(LAB_OF_SELF_TEST, || {
+    let system = ["test", "--workspace", "--features", "foghorn-lab/root", "--test", "system"];
+    tally.cargo_test("the lab and what is not its own", cargo(&system)?)?;
+    taking_down(&LAB_OF_SELF_TEST.parse()?, || {
         let test =
             ["test", "--workspace", "--features", "foghorn-lab/root", "--test", "real", "--", "--nocapture"];
         tally.cargo_test("the lab itself", cargo(&test)?)
@@ -113,9 +115,10 @@ fn with_labs(tally: &mut Tally) -> Result<()> {
             ));
         }
     }
-    Lab::down(LAB)?;
-    taking_down(LAB, || e2e::in_new_lab(tally, &archives, None))?;
-    tally.check("the demo", || demo::demo(LAB, 3, true))
+    let name = LAB.parse()?;
+    Lab::down(&name)?;
+    taking_down(&name, || e2e::in_new_lab(&name, tally, &archives, None))?;
+    tally.check("the demo", || demo::demo(&name, 3, true))
 }
 
 fn components() -> Result<()> {

@@ -11,6 +11,7 @@ use foghorn_lab::{Config, Lab, Metrics, Result, Wire, resident, topology::Networ
 use serde_json::{Map, Value, json};
 
 use super::{
+    arena::lab_name,
     claims::{Claims, create, now},
     exchanges::Exchanges,
     figures::{self, Case, Figure},
@@ -23,8 +24,6 @@ use crate::{
     steps::{step, taking_down},
 };
 
-/// Whatever runs under this name is taken down.
-const LAB: &str = "bench";
 const NODE: &str = "w1";
 const NETWORK: Network = Network::Public;
 /// The DHCP server has so many addresses.
@@ -80,9 +79,10 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    Lab::down(LAB)?;
-    taking_down(LAB, || {
-        let lab = set_up(Config { name: LAB.to_owned(), nodes: 1, ..Config::default() })?;
+    let name = lab_name()?;
+    Lab::down(&name)?;
+    taking_down(&name, || {
+        let lab = set_up(Config { name: name.clone(), nodes: 1, ..Config::default() })?;
         step("a DHCP server with addresses for all, and the chart", || {
             lab.widen(NETWORK)?;
             install_chart(&lab, &[])

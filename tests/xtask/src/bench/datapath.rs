@@ -12,15 +12,13 @@ use foghorn_failover::Plane;
 use foghorn_lab::{Config, Error, Host, Lab, Result, topology::Network, until};
 use serde_json::{Value, json};
 
-use super::figures::median;
+use super::{arena::lab_name, figures::median};
 use crate::{
     foghorn::{install_chart, set_up},
     say,
     steps::{step, taking_down},
 };
 
-/// Whatever runs under this name is taken down.
-const LAB: &str = "bench";
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Connections at once.
 const CLIENTS: usize = 4;
@@ -57,9 +55,10 @@ struct Case {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    Lab::down(LAB)?;
-    taking_down(LAB, || {
-        let lab = set_up(Config { name: LAB.to_owned(), nodes: 1, ..Config::default() })?;
+    let name = lab_name()?;
+    Lab::down(&name)?;
+    taking_down(&name, || {
+        let lab = set_up(Config { name: name.clone(), nodes: 1, ..Config::default() })?;
         let mut cases = step("the chart, and a plane for each case", || {
             install_chart(&lab, &[])?;
             serve(&lab.client(Network::Private))?;

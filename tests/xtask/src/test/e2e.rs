@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use foghorn_lab::{
-    Architecture, Config, Error, Lab, Programs, Result, build_images, install_missing_packages,
+    Architecture, Config, Error, Lab, LabName, Programs, Result, build_images, install_missing_packages,
 };
 
 use super::{LAB, files, tally::Tally};
@@ -31,19 +31,25 @@ pub(crate) fn only(tally: &mut Tally, arguments: &Arguments) -> Result<()> {
     step("Debian packages", install_missing_packages)?;
     step("Kubernetes and Helm", Programs::find_or_build)?;
     let archives = step("images", || build_images(Architecture::of_this_machine()?))?;
-    Lab::down(LAB)?;
+    let name = LAB.parse()?;
+    Lab::down(&name)?;
     let filter = arguments.filter.as_deref();
     if arguments.keep {
-        let ended = in_new_lab(tally, &archives, filter);
+        let ended = in_new_lab(&name, tally, &archives, filter);
         say(&format!("\nthe lab `{LAB}` stays; `cargo xtask lab down --name {LAB}` ends it"));
         ended
     } else {
-        taking_down(LAB, || in_new_lab(tally, &archives, filter))
+        taking_down(&name, || in_new_lab(&name, tally, &archives, filter))
     }
 }
 
 /// Starts the lab and runs the tests in it.
-pub(crate) fn in_new_lab(tally: &mut Tally, archives: &[PathBuf], filter: Option<&str>) -> Result<()> {
+pub(crate) fn in_new_lab(
+    name: &LabName,
+    tally: &mut Tally,
+    archives: &[PathBuf],
+    filter: Option<&str>,
+) -> Result<()> {
     let test = ["test", "--workspace", "--features", "foghorn-e2e/lab", "--test"];
     let names = names()?;
     // A file that has this name, or tests in any file.
@@ -55,8 +61,8 @@ pub(crate) fn in_new_lab(tally: &mut Tally, archives: &[PathBuf], filter: Option
         let all: Vec<_> = chosen.iter().flat_map(|name| ["--test", name]).collect();
         run_command(&mut cargo(&[&test[..4], &all, &["--no-run"]].concat())?)
     })?;
-    let lab = step(&format!("lab `{LAB}`"), || {
-        let lab = Lab::up(Config { name: LAB.to_owned(), ..Config::default() })?;
+    let lab = step(&format!("lab `{name}`"), || {
+        let lab = Lab::up(Config { name: name.clone(), ..Config::default() })?;
         archives.iter().try_for_each(|archive| lab.load_image(archive))?;
         Ok(lab)
     })?;
@@ -64,7 +70,7 @@ pub(crate) fn in_new_lab(tally: &mut Tally, archives: &[PathBuf], filter: Option
     for name in chosen {
         let args = [&test[..], &[&name, "--", "--test-threads=1", "--nocapture"], filter.as_slice()].concat();
         let mut command = cargo(&args)?;
-        command.env("LAB", lab.name());
+        command.env(LabName::VARIABLE, lab.name().as_str());
         tally.cargo_test(&format!("end to end: {name}"), command)?;
     }
     if tally.passed() == before {
