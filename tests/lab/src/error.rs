@@ -28,6 +28,17 @@ pub enum Error {
         /// What it wrote to its standard error (and, if that is empty, to its standard output).
         output: String,
     },
+    /// apt would remove packages to install others. It was not asked to.
+    #[error(
+        "apt would remove {removed} to install {packages}: nothing was changed. Remove them yourself if you can do \
+         without them, or install the missing programs by other means, e.g. containerd and runc from Docker's packages"
+    )]
+    WouldRemove {
+        /// What was to be installed.
+        packages: String,
+        /// What would be removed.
+        removed: String,
+    },
     /// A process of the lab ended, or never started.
     #[error("{process} on {host} does not run; the end of {log}:\n{tail}", log = log.display())]
     Daemon {

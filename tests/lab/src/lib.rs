@@ -54,7 +54,7 @@ pub use lab_dir::{labs, state_dir};
 pub use miniupnpd::{EXTERNAL_ADDRESS, Forwards};
 pub use name::LabName;
 pub use node::ProxyMode;
-pub use packages::{install, install_missing as install_missing_packages};
+pub use packages::{Apt, Need, install, install_missing as install_missing_packages, without_services};
 pub use poll::until;
 pub use probe::{Probe, ProbeReport};
 pub use process::{cpu_time, resident};

@@ -34,7 +34,7 @@ const OLDEST: &str = "1.33.0";
 #[derive(clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Arguments {
-    /// Only what needs no lab
+    /// Only what needs no lab: nothing is installed
     #[arg(long)]
     quick: bool,
     #[command(subcommand)]
@@ -64,6 +64,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     Ok(if ended.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// What needs nothing but Rust, and changes nothing outside the checkout.
 fn quick(tally: &mut Tally) -> Result<()> {
     tally.check("rustfmt and clippy are installed", components)?;
     tally.check("formatting", || run_command(&mut cargo(&["fmt", "--all", "--check"])?))?;
@@ -73,15 +74,16 @@ fn quick(tally: &mut Tally) -> Result<()> {
         run_command(&mut cargo(&clippy)?)
     })?;
     tally.check("the chart has the generated definitions", crds::check)?;
-    tally.cargo_test("tests without a lab", cargo(&["test", "--workspace"])?)?;
+    tally.cargo_test("tests without a lab", cargo(&["test", "--workspace"])?)
+}
+
+/// What needs the lab's programs and root. Only this part installs packages and builds Kubernetes and Helm.
+fn with_labs(tally: &mut Tally) -> Result<()> {
     tally.check("Debian packages", install_missing_packages)?;
     let mut helm = String::new();
     tally
         .check("Kubernetes and Helm", || Programs::find_or_build().map(|programs| helm = programs.helm()))?;
-    tally.check("helm lint and template, with each example", || chart(&helm))
-}
-
-fn with_labs(tally: &mut Tally) -> Result<()> {
+    tally.check("helm lint and template, with each example", || chart(&helm))?;
     let interop = [
         "test",
         "--workspace",

@@ -10,6 +10,7 @@ use std::{
 use crate::{
     command::{command, run},
     error::{Error, Result},
+    packages::Apt,
 };
 
 /// A processor architecture.
@@ -99,9 +100,9 @@ impl Architecture {
             let compiler = format!("gcc-{}-linux-gnu", self.rust_name().replace('_', "-"));
             let libc = format!("libc6-dev-{}-cross", self.name());
             println!("installing the Debian packages {compiler} and {libc} to compile for {}", self.name());
-            run(&mut command(&["apt-get", "update", "-q"]))?;
-            let install = ["apt-get", "install", "-q", "-y", "--no-install-recommends", &compiler, &libc];
-            run(command(&install).env("DEBIAN_FRONTEND", "noninteractive"))?;
+            let apt = Apt::new();
+            apt.update()?;
+            apt.install(&[&compiler, &libc])?;
         }
         Ok(gcc)
     }

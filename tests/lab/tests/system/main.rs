@@ -3,6 +3,7 @@
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test says by a panic what failed")]
 
 mod cgroups;
+mod packages;
 mod strangers;
 
 use foghorn_lab::LabName;

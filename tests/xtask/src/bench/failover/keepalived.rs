@@ -7,11 +7,11 @@ use std::{
 };
 
 use foghorn_failover::{Backend, Fault, Plane, who_answers};
-use foghorn_lab::{Daemon, Error, Host, Lab, Result, install, topology::Network, until};
+use foghorn_lab::{Daemon, Error, Host, Lab, Need, Result, install, topology::Network, until};
 
 use super::{trial::Trial, watch::Watch};
 
-const PACKAGE: (&str, &str) = ("keepalived", "the yardstick of the fail-over benchmark");
+const NEED: Need = Need::programs("keepalived", &[NAME], "the yardstick of the fail-over benchmark");
 const ADDRESS: Ipv4Addr = Network::Public.address(250);
 const PORT: u16 = 9080;
 const NAME: &str = "keepalived";
@@ -28,7 +28,7 @@ pub(crate) struct Keepalived {
 impl Keepalived {
     /// Starts it.
     pub(crate) fn start(lab: &Lab) -> Result<Self> {
-        install("the benchmark", &[PACKAGE])?;
+        install("the benchmark", &[NEED])?;
         let nodes = lab.nodes();
         let backends = nodes.iter().map(|node| Backend::start(node, PORT)).collect::<Result<_>>()?;
         let keepalived = Self { nodes, _backends: backends };
