@@ -18,6 +18,7 @@ use foghorn_lab::{
 use serde_json::{Map, Value, json};
 
 use crate::{
+    arena::lab_name,
     claims::{Claims, create, now},
     exchanges::Exchanges,
     figures::{self, Case, Figure},
@@ -25,8 +26,6 @@ use crate::{
     usage::{Programs, Usage},
 };
 
-/// Whatever runs under this name is taken down.
-const LAB: &str = "bench";
 const NODE: &str = "w1";
 const NETWORK: Network = Network::Public;
 /// The DHCP server has so many addresses.
@@ -82,9 +81,10 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    Lab::down(LAB)?;
-    taking_down(LAB, || {
-        let lab = set_up(Config { name: LAB.to_owned(), nodes: 1, ..Config::default() })?;
+    let name = lab_name()?;
+    Lab::down(&name)?;
+    taking_down(&name, || {
+        let lab = set_up(Config { name: name.clone(), nodes: 1, ..Config::default() })?;
         step("a DHCP server with addresses for all, and the chart", || {
             lab.widen(NETWORK)?;
             install_chart(&lab, &[])

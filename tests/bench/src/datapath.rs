@@ -18,10 +18,8 @@ use foghorn_lab::{
 use foghorn_testbed::Plane;
 use serde_json::{Value, json};
 
-use crate::figures::median;
+use crate::{arena::lab_name, figures::median};
 
-/// Whatever runs under this name is taken down.
-const LAB: &str = "bench";
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Connections at once.
 const CLIENTS: usize = 4;
@@ -58,9 +56,10 @@ struct Case {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    Lab::down(LAB)?;
-    taking_down(LAB, || {
-        let lab = set_up(Config { name: LAB.to_owned(), nodes: 1, ..Config::default() })?;
+    let name = lab_name()?;
+    Lab::down(&name)?;
+    taking_down(&name, || {
+        let lab = set_up(Config { name: name.clone(), nodes: 1, ..Config::default() })?;
         let mut cases = step("the chart, and a plane for each case", || {
             install_chart(&lab, &[])?;
             serve(&lab.client(Network::Private))?;

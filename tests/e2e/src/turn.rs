@@ -6,7 +6,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use foghorn_lab::{Lab, Result, Wire, topology::Network};
+use foghorn_lab::{Lab, LabName, Result, Wire, topology::Network};
 use foghorn_schedule::DECLARE;
 
 use crate::{Cluster, Lane, Needs};
@@ -25,8 +25,7 @@ pub fn run<F: FnOnce(&Cluster) -> Result<()>>(needs: Needs, test: F) -> Result<(
         return Ok(());
     }
     let _turn: MutexGuard<'_, ()> = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    let name = env::var("FOGHORN_LAB").unwrap_or_else(|_| "foghorn".to_owned());
-    let cluster = Cluster::new(Lab::open(&name)?, Lane::of_this_process());
+    let cluster = Cluster::new(Lab::open(&LabName::from_environment()?)?, Lane::of_this_process());
     cluster.make_ready()?;
     let switch = cluster.lab.switch();
     let watch = |network: Network| Wire::start(&switch, network.bridge(), "arp or port 67 or port 68");

@@ -11,7 +11,7 @@ use std::{
 };
 
 use foghorn_crds::{AddressClaimStatus, PlaneConfig};
-use foghorn_lab::{Host, Lab, Wire, state_dir, until};
+use foghorn_lab::{Host, Lab, LabName, Wire, labs, state_dir, until};
 
 use crate::{Node, Repeater, Rule, Scope, Server, Store, claim, config, packages, repeater};
 
@@ -39,7 +39,7 @@ pub const fn address(last: u8) -> Ipv4Addr {
 /// a failed test's, what was seen and said is printed first.
 #[derive(Debug)]
 pub struct World {
-    name: String,
+    name: LabName,
     switch: Host,
     /// The client, 203.0.113.200.
     pub client: Host,
@@ -59,6 +59,7 @@ impl World {
         let turn = one_at_a_time();
         end_crashed();
         let name = format!("{PREFIX}-{}-{}", process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+        let name = name.parse().unwrap();
         let switch = new_host(&name, "switch");
         switch.ip("link add br0 type bridge mcast_snooping 0\nlink set br0 up\n").unwrap();
         drop(turn);
@@ -245,7 +246,7 @@ impl Drop for World {
     }
 }
 
-fn host_on(switch: &Host, world: &str, name: &str, last: u8) -> Host {
+fn host_on(switch: &Host, world: &LabName, name: &str, last: u8) -> Host {
     let turn = one_at_a_time();
     let host = new_host(world, name);
     connect(switch, name, &host, &eth0(last));
@@ -281,8 +282,8 @@ fn set_up(host: &Host, last: u8) {
 }
 
 /// A host without a cable. No IPv6: nothing is on the wire but what the test is about.
-fn new_host(world: &str, name: &str) -> Host {
-    let host = Host::new(world, &state_dir(world), name);
+fn new_host(world: &LabName, name: &str) -> Host {
+    let host = Host::new(world, name);
     host.create().unwrap();
     let off = ["ipv6/conf/all/disable_ipv6", "ipv6/conf/default/disable_ipv6"];
     host.sysctl(off.map(|key| (key, "1")).to_vec()).unwrap();
@@ -301,9 +302,8 @@ fn mac_text(last: u8) -> String {
 
 /// Ends the worlds of processes that are no more; another process may be about to do the same.
 fn end_crashed() {
-    for world in files(state_dir("").as_path()) {
-        let name = world.file_name().unwrap().to_string_lossy().into_owned();
-        let process = name.strip_prefix(PREFIX).and_then(|rest| rest.strip_prefix('-'));
+    for name in labs() {
+        let process = name.as_str().strip_prefix(PREFIX).and_then(|rest| rest.strip_prefix('-'));
         let process = process.and_then(|rest| rest.split_once('-')).map(|(process, _)| process);
         if process.is_some_and(|process| !Path::new("/proc").join(process).exists()) {
             Lab::down(&name).unwrap_or_else(|error| println!("{error}"));

@@ -14,6 +14,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::{
     command::{create_dir, entries, read, write},
     error::{Error, Result},
+    name::LabName,
     poll,
 };
 
@@ -22,7 +23,7 @@ const DAEMONS: &str = "daemons";
 
 /// The cgroup of one host.
 #[derive(Clone, Debug)]
-pub(crate) struct Cgroup {
+pub struct Cgroup {
     name: String,
     hierarchies: Hierarchies,
 }
@@ -88,12 +89,22 @@ fn folder_in(hierarchies: &Hierarchies, lines: &str, controller: &str) -> Option
 }
 
 impl Cgroup {
-    pub(crate) fn of_host(lab: &str, host: &str) -> Self {
+    /// That of a host, made or not, in the hierarchies that this system uses.
+    #[must_use]
+    pub fn of_host(lab: &LabName, host: &str) -> Self {
         Self { name: format!("{}{host}", prefix(lab)), hierarchies: Hierarchies::find() }
     }
 
+    /// The same in the hierarchy of version 2, if there is one, even where the system uses version 1 and has it beside.
+    #[must_use]
+    pub fn in_version_2(self) -> Option<Self> {
+        let mounts = fs::read_to_string("/proc/mounts").ok()?;
+        let unified = mounts.lines().find(|line| line.contains(" cgroup2 ")).and_then(mount_point)?;
+        Some(Self { hierarchies: Hierarchies::V2(PathBuf::from(unified)), ..self })
+    }
+
     /// The cgroups of all hosts of a lab, those of a crashed run included.
-    pub(crate) fn of_lab(lab: &str) -> Vec<Self> {
+    pub(crate) fn of_lab(lab: &LabName) -> Vec<Self> {
         let hierarchies = Hierarchies::find();
         let mut names: Vec<_> = hierarchies.all().iter().flat_map(|folder| entries(folder)).collect();
         names.retain(|name| name.starts_with(&prefix(lab)));
@@ -107,7 +118,10 @@ impl Cgroup {
     }
 
     /// Makes the cgroup, with all controllers that the system has.
-    pub(crate) fn create(&self) -> Result<()> {
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub fn create(&self) -> Result<()> {
         match &self.hierarchies {
             Hierarchies::V1(controllers) => {
                 for controller in controllers {
@@ -134,17 +148,21 @@ impl Cgroup {
         create_dir(&self.freezer().join(DAEMONS))
     }
 
-    fn freezer(&self) -> PathBuf {
+    /// Its directory in the hierarchy whose membership counts.
+    #[must_use]
+    pub fn freezer(&self) -> PathBuf {
         self.hierarchies.freezer().join(&self.name)
     }
 
     /// A process that writes its id to this file becomes a daemon of the host.
-    pub(crate) fn procs_file(&self) -> PathBuf {
+    #[must_use]
+    pub fn procs_file(&self) -> PathBuf {
         self.freezer().join(DAEMONS).join("cgroup.procs")
     }
 
     /// All processes of the host, Pods included.
-    pub(crate) fn pids(&self) -> Vec<i32> {
+    #[must_use]
+    pub fn pids(&self) -> Vec<i32> {
         let mut pids: Vec<_> = tree(&self.freezer())
             .iter()
             .flat_map(|folder| {
@@ -157,7 +175,10 @@ impl Cgroup {
     }
 
     /// Stops all processes of the host where they are, or lets them go on, and waits until it is so.
-    pub(crate) fn freeze(&self, frozen: bool) -> Result<()> {
+    ///
+    /// # Errors
+    /// If they do not stop, or go on, within ten seconds.
+    pub fn freeze(&self, frozen: bool) -> Result<()> {
         match self.hierarchies {
             Hierarchies::V1(_) => {
                 let state = if frozen { "FROZEN" } else { "THAWED" };
@@ -179,7 +200,8 @@ impl Cgroup {
     }
 
     /// Whether the processes are stopped by [`Self::freeze`].
-    pub(crate) fn is_frozen(&self) -> bool {
+    #[must_use]
+    pub fn is_frozen(&self) -> bool {
         let read = |file| fs::read_to_string(self.freezer().join(file)).unwrap_or_default();
         match self.hierarchies {
             Hierarchies::V1(_) => read("freezer.state").trim() != "THAWED",
@@ -187,8 +209,11 @@ impl Cgroup {
         }
     }
 
-    /// Kills all processes of the host and removes the cgroup.
-    pub(crate) fn remove(&self) -> Result<()> {
+    /// Kills all processes of the host and removes the cgroup. One that is not there is removed already.
+    ///
+    /// # Errors
+    /// If a process does not end, or the system refuses.
+    pub fn remove(&self) -> Result<()> {
         if self.freezer().exists() {
             poll::until(
                 &format!("the end of the processes of {}", self.name),
@@ -224,7 +249,7 @@ impl Cgroup {
     }
 }
 
-fn prefix(lab: &str) -> String {
+fn prefix(lab: &LabName) -> String {
     format!("foghorn-lab.{lab}.")
 }
 
@@ -249,44 +274,5 @@ mod tests {
         assert_eq!(folder_in(&v1, lines, "cpu"), Some(Path::new(MOUNT).join("cpu/lab/pod/c1")));
         assert_eq!(folder_in(&v1, lines, "io"), None);
         assert_eq!(folder_in(&v2, lines, "cpu"), Some(PathBuf::from("/mnt/cgroup/unified")));
-    }
-}
-
-#[cfg(test)]
-#[cfg(feature = "root")]
-mod root_tests {
-    use std::process::Command;
-
-    use super::*;
-
-    #[test]
-    fn processes_freeze_and_end_with_their_cgroup_of_version_2() {
-        let mounts = fs::read_to_string("/proc/mounts").unwrap();
-        let unified = mounts.lines().find(|line| line.contains(" cgroup2 ")).and_then(mount_point).unwrap();
-        freeze_and_remove(Hierarchies::V2(PathBuf::from(unified)));
-    }
-
-    #[test]
-    fn processes_freeze_and_end_with_their_cgroup_of_this_system() {
-        freeze_and_remove(Hierarchies::find());
-    }
-
-    fn freeze_and_remove(hierarchies: Hierarchies) {
-        let name = format!("foghorn-lab.test-{}.{:?}", std::process::id(), std::thread::current().id());
-        let cgroup = Cgroup { name, hierarchies };
-        cgroup.create().unwrap();
-        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
-        let pid = i32::try_from(child.id()).unwrap();
-        write(&cgroup.procs_file(), pid.to_string()).unwrap();
-        assert_eq!(cgroup.pids(), [pid]);
-        cgroup.freeze(true).unwrap();
-        assert!(cgroup.is_frozen());
-        cgroup.freeze(false).unwrap();
-        assert!(!cgroup.is_frozen());
-        cgroup.freeze(true).unwrap();
-        let reaper = std::thread::spawn(move || child.wait());
-        cgroup.remove().unwrap();
-        assert!(!reaper.join().unwrap().unwrap().success());
-        assert!(!cgroup.freezer().exists());
     }
 }

@@ -18,6 +18,9 @@ pub struct Daemon<'a> {
     name: &'a str,
 }
 
+/// Where programs are looked for, as `PATH` has it.
+pub(crate) const PROGRAMS: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
 /// Enters the cgroup, leaves the pid, becomes the daemon. `setsid` around it cuts it off from the terminal.
 const BECOME: &str = r#"echo $$ > "$1" && echo $$ > "$0.new" && mv "$0.new" "$0" && shift && exec "$@""#;
 
@@ -53,7 +56,7 @@ impl<'a> Daemon<'a> {
         let argv = argv.iter().map(|word| word.as_ref().to_owned());
         let words: Vec<_> = words.into_iter().chain(files).chain(enter).chain(argv).collect();
         let mut start = command::command(&words);
-        start.env_clear().env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+        start.env_clear().env("PATH", PROGRAMS);
         start.env("HOME", self.host.dir()).current_dir(self.host.dir());
         start.stdin(std::process::Stdio::null()).stdout(log).stderr(errors);
         start.status().map_err(Error::io(format!("starting {} on {}", self.name, self.host.name())))?;

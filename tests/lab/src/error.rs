@@ -2,6 +2,8 @@
 
 use std::{io, path::PathBuf, time::Duration};
 
+use crate::name::LabName;
+
 /// The result of all that the lab does.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -29,6 +31,17 @@ pub enum Error {
     /// A command was interrupted because another one had failed.
     #[error("`{0}` was interrupted")]
     Interrupted(String),
+    /// apt would remove packages to install others. It was not asked to.
+    #[error(
+        "apt would remove {removed} to install {packages}: nothing was changed. Remove them yourself if you can do \
+         without them, or install the missing programs by other means, e.g. containerd and runc from Docker's packages"
+    )]
+    WouldRemove {
+        /// What was to be installed.
+        packages: String,
+        /// What would be removed.
+        removed: String,
+    },
     /// A process of the lab ended, or never started.
     #[error("{process} on {host} does not run; the end of {log}:\n{tail}", log = log.display())]
     Daemon {
@@ -65,7 +78,7 @@ pub enum Error {
     #[error("the lab `{lab}` has no host `{host}`; it has {hosts}")]
     NoHost {
         /// The lab.
-        lab: String,
+        lab: LabName,
         /// The name that was asked for.
         host: String,
         /// The names there are.
@@ -79,15 +92,28 @@ pub enum Error {
         /// The network.
         network: String,
     },
-    /// The name or the size asked for cannot be.
+    /// No lab can have this name.
+    #[error(
+        "`{0}` is not a lab's name: use 1 to 20 lower case letters, digits and hyphens, the first not a hyphen"
+    )]
+    LabName(String),
+    /// A file or directory has a name of the lab's, but the lab did not make it.
+    #[error("{} is left alone: {why}", path.display())]
+    NotOurs {
+        /// Which.
+        path: PathBuf,
+        /// How that is known, and what to do.
+        why: String,
+    },
+    /// What was asked for cannot be.
     #[error("{0}")]
     Config(String),
     /// A lab of this name runs already.
     #[error("the lab `{0}` is up already; `cargo xtask lab down --name {0}` ends it")]
-    AlreadyUp(String),
+    AlreadyUp(LabName),
     /// No lab of this name runs.
     #[error("the lab `{0}` is not up; `cargo xtask lab up --name {0}` starts it")]
-    NotUp(String),
+    NotUp(LabName),
     /// The lab needs rights that only root has.
     #[error("the lab makes network namespaces and mounts: run it as root")]
     NotRoot,
@@ -114,7 +140,7 @@ pub enum Error {
     #[error("left of the lab `{lab}`:\n{what}")]
     Leftovers {
         /// The lab.
-        lab: String,
+        lab: LabName,
         /// One a line.
         what: String,
     },

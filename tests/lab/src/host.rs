@@ -16,34 +16,35 @@ use crate::{
     cgroup::Cgroup,
     command,
     error::{Error, Result},
+    lab_dir::LabDir,
+    name::LabName,
+    namespace::Namespace,
 };
-
-/// Where iproute2 keeps its network namespaces.
-pub(crate) const NETNS: &str = "/run/netns";
 
 /// A host of the lab.
 #[derive(Clone, Debug)]
 pub struct Host {
-    lab: String,
+    lab: LabName,
     name: String,
     dir: PathBuf,
 }
 
 impl Host {
-    /// A host of that name in a lab with that folder; see [`Self::create`].
+    /// A host of that name in a lab; see [`Self::create`].
     #[must_use]
-    pub fn new(lab: &str, lab_dir: &Path, name: &str) -> Self {
-        Self { lab: lab.to_owned(), name: name.to_owned(), dir: lab_dir.join(name) }
+    pub fn new(lab: &LabName, name: &str) -> Self {
+        Self { lab: lab.clone(), name: name.to_owned(), dir: LabDir::of(lab).path().join(name) }
     }
 
-    /// Makes its folder, its cgroup and its network namespace. [`Lab::down`](crate::Lab::down) removes them.
+    /// Makes its directory, its cgroup and its network namespace. [`Lab::down`](crate::Lab::down) removes them.
     ///
     /// # Errors
     /// If one of them cannot be made, or is there already.
     pub fn create(&self) -> Result<()> {
+        LabDir::of(&self.lab).create()?;
         command::create_dir(&self.dir)?;
         self.cgroup().create()?;
-        command::run(&mut command::command(&["ip", "netns", "add", &self.namespace()])).map(drop)
+        self.own_namespace().create()
     }
 
     /// The name within the lab, e.g. `w1`.
@@ -52,10 +53,14 @@ impl Host {
         &self.name
     }
 
-    /// The name of its network namespace, e.g. `foghorn-w1`.
+    /// The name of its network namespace, e.g. `fhlab-foghorn-w1`.
     #[must_use]
     pub fn namespace(&self) -> String {
-        format!("{}-{}", self.lab, self.name)
+        self.own_namespace().name()
+    }
+
+    pub(crate) fn own_namespace(&self) -> Namespace {
+        Namespace::of_host(&self.lab, &self.name)
     }
 
     /// The folder with its configuration, logs and pid files.
@@ -65,7 +70,7 @@ impl Host {
     }
 
     pub(crate) fn namespace_file(&self) -> PathBuf {
-        Path::new(NETNS).join(self.namespace())
+        self.own_namespace().file().to_owned()
     }
 
     pub(crate) fn cgroup(&self) -> Cgroup {

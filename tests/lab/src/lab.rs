@@ -18,26 +18,20 @@ use crate::{
     error::{Error, Result},
     gateway,
     host::Host,
-    images, network, node, packages, pki, poll,
+    images,
+    lab_dir::{LAB_FILE, LabDir, state_dir},
+    name::LabName,
+    network, node, packages, pki, poll,
     programs::Programs,
     progress::Progress,
     topology::{self, CONTROL_PLANE, HostSpec, MAX_NODES, Network, SWITCH},
 };
 
-/// The folder of all labs.
-pub(crate) const STATE: &str = "/var/lib/foghorn-lab";
-
-/// Where a lab keeps its configuration, logs and the nodes' file systems. Short: a socket's path has at most 107 bytes.
-#[must_use]
-pub fn state_dir(name: &str) -> PathBuf {
-    Path::new(STATE).join(name)
-}
-
 /// What a lab is to be.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Config {
-    /// Its name: the prefix of its namespaces.
-    pub name: String,
+    /// Its name: part of those of its namespaces.
+    pub name: LabName,
     /// How many nodes.
     pub nodes: u8,
     /// The DHCP server of the private network.
@@ -50,7 +44,7 @@ impl Default for Config {
     /// `foghorn`, three nodes.
     fn default() -> Self {
         Self {
-            name: "foghorn".to_owned(),
+            name: LabName::default(),
             nodes: 3,
             private: DhcpConfig::of(Network::Private),
             public: DhcpConfig::of(Network::Public),
@@ -60,11 +54,6 @@ impl Default for Config {
 
 impl Config {
     fn check(&self) -> Result<()> {
-        let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-        if self.name.is_empty() || self.name.len() > 20 || !self.name.bytes().all(fits) {
-            let why = "a lab's name has 1 to 20 lower case letters, digits and hyphens";
-            return Err(Error::Config(format!("`{}`: {why}", self.name)));
-        }
         if !(1..=MAX_NODES).contains(&self.nodes) {
             return Err(Error::Config(format!("{} nodes: a lab has 1 to {MAX_NODES}", self.nodes)));
         }
@@ -95,7 +84,7 @@ impl Lab {
         let lab = Self { config, programs: Programs::find_or_build(&Progress::default())? };
         let images = images::build_lab_images()?;
         clean::remove(lab.name())?;
-        command::create_dir(lab.dir().as_path())?;
+        LabDir::of(lab.name()).create()?;
         network::create(&lab)?;
         pki::create(&lab.pki(), lab.config.nodes)?;
         let nodes = lab.nodes();
@@ -132,10 +121,10 @@ impl Lab {
     ///
     /// # Errors
     /// [`Error::NotUp`].
-    pub fn open(name: &str) -> Result<Self> {
-        let file = state_dir(name).join("lab.json");
+    pub fn open(name: &LabName) -> Result<Self> {
+        let file = state_dir(name).join(LAB_FILE);
         if !file.exists() {
-            return Err(Error::NotUp(name.to_owned()));
+            return Err(Error::NotUp(name.clone()));
         }
         serde_json::from_str(&command::read(&file)?)
             .map_err(|error| Error::Malformed { what: file.display().to_string(), why: error.to_string() })
@@ -144,21 +133,21 @@ impl Lab {
     /// Ends a lab, running or crashed, and checks that nothing is left of it.
     ///
     /// # Errors
-    /// [`Error::Leftovers`], or what could not be removed.
-    pub fn down(name: &str) -> Result<()> {
+    /// [`Error::Leftovers`], [`Error::NotOurs`], or what could not be removed.
+    pub fn down(name: &LabName) -> Result<()> {
         be_root()?;
         clean::remove(name)?;
         let left = clean::leftovers(name)?;
         if left.is_empty() {
             Ok(())
         } else {
-            Err(Error::Leftovers { lab: name.to_owned(), what: left.join("\n") })
+            Err(Error::Leftovers { lab: name.clone(), what: left.join("\n") })
         }
     }
 
     /// The lab's name.
     #[must_use]
-    pub fn name(&self) -> &str {
+    pub fn name(&self) -> &LabName {
         &self.config.name
     }
 
@@ -168,7 +157,7 @@ impl Lab {
         &self.config
     }
 
-    /// The lab's folder.
+    /// The lab's directory.
     #[must_use]
     pub fn dir(&self) -> PathBuf {
         state_dir(self.name())
@@ -206,7 +195,7 @@ impl Lab {
             return Ok(self.named(name));
         }
         let hosts = names().collect::<Vec<_>>().join(", ");
-        Err(Error::NoHost { lab: self.name().to_owned(), host: name.to_owned(), hosts })
+        Err(Error::NoHost { lab: self.name().clone(), host: name.to_owned(), hosts })
     }
 
     /// A node by its name.
@@ -217,7 +206,7 @@ impl Lab {
         let found = self.nodes().into_iter().find(|host| host.name() == name);
         found.ok_or_else(|| {
             let hosts = self.nodes().iter().map(Host::name).collect::<Vec<_>>().join(", ");
-            Error::NoHost { lab: self.name().to_owned(), host: name.to_owned(), hosts }
+            Error::NoHost { lab: self.name().clone(), host: name.to_owned(), hosts }
         })
     }
 
@@ -253,7 +242,7 @@ impl Lab {
     }
 
     pub(crate) fn named(&self, name: &str) -> Host {
-        Host::new(self.name(), &self.dir(), name)
+        Host::new(self.name(), name)
     }
 
     /// A lab of which a process is missing has crashed.
@@ -354,7 +343,7 @@ impl Lab {
     }
 
     fn save(&self) -> Result<()> {
-        let file = self.dir().join("lab.json");
+        let file = self.dir().join(LAB_FILE);
         let text = serde_json::to_string_pretty(self)
             .map_err(|error| Error::Malformed { what: file.display().to_string(), why: error.to_string() })?;
         fs::write(&file, text).map_err(Error::io(format!("writing {}", file.display())))

@@ -1,7 +1,7 @@
 //! A real Kubernetes cluster in network namespaces.
 //!
 //! [`Lab::up`] makes a control plane, nodes with two networks each, a DHCP server, a gateway and a client on each network,
-//! and an "internet" host; [`Lab::down`] leaves nothing of it behind. Every host is a network namespace `<lab>-<host>` and a
+//! and an "internet" host; [`Lab::down`] leaves nothing of it behind. Every host is a network namespace `fhlab-<lab>-<host>` and a
 //! cgroup, every node a mount namespace as well, all state is below [`state_dir`]. [`topology`] has the names and addresses.
 
 mod api;
@@ -22,7 +22,10 @@ mod http;
 mod images;
 mod jobs;
 mod lab;
+mod lab_dir;
 pub mod miniupnpd;
+mod name;
+mod namespace;
 mod network;
 mod node;
 mod packages;
@@ -43,6 +46,7 @@ mod wide;
 mod wire;
 
 pub use audit::ApiWrite;
+pub use cgroup::Cgroup;
 pub use clean::leftovers;
 pub use daemon::Daemon;
 pub use dhcp::{DhcpConfig, DhcpServer, Lease};
@@ -53,10 +57,12 @@ pub use http::{Metrics, fetch};
 pub use images::{
     Architecture, Binary, IMAGE_VALUES, Image, build_image, build_images, build_lab_images, build_test_images,
 };
-pub use lab::{Config, Lab, state_dir};
+pub use lab::{Config, Lab};
+pub use lab_dir::{labs, state_dir};
 pub use miniupnpd::{EXTERNAL_ADDRESS, Forwards};
+pub use name::LabName;
 pub use node::ProxyMode;
-pub use packages::{install, install_missing as install_missing_packages};
+pub use packages::{Apt, Need, install, install_missing as install_missing_packages, without_services};
 pub use poll::until;
 pub use probe::{Probe, ProbeReport};
 pub use process::{cpu_time, resident};

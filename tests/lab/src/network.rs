@@ -3,7 +3,6 @@
 use std::{fmt::Write as _, time::Duration};
 
 use crate::{
-    command::{command, run},
     error::{Error, Result},
     host::Host,
     lab::Lab,
@@ -33,7 +32,7 @@ pub(crate) fn create_again(lab: &Lab, host: &Host) -> Result<()> {
     let (switch, specs) = (lab.switch(), lab.specs());
     let spec = specs.iter().find(|spec| spec.name == host.name());
     let Some(spec) = spec else { return Ok(()) };
-    delete_namespace(&host.namespace())?;
+    host.own_namespace().delete()?;
     // The kernel takes its cables away a moment later.
     until("the cables are gone", Duration::from_secs(10), || {
         let links = switch.exec(&["ip", "-brief", "link", "show", "type", "veth"])?;
@@ -41,7 +40,7 @@ pub(crate) fn create_again(lab: &Lab, host: &Host) -> Result<()> {
             |cable: &Cable| links.lines().any(|line| line.starts_with(&format!("{}@", cable.port)));
         Ok((!spec.cables.iter().any(is_there)).then_some(()))
     })?;
-    run(&mut command(&["ip", "netns", "add", &host.namespace()]))?;
+    host.own_namespace().create()?;
     let mut batch = String::new();
     connect(&mut batch, spec, host);
     switch.ip(&batch)?;
@@ -107,11 +106,6 @@ pub(crate) fn unplugged(lab: &Lab) -> Result<Vec<String>> {
     let links = lab.switch().exec(&["ip", "-brief", "link", "show", "type", "veth"])?;
     let down = links.lines().filter(|line| line.split_whitespace().nth(1) == Some("DOWN"));
     Ok(down.filter_map(|line| line.split('@').next()).map(str::to_owned).collect())
-}
-
-/// The network namespaces of a lab, those of a crashed run included.
-pub(crate) fn delete_namespace(name: &str) -> Result<()> {
-    run(&mut command(&["ip", "netns", "del", name])).map(drop)
 }
 
 fn line(text: &mut String, line: &str) {

@@ -15,10 +15,28 @@ use crate::{
     topology::{Network, POD_CIDR, node_number, pod_subnet},
 };
 
+/// The settings of the kernel that kubelet changes (`setupKernelTunables` in its container manager). They are not of a namespace.
+const KUBELET_SETTINGS: [&str; 6] = [
+    "kernel/keys/root_maxbytes",
+    "kernel/keys/root_maxkeys",
+    "kernel/panic",
+    "kernel/panic_on_oops",
+    "vm/overcommit_memory",
+    "vm/panic_on_oom",
+];
+
 /// Gives the node its own `/var` and `/run`, where containerd, CNI and kubelet have folders of fixed names, then becomes the
 /// command. The lab's own folder stays where it is. The other namespaces' files are let go: they would not end while this one lives.
+///
+/// The kernel's settings that kubelet changes become ordinary files with their present values: it changes those, not the computer's.
 const OWN_FILE_SYSTEM: &str = r#"set -e
-state=$1 var=$2; shift 2
+state=$1 var=$2 sysctl=$3 settings=$4; shift 4
+for setting in $settings; do
+  [ -e "/proc/sys/$setting" ] || continue
+  mkdir -p "$(dirname "$sysctl/$setting")"
+  cat "/proc/sys/$setting" > "$sysctl/$setting"
+  mount --bind "$sysctl/$setting" "/proc/sys/$setting"
+done
 mkdir -p "$var/lib" "$var/log" "$var/tmp" "$var$(echo "$state" | cut -c5-)"
 mount --bind "$state" "$var$(echo "$state" | cut -c5-)"
 umount --recursive --lazy /run/netns
@@ -47,6 +65,8 @@ pub(crate) fn start_runtime(lab: &Lab, host: &Host, images: &[PathBuf]) -> Resul
         "node",
         &state,
         &format!("{dir}/var"),
+        &format!("{dir}/sysctl"),
+        &KUBELET_SETTINGS.join(" "),
         "containerd",
         "--config",
         &format!("{dir}/containerd.toml"),

@@ -6,7 +6,7 @@ use std::{
 };
 
 pub use crate::progress::say;
-use crate::{Lab, error::Result};
+use crate::{Lab, LabName, error::Result};
 
 /// Does a step: a heading before, its duration after.
 ///
@@ -25,7 +25,7 @@ pub fn step<T>(heading: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
 ///
 /// # Errors
 /// Those of `work`, else what is left of the lab.
-pub fn taking_down<T>(lab: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+pub fn taking_down<T>(lab: &LabName, work: impl FnOnce() -> Result<T>) -> Result<T> {
     let ended = catch_unwind(AssertUnwindSafe(work));
     let down = step(&format!("take the lab `{lab}` down"), || Lab::down(lab));
     match (ended, down) {

@@ -18,16 +18,26 @@ use std::{
 };
 
 use foghorn_lab::{
-    Binary, Config, DhcpConfig, Error, Image, Lab, Probe, Wire, build_image, leftovers, topology::Network,
-    until,
+    Binary, Config, Daemon, DhcpConfig, Error, Image, Lab, LabName, Probe, Wire, build_image, leftovers,
+    topology::Network, until,
 };
 
-const NAME: &str = "selftest";
+/// The settings of the kernel that kubelet changes.
+const KUBELET_SETTINGS: [&str; 6] = [
+    "/proc/sys/kernel/keys/root_maxbytes",
+    "/proc/sys/kernel/keys/root_maxkeys",
+    "/proc/sys/kernel/panic",
+    "/proc/sys/kernel/panic_on_oops",
+    "/proc/sys/vm/overcommit_memory",
+    "/proc/sys/vm/panic_on_oom",
+];
 const SOON: Duration = Duration::from_secs(20);
 
 #[test]
 fn a_lab_from_up_to_down_and_up_again_after_a_crash() {
-    Lab::down(NAME).unwrap();
+    let name = &name();
+    Lab::down(name).unwrap();
+    let settings = settings();
     let start = Instant::now();
     let lab = up();
     println!("up after {:.1?}", start.elapsed());
@@ -43,19 +53,21 @@ fn a_lab_from_up_to_down_and_up_again_after_a_crash() {
     the_api_server_can_be_slow(&lab);
     the_writes_of_leases_are_known(&lab);
     the_gateway_forwards_ports(&lab);
+    the_kernels_settings_of_a_node_are_its_own(&lab, &settings);
 
     crash();
-    println!("after the crash there are {} things left", leftovers(NAME).unwrap().len());
+    println!("after the crash there are {} things left", leftovers(name).unwrap().len());
     let start = Instant::now();
     let lab = up();
     println!("up after the crash after {:.1?}", start.elapsed());
     assert_eq!(lab.kubectl(&["get", "deployments"]).unwrap(), "");
     lab.power_off("w1").unwrap();
 
-    Lab::down(NAME).unwrap();
-    assert_eq!(leftovers(NAME).unwrap(), Vec::<String>::new());
-    Lab::down(NAME).unwrap();
-    assert!(matches!(Lab::open(NAME), Err(Error::NotUp(_))));
+    Lab::down(name).unwrap();
+    assert_eq!(self::settings(), settings);
+    assert_eq!(leftovers(name).unwrap(), Vec::<String>::new());
+    Lab::down(name).unwrap();
+    assert!(matches!(Lab::open(name), Err(Error::NotUp(_))));
 }
 
 fn a_deployment_serves_through_a_service(lab: &Lab) {
@@ -250,17 +262,45 @@ fn the_gateway_forwards_ports(lab: &Lab) {
     assert!(page.contains(" on w"), "{page}");
 }
 
+/// What kubelet sets is seen on its node, and nowhere else: a file of the node is mounted over each setting.
+fn the_kernels_settings_of_a_node_are_its_own(lab: &Lab, before: &[String]) {
+    assert_eq!(settings(), before);
+    for node in lab.nodes() {
+        let containerd = Daemon::new(&node, "containerd").check().unwrap();
+        let mounts = fs::read_to_string(format!("/proc/{containerd}/mountinfo")).unwrap();
+        let of_node = |setting: &str| {
+            let file = node.dir().join("sysctl").join(setting.trim_start_matches("/proc/sys/"));
+            let is_mounted = mounts.lines().any(|line| {
+                // The path on the file system that the lab's directory is on, and where it is mounted (proc_pid_mountinfo(5)).
+                let fields: Vec<_> = line.split(' ').collect();
+                file.to_string_lossy().ends_with(fields[3]) && fields[4] == setting
+            });
+            assert!(is_mounted, "{setting} on {}:\n{mounts}", node.name());
+            fs::read_to_string(file).unwrap().trim().to_owned()
+        };
+        assert_eq!(KUBELET_SETTINGS.map(of_node), ["25000000", "1000000", "10", "1", "1", "0"]);
+    }
+}
+
+fn settings() -> Vec<String> {
+    KUBELET_SETTINGS.map(|file| fs::read_to_string(file).unwrap()).to_vec()
+}
+
 /// Ends half of what runs, as a machine that goes down badly would.
 fn crash() {
-    let lines = leftovers(NAME).unwrap();
+    let lines = leftovers(&name()).unwrap();
     let pids = lines.iter().filter_map(|line| line.strip_prefix("process ")?.split(' ').next());
     for pid in pids.step_by(2) {
         std::process::Command::new("kill").args(["-9", pid]).status().unwrap();
     }
 }
 
+fn name() -> LabName {
+    "selftest".parse().unwrap()
+}
+
 fn config() -> Config {
-    Config { name: NAME.to_owned(), nodes: 2, ..Config::default() }
+    Config { name: name(), nodes: 2, ..Config::default() }
 }
 
 fn up() -> Lab {

@@ -10,13 +10,15 @@ use std::{
 };
 
 use foghorn_lab::{
-    Config, Error, Lab, Probe, Result,
+    Config, Error, Lab, LabName, Probe, Result,
     foghorn::{chart, install_chart, set_up},
     steps::{say, step, taking_down},
     topology::{MAX_NODES, Network},
     until,
 };
 use table::{Row, Table};
+
+use crate::name::Name;
 
 /// The web server, and a Service for it on each plane. The quick start quotes it.
 const WEB: &str = include_str!("../demo/web.yaml");
@@ -33,26 +35,25 @@ pub(crate) struct Arguments {
     /// Take the lab down at the end, whatever happened; the exit code says whether all was served
     #[arg(long)]
     exit: bool,
-    /// The lab's name
-    #[arg(long, env = "LAB", default_value = "foghorn")]
-    name: String,
+    #[command(flatten)]
+    lab: Name,
     /// How many nodes; one of them will lose power
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(2..=i64::from(MAX_NODES)))]
     nodes: u8,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let Arguments { exit, name, nodes } = arguments;
-    demo(name, *nodes, *exit)?;
+    let Arguments { exit, lab, nodes } = arguments;
+    demo(&lab.name, *nodes, *exit)?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// The whole demo; with `exit` the lab is taken down in the end.
-pub(crate) fn demo(name: &str, nodes: u8, exit: bool) -> Result<()> {
+pub(crate) fn demo(name: &LabName, nodes: u8, exit: bool) -> Result<()> {
     refuse_a_running_lab(name)?;
     let start = Instant::now();
     let shown = || {
-        let lab = set_up(Config { name: name.to_owned(), nodes, ..Config::default() })?;
+        let lab = set_up(Config { name: name.clone(), nodes, ..Config::default() })?;
         show(&lab).inspect_err(|_| tell(&lab))?;
         Ok(lab)
     };
@@ -79,13 +80,13 @@ pub(crate) fn demo(name: &str, nodes: u8, exit: bool) -> Result<()> {
 }
 
 /// Neither a lab that is in use nor half an hour of building should be lost to a name.
-fn refuse_a_running_lab(name: &str) -> Result<()> {
+fn refuse_a_running_lab(name: &LabName) -> Result<()> {
     let Ok(hosts) = Lab::open(name).and_then(|lab| lab.status()) else { return Ok(()) };
     if hosts.iter().flat_map(|host| &host.daemons).any(|daemon| daemon.pid.is_none()) {
         say(&format!("the lab `{name}` has crashed: its remains will be removed"));
         return Ok(());
     }
-    let why = Error::AlreadyUp(name.to_owned());
+    let why = Error::AlreadyUp(name.clone());
     Err(Error::Config(format!("{why}; `cargo xtask demo --name another` makes a second one")))
 }
 
@@ -187,8 +188,11 @@ fn tell(lab: &Lab) {
     }
 }
 
-fn look_around(name: &str) {
-    let lab = if name == Config::default().name { String::new() } else { format!("\n  export LAB={name}") };
+fn look_around(name: &LabName) {
+    let lab = match name.as_str() {
+        LabName::DEFAULT => String::new(),
+        name => format!("\n  export {}={name}", LabName::VARIABLE),
+    };
     say(&format!(
         "
 Look around:{lab}

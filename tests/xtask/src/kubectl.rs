@@ -6,21 +6,22 @@ use foghorn_lab::{Lab, Result};
 
 use crate::cargo::at_this_terminal;
 
+use crate::name::Name;
+
 /// The lab, and what the program is given.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// The lab's name
-    #[arg(long, env = "LAB", default_value = "foghorn")]
-    name: String,
+    #[command(flatten)]
+    lab: Name,
     /// Arguments, as they are
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     args: Vec<String>,
 }
 
 pub(crate) fn run_kubectl(arguments: &Arguments) -> Result<ExitCode> {
-    at_this_terminal(Lab::open(&arguments.name)?.kubectl_command(&arguments.args))
+    at_this_terminal(Lab::open(&arguments.lab.name)?.kubectl_command(&arguments.args))
 }
 
 pub(crate) fn run_helm(arguments: &Arguments) -> Result<ExitCode> {
-    at_this_terminal(Lab::open(&arguments.name)?.helm_command(&arguments.args))
+    at_this_terminal(Lab::open(&arguments.lab.name)?.helm_command(&arguments.args))
 }

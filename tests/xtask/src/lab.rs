@@ -8,16 +8,17 @@ use std::{
 };
 
 use clap::{Subcommand, ValueEnum};
-use foghorn_lab::{Architecture, Config, Lab, Probe, Result, prepare, steps::say, topology::Network};
+use foghorn_lab::{
+    Architecture, Config, Lab, LabName, Probe, Result, prepare, steps::say, topology::Network,
+};
 
-use crate::cargo::at_this_terminal;
+use crate::{cargo::at_this_terminal, name::Name};
 
 /// The lab, and what to do with it.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// The lab's name
-    #[arg(long, global = true, env = "LAB", default_value = "foghorn")]
-    name: String,
+    #[command(flatten)]
+    lab: Name,
     #[command(subcommand)]
     action: Action,
 }
@@ -160,7 +161,7 @@ enum ApiAction {
 }
 
 pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
-    let Arguments { name, action } = arguments;
+    let Arguments { lab: Name { name }, action } = arguments;
     match action {
         Action::Up { nodes } => up(name, nodes)?,
         Action::Down => Lab::down(&name)?,
@@ -217,7 +218,7 @@ fn with(lab: &Lab, action: Running) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn up(name: String, nodes: u8) -> Result<()> {
+fn up(name: LabName, nodes: u8) -> Result<()> {
     let start = Instant::now();
     let lab = Lab::up(Config { name, nodes, ..Config::default() })?;
     say(&format!("the lab `{}` is up after {:.1} s", lab.name(), start.elapsed().as_secs_f32()));

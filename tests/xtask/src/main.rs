@@ -8,6 +8,7 @@ mod fuzz;
 mod images;
 mod kubectl;
 mod lab;
+mod name;
 mod test;
 
 use std::process::ExitCode;

@@ -125,12 +125,12 @@ fn with_labs(record: &Record, compiled: &Compiled) -> Result<()> {
     record.check("helm lint and template, with each example", || chart::check(&programs.helm()))?;
     record.part("servers, the kernel and the lab itself", || {
         let servers = cases([compiled.test("interop")?], "")?;
-        let others = cases([compiled.test("kernel")?, compiled.test("real")?], "")?;
+        let others = cases([compiled.test("kernel")?, compiled.test("system")?, compiled.test("real")?], "")?;
         thread::scope(|scope| {
             let others = scope.spawn(|| run_all(record, others, 1, LIMIT));
             let servers = run_all(record, servers, SERVERS, LIMIT);
             let others = others.join().unwrap_or_else(|_| Err(Error::Config("a thread panicked".to_owned())));
-            servers.and(others).and(Lab::down(LAB_OF_SELF_TEST))
+            servers.and(others).and(Lab::down(&LAB_OF_SELF_TEST.parse()?))
         })
     })?;
     for architecture in
@@ -164,7 +164,7 @@ fn e2e(record: &Record, compiled: &Compiled, arguments: &E2e) -> Result<()> {
         .check("labs", || labs::start(labs, &images))
         .and_then(|()| record.part("lab tests", || labs::run(record, program, tests, labs, *lanes)));
     if *keep {
-        say(&format!("\nthe labs {} to {} stay", labs::lab_name(0), labs::lab_name(labs - 1)));
+        say(&format!("\nthe labs {} to {} stay", labs::lab_name(0)?, labs::lab_name(labs - 1)?));
         return ended;
     }
     ended.and(record.check("take the labs down", || labs::end(labs)))

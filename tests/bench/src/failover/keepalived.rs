@@ -6,12 +6,12 @@ use std::{
     time::Duration,
 };
 
-use foghorn_lab::{Daemon, Error, Host, Lab, Result, install, until};
+use foghorn_lab::{Daemon, Error, Host, Lab, Need, Result, install, until};
 use foghorn_testbed::{Backend, Fault, Plane, who_answers};
 
 use super::{trial::Trial, watch::Watch};
 
-const PACKAGE: (&str, &str) = ("keepalived", "the yardstick of the fail-over benchmark");
+const NEED: Need = Need::programs("keepalived", &[NAME], "the yardstick of the fail-over benchmark");
 const ADDRESS: Ipv4Addr = Plane::NETWORK.address(250);
 const PORT: u16 = 9080;
 const NAME: &str = "keepalived";
@@ -28,7 +28,7 @@ pub(crate) struct Keepalived {
 impl Keepalived {
     /// Starts it.
     pub(crate) fn start(lab: &Lab) -> Result<Self> {
-        install("the benchmark", &[PACKAGE])?;
+        install("the benchmark", &[NEED])?;
         let nodes = lab.nodes();
         let backends = nodes.iter().map(|node| Backend::start(node, PORT)).collect::<Result<_>>()?;
         let keepalived = Self { nodes, _backends: backends };

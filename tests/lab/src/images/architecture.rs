@@ -5,6 +5,7 @@ use std::{env, path::Path, process::Command};
 use crate::{
     command::{command, run},
     error::{Error, Result},
+    packages::Apt,
     progress::say,
 };
 
@@ -94,9 +95,9 @@ impl Architecture {
                 "installing the Debian packages {compiler} and {libc} to compile for {}",
                 self.name()
             ));
-            run(&mut command(&["apt-get", "update", "-q"]))?;
-            let install = ["apt-get", "install", "-q", "-y", "--no-install-recommends", &compiler, &libc];
-            run(command(&install).env("DEBIAN_FRONTEND", "noninteractive"))?;
+            let apt = Apt::new();
+            apt.update()?;
+            apt.install(&[&compiler, &libc])?;
         }
         Ok(gcc)
     }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use foghorn_lab::{
-    Config, Error, Lab, Result,
+    Config, Error, Lab, LabName, Result,
     foghorn::{chart, install_chart},
     steps::say,
 };
@@ -25,8 +25,8 @@ use super::{
 const GRACE: Duration = Duration::from_secs(120);
 
 /// The name of a lab of the tests. Whatever runs under this name is taken down.
-pub(crate) fn lab_name(number: usize) -> String {
-    format!("test{}", number + 1)
+pub(crate) fn lab_name(number: usize) -> Result<LabName> {
+    format!("test{}", number + 1).parse()
 }
 
 /// What the tests whose names contain the filter declare. Every test of the program does, but those about declarations.
@@ -56,7 +56,7 @@ pub(crate) fn start(count: usize, images: &[PathBuf]) -> Result<()> {
 }
 
 fn start_one(number: usize, images: &[PathBuf]) -> Result<()> {
-    let lab = Lab::up(Config { name: lab_name(number), ..Config::default() })?;
+    let lab = Lab::up(Config { name: lab_name(number)?, ..Config::default() })?;
     images.iter().try_for_each(|image| lab.load_image(image))?;
     let values = chart()?.join("examples/two-planes.yaml").display().to_string();
     install_chart(&lab, &["--values", &values])?;
@@ -67,7 +67,7 @@ fn start_one(number: usize, images: &[PathBuf]) -> Result<()> {
 
 /// Ends them.
 pub(crate) fn end(count: usize) -> Result<()> {
-    in_parallel((0..count).map(|number| move || Lab::down(&lab_name(number))))
+    in_parallel((0..count).map(|number| move || Lab::down(&lab_name(number)?)))
 }
 
 fn in_parallel<F: FnOnce() -> Result<()> + Send>(works: impl Iterator<Item = F>) -> Result<()> {
@@ -105,7 +105,7 @@ pub(crate) fn run(
 
 fn run_one(record: &Record, program: &Program, place: Place, test: &Declaration) -> Result<()> {
     let declared = Duration::from_secs(test.seconds);
-    let mut variables = vec![("FOGHORN_LAB", lab_name(place.lab))];
+    let mut variables = vec![(LabName::VARIABLE, lab_name(place.lab)?.to_string())];
     if test.need == Need::SharesTheLab {
         variables.push(("FOGHORN_LANE", (place.lane + 1).to_string()));
     }

@@ -13,8 +13,8 @@ use serde_json::Value;
 
 use crate::cargo::{cargo, shown};
 
-/// The programs that need a lab or network namespaces of their own: `test = false` in their manifests.
-const WITH_LABS: [&str; 4] = ["e2e", "interop", "kernel", "real"];
+/// The programs that need root: a lab or network namespaces of their own: `test = false` in their manifests.
+const WITH_LABS: [&str; 5] = ["e2e", "interop", "kernel", "real", "system"];
 
 /// A program of tests.
 #[derive(Clone, PartialEq, Eq, Debug)]
