@@ -39,7 +39,7 @@ impl Host {
     /// Makes its directory, its cgroup and its network namespace. [`Lab::down`](crate::Lab::down) removes them.
     ///
     /// # Errors
-    /// If one of them cannot be made, or is there already.
+    /// If one of them cannot be made; [`Error::NotOurs`] if a directory or a namespace of that name is there that no lab made.
     pub fn create(&self) -> Result<()> {
         LabDir::of(&self.lab).create()?;
         command::create_dir(&self.dir)?;
