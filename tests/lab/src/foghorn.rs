@@ -38,7 +38,14 @@ pub fn namespace(plane: &str) -> String {
 /// # Errors
 /// If a step fails.
 pub fn set_up(config: Config) -> Result<Lab> {
-    let images = prepare::all()?;
+    set_up_with(config, &prepare::all()?)
+}
+
+/// Starts a lab with these images in it.
+///
+/// # Errors
+/// If a step fails.
+pub fn set_up_with(config: Config, images: &[PathBuf]) -> Result<Lab> {
     let nodes = if config.nodes == 1 { "1 node".to_owned() } else { format!("{} nodes", config.nodes) };
     let lab = step(&format!("lab `{}`: a control plane and {nodes}", config.name), || Lab::up(config))?;
     step("load the images into the nodes", || images.iter().try_for_each(|image| lab.load_image(image)))?;

@@ -4,6 +4,7 @@ mod table;
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
     process::ExitCode,
     thread,
     time::{Duration, Instant},
@@ -11,7 +12,7 @@ use std::{
 
 use foghorn_lab::{
     Config, Error, Lab, LabName, Probe, Result,
-    foghorn::{chart, install_chart, set_up},
+    foghorn::{chart, install_chart, set_up, set_up_with},
     steps::{say, step, taking_down},
     topology::{MAX_NODES, Network},
     until,
@@ -40,25 +41,28 @@ pub(crate) struct Arguments {
     /// How many nodes; one of them will lose power
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(2..=i64::from(MAX_NODES)))]
     nodes: u8,
+    /// Show these images instead of building release images: archives as `cargo xtask images` prints them
+    #[arg(long, value_name = "ARCHIVE")]
+    image: Vec<PathBuf>,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let Arguments { exit, lab, nodes } = arguments;
-    demo(&lab.name, *nodes, *exit)?;
+    demo(arguments)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// The whole demo; with `exit` the lab is taken down in the end.
-pub(crate) fn demo(name: &LabName, nodes: u8, exit: bool) -> Result<()> {
+fn demo(arguments: &Arguments) -> Result<()> {
+    let Arguments { exit, lab: Name { name }, nodes, image } = arguments;
     refuse_a_running_lab(name)?;
     let start = Instant::now();
     let shown = || {
-        let lab = set_up(Config { name: name.clone(), nodes, ..Config::default() })?;
+        let config = Config { name: name.clone(), nodes: *nodes, ..Config::default() };
+        let lab = if image.is_empty() { set_up(config)? } else { set_up_with(config, image)? };
         show(&lab).inspect_err(|_| tell(&lab))?;
         Ok(lab)
     };
     let took = || say(&format!("\nall was served; the demo took {:.0} s", start.elapsed().as_secs_f32()));
-    if exit {
+    if *exit {
         taking_down(name, shown)?;
         took();
         return Ok(());

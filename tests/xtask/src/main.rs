@@ -9,6 +9,7 @@ mod images;
 mod kubectl;
 mod lab;
 mod name;
+mod soak;
 mod test;
 
 use std::process::ExitCode;
@@ -29,6 +30,8 @@ enum Task {
     Demo(demo::Arguments),
     /// All tests
     Test(test::Arguments),
+    /// What a release must pass beyond the tests: hours
+    Soak(soak::Arguments),
     /// What Foghorn takes of time and machine
     Bench(bench::Arguments),
     /// Look for octets that break a promise of the DHCP client
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().task {
         Task::Demo(arguments) => demo::run(&arguments),
         Task::Test(arguments) => test::run(&arguments),
+        Task::Soak(arguments) => soak::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
         Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::Images(arguments) => images::run(&arguments),

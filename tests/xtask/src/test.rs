@@ -8,14 +8,20 @@ mod process;
 mod programs;
 mod record;
 
-use std::{fs, path::PathBuf, process::ExitCode, thread, time::Duration};
+use std::{
+    env, fs,
+    path::PathBuf,
+    process::{Command, ExitCode},
+    thread,
+    time::Duration,
+};
 
 use clap::Subcommand;
 use foghorn_lab::{
     Architecture, Error, Lab, Result, build_test_images, install_missing_packages, prepare, steps::say,
 };
 use foghorn_schedule::{LABS, LANES};
-use pool::{cases, run_all};
+use pool::{cases, run_all, run_command as run_as_test};
 use programs::{Compiled, compile};
 use record::Record;
 
@@ -26,6 +32,8 @@ use crate::{
 
 /// The lab that the lab's own test makes.
 const LAB_OF_SELF_TEST: &str = "selftest";
+/// The lab of the demo.
+const LAB_OF_DEMO: &str = "testdemo";
 /// Tests with real servers at once: they spend their time waiting for leases to run out.
 const SERVERS: usize = 12;
 /// After this time a test counts as hung.
@@ -76,6 +84,9 @@ struct E2e {
     /// Leave the labs up
     #[arg(long)]
     keep: bool,
+    /// With the images that users run instead of the programs that the tests were compiled with
+    #[arg(long)]
+    release: bool,
 }
 
 fn at_least_one(text: &str) -> std::result::Result<usize, String> {
@@ -119,30 +130,40 @@ fn quick(record: &Record) -> Result<Compiled> {
     Ok(compiled)
 }
 
+/// What needs the lab's programs and root. Only this part installs packages and builds Kubernetes and Helm.
 fn with_labs(record: &Record, compiled: &Compiled) -> Result<()> {
     record.check("Debian packages", install_missing_packages)?;
     let programs = record.check("Kubernetes and Helm", prepare::kubernetes)?;
     record.check("helm lint and template, with each example", || chart::check(&programs.helm()))?;
-    record.part("servers, the kernel and the lab itself", || {
-        let servers = cases([compiled.test("interop")?], "")?;
-        let others = cases([compiled.test("kernel")?, compiled.test("system")?, compiled.test("real")?], "")?;
-        thread::scope(|scope| {
-            let others = scope.spawn(|| run_all(record, others, 1, LIMIT));
-            let servers = run_all(record, servers, SERVERS, LIMIT);
-            let others = others.join().unwrap_or_else(|_| Err(Error::Config("a thread panicked".to_owned())));
-            servers.and(others).and(Lab::down(&LAB_OF_SELF_TEST.parse()?))
-        })
+    let images = record.check("images", || build_test_images(&compiled.programs))?;
+    record.part("servers, the kernel, the lab itself and the demo", || beside(record, compiled, &images))?;
+    record.skip("release images, long chaos, fuzzing: `cargo xtask soak`");
+    let all = E2e { filter: String::new(), labs: LABS, lanes: LANES, keep: false, release: false };
+    e2e(record, compiled, &images, &all)
+}
+
+/// What waits most of the time and has labs of its own, all at once.
+fn beside(record: &Record, compiled: &Compiled, images: &[PathBuf]) -> Result<()> {
+    let servers = cases([compiled.test("interop")?], "")?;
+    let others = ["kernel", "system", "real"].map(|name| compiled.test(name));
+    let others = cases(others.into_iter().collect::<Result<Vec<_>>>()?, "")?;
+    let demo = demo(images)?;
+    thread::scope(|scope| {
+        let demo = scope.spawn(|| run_as_test(record, "demo", demo, LIMIT));
+        let others = scope.spawn(|| run_all(record, others, 1, LIMIT));
+        let servers = run_all(record, servers, SERVERS, LIMIT);
+        let panicked = |_| Err(Error::Config("a thread of the tests panicked".to_owned()));
+        servers.and(others.join().unwrap_or_else(panicked)).and(demo.join().unwrap_or_else(panicked))
     })?;
-    for architecture in
-        Architecture::ALL.into_iter().filter(|it| Some(*it) != Architecture::of_this_machine().ok())
-    {
-        let (name, target) = (architecture.name(), architecture.target());
-        record.skip(&format!(
-            "images for {name}: `cargo xtask images --arch {name}` with Rust's target {target}"
-        ));
-    }
-    let all = E2e { filter: String::new(), labs: LABS, lanes: LANES, keep: false };
-    e2e(record, compiled, &all)
+    [LAB_OF_SELF_TEST, LAB_OF_DEMO].into_iter().try_for_each(|lab| Lab::down(&lab.parse()?))
+}
+
+/// `cargo xtask demo --exit` with these images.
+fn demo(images: &[PathBuf]) -> Result<Command> {
+    let mut demo = Command::new(env::current_exe().map_err(Error::io("finding this program"))?);
+    demo.args(["demo", "--exit", "--name", LAB_OF_DEMO]);
+    images.iter().for_each(|image| drop(demo.arg("--image").arg(image)));
+    Ok(demo)
 }
 
 /// The lab tests and nothing else.
@@ -150,18 +171,20 @@ fn only_e2e(record: &Record, arguments: &E2e) -> Result<()> {
     let compiled = record.check("compile and lint", compile)?;
     record.check("Debian packages", install_missing_packages)?;
     record.check("Kubernetes and Helm", prepare::kubernetes)?;
-    e2e(record, &compiled, arguments)
+    let images = record.check("images", || {
+        if arguments.release { prepare::all() } else { build_test_images(&compiled.programs) }
+    })?;
+    e2e(record, &compiled, &images, arguments)
 }
 
-fn e2e(record: &Record, compiled: &Compiled, arguments: &E2e) -> Result<()> {
-    let E2e { filter, labs, lanes, keep } = arguments;
+fn e2e(record: &Record, compiled: &Compiled, images: &[PathBuf], arguments: &E2e) -> Result<()> {
+    let E2e { filter, labs, lanes, keep, .. } = arguments;
     let program = compiled.test("e2e")?;
     let tests = labs::declarations(program, filter)?;
     let labs = (*labs).min(tests.len());
-    let images = record.check("images", || build_test_images(&compiled.programs))?;
     labs::end(labs)?;
     let ended = record
-        .check("labs", || labs::start(labs, &images))
+        .check("labs", || labs::start(labs, images))
         .and_then(|()| record.part("lab tests", || labs::run(record, program, tests, labs, *lanes)));
     if *keep {
         say(&format!("\nthe labs {} to {} stay", labs::lab_name(0)?, labs::lab_name(labs - 1)?));

@@ -36,26 +36,36 @@ impl Case<'_> {
         command.args(["--exact", &self.name, "--nocapture", "--test-threads=1"]);
         command.current_dir(&self.program.folder).env("CARGO_MANIFEST_DIR", &self.program.folder);
         command.envs(variables.iter().map(|(name, value)| (name, value)));
-        let log = logs()?.join(format!("{}.log", self.full_name().replace([' ', ':'], "_")));
-        run(command, &log, limit)
+        run(command, &log_of(&self.full_name())?, limit)
     }
 
     /// Records what came of it. What a test that passed has printed is shown if `verbose`.
     pub(crate) fn record(&self, record: &Record, ended: &Ended, declared: Option<Duration>, verbose: bool) {
-        let passed = ended.passed();
-        let mut output = if passed && !verbose { String::new() } else { said(&ended.output) };
-        if ended.end == End::Hung {
-            output = format!("{output}\nit hung, and was killed");
-        }
-        record.add(Test { name: self.full_name(), passed, took: ended.took, declared }, &output);
+        add(record, self.full_name(), ended, declared, verbose);
     }
 }
 
-/// The directory of the tests' outputs.
-fn logs() -> Result<PathBuf> {
+fn add(record: &Record, name: String, ended: &Ended, declared: Option<Duration>, verbose: bool) {
+    let passed = ended.passed();
+    let mut output = if passed && !verbose { String::new() } else { said(&ended.output) };
+    if ended.end == End::Hung {
+        output = format!("{output}\nit hung, and was killed");
+    }
+    record.add(Test { name, passed, took: ended.took, declared }, &output);
+}
+
+/// Runs a command that is a test as a whole, and records what came of it.
+pub(crate) fn run_command(record: &Record, name: &str, command: Command, limit: Duration) -> Result<()> {
+    let ended = run(command, &log_of(name)?, limit)?;
+    add(record, name.to_owned(), &ended, None, false);
+    Ok(())
+}
+
+/// The file for the output of a test of that name.
+fn log_of(name: &str) -> Result<PathBuf> {
     let logs = root()?.join("target/test-logs");
     fs::create_dir_all(&logs).map_err(Error::io(format!("making {}", logs.display())))?;
-    Ok(logs)
+    Ok(logs.join(format!("{}.log", name.replace([' ', ':'], "_"))))
 }
 
 /// What a test printed, without the words of the test harness around it.

@@ -119,10 +119,15 @@ fn clippy_driver() -> Result<PathBuf> {
     }
 }
 
-/// The names of a program's tests.
+/// The names of a program's tests, but of those that another test starts by itself and that are ignored otherwise.
 pub(crate) fn list(program: &Program) -> Result<Vec<String>> {
+    let ignored = names(program, &["--ignored"])?;
+    Ok(names(program, &[])?.into_iter().filter(|name| !ignored.contains(name)).collect())
+}
+
+fn names(program: &Program, more: &[&str]) -> Result<Vec<String>> {
     let mut command = Command::new(&program.file);
-    command.args(["--list", "--format", "terse"]).current_dir(&program.folder);
+    command.args(["--list", "--format", "terse"]).args(more).current_dir(&program.folder);
     let output = command.output().map_err(Error::io(format!("running {}", program.file.display())))?;
     if !output.status.success() {
         return Err(Error::Config(format!("{} does not list its tests", program.file.display())));
