@@ -17,9 +17,7 @@ use std::{
 };
 
 use clap::Subcommand;
-use foghorn_lab::{
-    Architecture, Error, Lab, Result, build_test_images, install_missing_packages, prepare, steps::say,
-};
+use foghorn_lab::{Error, Lab, Result, build_test_images, install_missing_packages, prepare, steps::say};
 use foghorn_schedule::{LABS, LANES};
 use pool::{cases, run_all, run_command as run_as_test};
 use programs::{Compiled, compile};
@@ -162,7 +160,9 @@ fn beside(record: &Record, compiled: &Compiled, images: &[PathBuf]) -> Result<()
 fn demo(images: &[PathBuf]) -> Result<Command> {
     let mut demo = Command::new(env::current_exe().map_err(Error::io("finding this program"))?);
     demo.args(["demo", "--exit", "--name", LAB_OF_DEMO]);
-    images.iter().for_each(|image| drop(demo.arg("--image").arg(image)));
+    for image in images {
+        demo.arg("--image").arg(image);
+    }
     Ok(demo)
 }
 
