@@ -4,6 +4,7 @@ use std::fmt;
 
 use foghorn_clock::Instant;
 use foghorn_membership::{Bug, Path, Placement, Settings, Timings};
+use foghorn_simkit::Journal;
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
 
 use crate::{
@@ -121,11 +122,11 @@ impl Schedule {
         self.plan.nodes.len()
     }
 
-    /// Plays it; `tells`: prints what happens.
+    /// Plays it.
     #[must_use]
-    pub fn play(&self, tells: bool) -> Played {
+    pub fn play(&self, journal: &Journal) -> Played {
         let mut weather = Weather::new(!self.seed, self.climate);
-        weather.tells = tells;
+        weather.journal = journal.clone();
         let mut world = World::<Instant>::new(self.plan.clone());
         let mut faults = self.faults.iter().peekable();
         let mut worst = Overlaps::default();
@@ -153,7 +154,7 @@ impl Schedule {
         while index < self.faults.len() {
             let mut fewer = self.clone();
             fewer.faults.remove(index);
-            if fewer.play(false).breach.is_some() {
+            if fewer.play(&Journal::default()).breach.is_some() {
                 self = fewer;
             } else {
                 index += 1;

@@ -2,6 +2,7 @@
 
 use std::{fmt::Debug, time::Instant};
 
+use foghorn_simkit::Journal;
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 
 use crate::{Moment, Surroundings};
@@ -32,8 +33,8 @@ pub struct Weather {
     pub climate: Climate,
     /// What was measured.
     pub figures: Figures,
-    /// Whether all that the members tell is printed.
-    pub tells: bool,
+    /// Records what the members tell.
+    pub journal: Journal,
 }
 
 /// What was measured.
@@ -53,7 +54,8 @@ impl Weather {
     /// Surroundings whose every whim follows from the seed.
     #[must_use]
     pub fn new(seed: u64, climate: Climate) -> Self {
-        Self { rng: StdRng::seed_from_u64(seed), climate, figures: Figures::default(), tells: false }
+        let rng = StdRng::seed_from_u64(seed);
+        Self { rng, climate, figures: Figures::default(), journal: Journal::default() }
     }
 
     /// The source of what is random.
@@ -97,19 +99,14 @@ impl Surroundings for Weather {
     }
 
     fn told(&mut self, node: usize, now: Moment, what: &dyn Debug) {
-        if self.tells {
-            self.tell(now, format_args!("node {node}: {what:?}"));
-        }
+        self.tell(now, format_args!("node {node}: {what:?}"));
     }
 }
 
 impl Weather {
-    /// Prints what happens at that moment.
-    #[expect(clippy::print_stdout, reason = "whoever replays a schedule wants to see it")]
+    /// Records what happens at that moment.
     pub fn tell(&self, now: Moment, what: std::fmt::Arguments<'_>) {
-        if self.tells {
-            println!("{:6} {what}", now.after(Moment::START));
-        }
+        self.journal.tell(now.after(Moment::START), what);
     }
 }
 

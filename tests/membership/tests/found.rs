@@ -2,6 +2,7 @@
 #![cfg(test)]
 
 use foghorn_membership_check::{Away, Fault, Hand, Schedule};
+use foghorn_simkit::Journal;
 
 #[test]
 fn of_two_lives_of_a_node_the_later_one_is_let_in_and_the_earlier_one_never_again() {
@@ -67,7 +68,7 @@ fn joins(members: u64) -> u64 {
 
 fn keeps_promises(nodes: usize, faults: Vec<(u64, Fault)>) -> foghorn_membership_check::Figures {
     let schedule = Schedule::of(nodes, faults);
-    let played = schedule.play(false);
+    let played = schedule.play(&Journal::default());
     assert_eq!(played.breach, None, "{schedule}");
     played.figures
 }

@@ -3,6 +3,7 @@
 
 use foghorn_membership::Bug;
 use foghorn_membership_check::{Breach, Fault, Kind, Schedule};
+use foghorn_simkit::Journal;
 
 /// So many schedules of each kind are played at most, until one finds the bug.
 const SCHEDULES: u64 = 150;
@@ -54,7 +55,7 @@ fn assert_found_by(faults: &[(u64, Fault)], bug: Bug) {
 }
 
 fn breach(faults: &[(u64, Fault)], bugs: &[(usize, Bug)]) -> Option<Breach> {
-    Schedule::of(3, faults.to_vec()).with(bugs).play(false).breach
+    Schedule::of(3, faults.to_vec()).with(bugs).play(&Journal::default()).breach
 }
 
 fn assert_found_at_random(bug: Bug) {
@@ -63,7 +64,7 @@ fn assert_found_at_random(bug: Bug) {
             let schedule = Schedule::random(seed, kind);
             let bugs: Vec<_> = (0..schedule.nodes()).map(|node| (node, bug)).collect();
             let schedule = schedule.with(&bugs);
-            Some((schedule.play(false).breach?, seed, kind))
+            Some((schedule.play(&Journal::default()).breach?, seed, kind))
         })
     });
     let (breach, seed, kind) = found.unwrap_or_else(|| panic!("{bug:?} is not found"));

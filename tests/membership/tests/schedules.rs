@@ -4,8 +4,6 @@
 //! `FOGHORN_MEMBERSHIP_SCHEDULES=n` plays more.
 #![cfg(test)]
 
-use std::env;
-
 use foghorn_membership_check::{Kind, Schedule};
 
 /// Schedules of each kind.
@@ -32,27 +30,23 @@ fn a_lease_that_others_change_is_made_good() {
 }
 
 fn play_at_random(kind: Kind) {
-    let variable = |name| env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
-    let seed = variable("FOGHORN_MEMBERSHIP_SEED");
-    let count = variable("FOGHORN_MEMBERSHIP_SCHEDULES").unwrap_or(SCHEDULES);
-    let seeds = seed.map_or(0..count, |seed| seed..seed + 1);
     let (mut faults, mut writes, mut connected, mut served) = (0, 0, Vec::new(), Vec::new());
-    for number in seeds {
+    foghorn_simkit::play("FOGHORN_MEMBERSHIP", SCHEDULES, |number, journal| {
         let schedule = Schedule::random(number, kind);
-        let played = schedule.play(seed.is_some());
+        let played = schedule.play(journal);
         if let Some(breach) = played.breach {
             let fewest = schedule.minimised();
-            let other = fewest.play(seed.is_some()).breach;
-            panic!(
-                "FOGHORN_MEMBERSHIP_SEED={number} breaks a promise: {breach:?}\n\
-                 the fewest faults that break one, {other:?}, are {fewest}"
-            );
+            let other = fewest.play(journal).breach;
+            return Err(format!(
+                "{breach:?}; the fewest faults that break a promise, {other:?}, are {fewest}"
+            ));
         }
         faults += schedule.faults.len();
         writes += played.figures.view_writes;
         connected.push(played.worst.connected);
         served.push(played.worst.served);
-    }
+        Ok(())
+    });
     connected.sort_unstable();
     served.sort_unstable();
     println!(

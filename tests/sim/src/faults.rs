@@ -17,7 +17,7 @@ impl World {
             Fault::Weather(weather) => self.weather = weather,
             Fault::Away(server, time) => {
                 self.server(server, |server| server.is_up = false);
-                self.after(time, Event::Back(server));
+                self.time.after(time, Event::Back(server));
             }
             Fault::Restart(server, forgets) => {
                 self.server(server, |server| server.restart(forgets == Forgets::Everything));
@@ -25,11 +25,11 @@ impl World {
             Fault::Renumber(server) => self.server(server, Server::renumber),
             Fault::Refuses(server, time) => {
                 self.server(server, |server| server.refuses = true);
-                self.after(time, Event::Relents(server));
+                self.time.after(time, Event::Relents(server));
             }
             Fault::Moves(server, time) => {
                 self.server(server, |server| server.moves = true);
-                self.after(time, Event::Stays(server));
+                self.time.after(time, Event::Stays(server));
             }
             Fault::FailOver(claim, gap) => self.fail_over(claim, gap, true),
             Fault::UnsureFailOver(claim, gap) => self.fail_over(claim, gap, false),
@@ -38,7 +38,7 @@ impl World {
                     if let Some(claim) = self.claims.get_mut(claim) {
                         claim.is_stopped = true;
                     }
-                    self.after(time, Event::GoOn(claim));
+                    self.time.after(time, Event::GoOn(claim));
                 }
             }
             Fault::LinkUp => {
@@ -49,14 +49,14 @@ impl World {
             Fault::Squat(claim, time) => {
                 if let Some(address) = self.announced(claim) {
                     self.squatted.insert(address);
-                    self.after(time, Event::Vacated(address));
+                    self.time.after(time, Event::Vacated(address));
                     self.tell(claim, Input::Conflict);
                 }
             }
             Fault::Forbid(claim, time) => {
                 if let Some(address) = self.announced(claim) {
                     self.forbidden.insert(address);
-                    self.after(time, Event::Allowed(address));
+                    self.time.after(time, Event::Allowed(address));
                     self.tell(claim, Input::Refused);
                 }
             }
@@ -64,7 +64,7 @@ impl World {
                 // What a stopped process does not hear, the next one does.
                 if self.claims.get(claim).is_some_and(|claim| claim.witness.is_some() && !claim.is_stopped) {
                     self.tell(claim, Input::Release);
-                    self.after(gap, Event::Begin(claim, true));
+                    self.time.after(gap, Event::Begin(claim, true));
                 }
             }
         }
@@ -72,7 +72,7 @@ impl World {
 
     /// All that may go wrong goes right from now on.
     pub(crate) fn calm_down(&mut self) {
-        self.quiet_from = self.now;
+        self.quiet_from = self.time.now();
         self.weather = Weather::CALM;
         self.squatted.clear();
         self.forbidden.clear();
@@ -90,7 +90,7 @@ impl World {
                 claim.abandon();
             }
             self.figures.fail_overs += 1;
-            self.after(gap, Event::Begin(claim, is_sure));
+            self.time.after(gap, Event::Begin(claim, is_sure));
         }
     }
 

@@ -1,10 +1,6 @@
 //! The simulation itself: a clock that jumps from one event to the next. What goes wrong is in `faults.rs`.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::Ipv4Addr,
-    time::Duration,
-};
+use std::{collections::BTreeSet, net::Ipv4Addr, time::Duration};
 
 use dhcproto::v4::MessageType;
 use foghorn_clock::Instant;
@@ -12,6 +8,7 @@ use foghorn_dhcp::{
     Destination, Input, Mode, Output, Rejection, Transmit, Verdict,
     wire::{self, ReplyKind},
 };
+use foghorn_simkit::{Journal, Timeline};
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 
 use crate::{
@@ -33,11 +30,8 @@ const PROBING: Duration = Duration::from_millis(400);
 
 /// A network in the course of its schedule.
 pub struct World {
-    pub(crate) now: Instant,
+    pub(crate) time: Timeline<Instant, Event>,
     rng: StdRng,
-    events: BTreeMap<(Instant, u64), Event>,
-    /// Events so far, to keep those of one instant in order.
-    count: u64,
     pub(crate) habits: Habits,
     carries_virtual_mac: bool,
     pub(crate) weather: Weather,
@@ -48,7 +42,7 @@ pub struct World {
     pub(crate) forbidden: BTreeSet<Ipv4Addr>,
     pub(crate) quiet_from: Instant,
     pub(crate) figures: Figures,
-    tells: bool,
+    journal: Journal,
 }
 
 /// What happens at a time of its own.
@@ -80,19 +74,17 @@ pub(crate) enum Event {
 }
 
 impl World {
-    /// Plays a schedule from begin to end; `tells`: prints each event.
+    /// Plays a schedule from begin to end.
     ///
     /// # Panics
     /// If a client breaks a promise.
     #[must_use]
-    pub fn play(schedule: Schedule, tells: bool) -> Figures {
+    pub fn play(schedule: Schedule, journal: Journal) -> Figures {
         let started = Instant::ZERO;
         let claims = schedule.claims;
         let mut world = Self {
-            now: started,
+            time: Timeline::new(started),
             rng: StdRng::seed_from_u64(!schedule.seed),
-            events: BTreeMap::new(),
-            count: 0,
             habits: schedule.habits,
             carries_virtual_mac: schedule.carries_virtual_mac,
             weather: Weather::CALM,
@@ -102,15 +94,15 @@ impl World {
             forbidden: BTreeSet::new(),
             quiet_from: Instant::NEVER,
             figures: Figures { schedules: 1, ..Figures::default() },
-            tells,
+            journal,
         };
         for claim in 0..claims {
-            world.at(started, Event::Begin(claim, true));
+            world.time.at(started, Event::Begin(claim, true));
         }
         for (at, fault) in schedule.faults {
-            world.at(at, Event::Fault(fault));
+            world.time.at(at, Event::Fault(fault));
         }
-        world.at(schedule.quiet_from, Event::Quiet);
+        world.time.at(schedule.quiet_from, Event::Quiet);
         world.run(schedule.end);
         world.figures
     }
@@ -118,17 +110,16 @@ impl World {
     fn run(&mut self, end: Instant) {
         loop {
             let timer = (0..).zip(&self.claims).filter_map(|(n, claim)| Some((claim.next()?, n))).min();
-            let event = self.events.keys().next().copied();
-            let next = timer.map(|(at, _)| at).into_iter().chain(event.map(|(at, _)| at)).min();
+            let next = timer.map(|(at, _)| at).into_iter().chain(self.time.next()).min();
             let Some(next) = next.filter(|next| *next < end) else { break };
             // All that happens at one instant is over.
-            if self.now < next {
+            if self.time.now() < next {
                 self.verify();
             }
             self.pass(next);
             if let Some((_, claim)) = timer.filter(|(at, _)| *at == next) {
                 self.wake(claim);
-            } else if let Some(event) = event.and_then(|key| self.events.remove(&key)) {
+            } else if let Some(event) = self.time.due() {
                 self.happen(event);
             }
         }
@@ -141,29 +132,18 @@ impl World {
     }
 
     fn pass(&mut self, to: Instant) {
-        let passed = to - self.now;
+        let passed = to - self.time.now();
         for claim in &self.claims {
             self.figures.lived += passed;
             if claim.announced().is_some() {
                 self.figures.announced += passed;
             }
         }
-        self.now = to;
-    }
-
-    fn at(&mut self, at: Instant, event: Event) {
-        self.count += 1;
-        self.events.insert((at, self.count), event);
-    }
-
-    pub(crate) fn after(&mut self, wait: Duration, event: Event) {
-        self.at(self.now + wait, event);
+        self.time.pass(to);
     }
 
     fn happen(&mut self, event: Event) {
-        if self.tells {
-            eprintln!("{:?} {event:?}", self.now);
-        }
+        self.journal.tell(self.time.now(), format_args!("{event:?}"));
         match event {
             Event::Fault(fault) => self.go_wrong(fault),
             Event::Asked(server, question) => self.ask(server, &question),
@@ -187,7 +167,7 @@ impl World {
     fn begin(&mut self, number: usize, is_sure: bool) {
         if self.habits.one_node && self.claims.iter().any(|claim| claim.is_stopped) {
             // The only node stands still.
-            self.after(Duration::from_secs(60), Event::Begin(number, is_sure));
+            self.time.after(Duration::from_secs(60), Event::Begin(number, is_sure));
             return;
         }
         let remembered = self.claims.get(number).and_then(Claim::remembered);
@@ -196,7 +176,7 @@ impl World {
         if is_refused && self.habits.one_node {
             claim.forget();
         }
-        let outputs = claim.begin(self.now, &self.habits, &mut self.rng, is_sure);
+        let outputs = claim.begin(self.time.now(), &self.habits, &mut self.rng, is_sure);
         self.follow(number, outputs);
     }
 
@@ -207,21 +187,21 @@ impl World {
         self.wake(number);
         // What probing found meanwhile, it did not hear.
         if let Some(address) = self.claims.get(number).and_then(Claim::checking).map(|lease| lease.address) {
-            self.after(PROBING, Event::Probed(number, address));
+            self.time.after(PROBING, Event::Probed(number, address));
         }
     }
 
     fn wake(&mut self, number: usize) {
         let Some(claim) = self.claims.get_mut(number).filter(|claim| !claim.is_stopped) else { return };
         let Some(witness) = &mut claim.witness else { return };
-        let outputs = witness.timeout(self.now);
+        let outputs = witness.timeout(self.time.now());
         self.follow(number, outputs);
     }
 
     pub(crate) fn tell(&mut self, number: usize, input: Input<'_>) {
         let Some(claim) = self.claims.get_mut(number).filter(|claim| !claim.is_stopped) else { return };
         let Some(witness) = &mut claim.witness else { return };
-        let outputs = witness.input(self.now, input);
+        let outputs = witness.input(self.time.now(), input);
         self.follow(number, outputs);
     }
 
@@ -230,15 +210,15 @@ impl World {
             claim.report();
         }
         for output in outputs {
-            if self.tells {
+            if self.journal.is_on() {
                 self.print(number, &output);
             }
             if let Some(claim) = self.claims.get_mut(number) {
-                claim.note(self.now, &output);
+                claim.note(self.time.now(), &output);
             }
             match output {
                 Output::Transmit(transmit) => self.send(number, &transmit),
-                Output::Check(lease) => self.after(PROBING, Event::Probed(number, lease.address)),
+                Output::Check(lease) => self.time.after(PROBING, Event::Probed(number, lease.address)),
                 Output::Lost { reason, .. } => self.figures.lost(&reason),
                 Output::Bound(_) | Output::Renewed(_) | Output::Released => {}
             }
@@ -262,7 +242,7 @@ impl World {
                 Destination::Server(id) => self.servers.get(server).is_some_and(|server| server.id() == id),
             };
             for arrival in if is_for { self.weather.arrivals(&mut self.rng) } else { Vec::new() } {
-                self.after(arrival, Event::Asked(server, question.clone()));
+                self.time.after(arrival, Event::Asked(server, question.clone()));
             }
         }
     }
@@ -275,7 +255,7 @@ impl World {
             .chain(self.squatted.iter().copied())
             .collect();
         let Some(server) = self.servers.get_mut(number) else { return };
-        let Some(answer) = server.hear(self.now, question, |address| taken.contains(&address)) else {
+        let Some(answer) = server.hear(self.time.now(), question, |address| taken.contains(&address)) else {
             return;
         };
         let addressee = self.claims.iter().position(|c| c.identity.client_id == question.client_id);
@@ -283,7 +263,7 @@ impl World {
         let bystander = self.rng.random_range(0..self.claims.len() * 4);
         for claim in addressee.into_iter().chain(Some(bystander)) {
             for arrival in self.weather.arrivals(&mut self.rng) {
-                self.after(arrival, Event::Answered(claim, answer.clone()));
+                self.time.after(arrival, Event::Answered(claim, answer.clone()));
             }
         }
     }
@@ -313,7 +293,7 @@ impl World {
     /// A claim that gets nothing but the address of another one has to wait until that is gone.
     fn wait_for_another(&mut self, number: usize, why: Rejection) {
         if let Some(claim) = self.claims.get_mut(number).filter(|_| why == Rejection::Shared) {
-            claim.idle_since = claim.idle_since.map(|_| self.now);
+            claim.idle_since = claim.idle_since.map(|_| self.time.now());
         }
     }
 
@@ -343,10 +323,11 @@ impl World {
     }
 
     fn print(&self, claim: usize, output: &Output) {
+        let now = self.time.now();
         if let Output::Transmit(transmit) = output {
-            eprintln!("{:?} claim {claim} sends {:?}", self.now, Question::read(transmit));
+            self.journal.tell(now, format_args!("claim {claim} sends {:?}", Question::read(transmit)));
         } else {
-            eprintln!("{:?} claim {claim}: {output:?}", self.now);
+            self.journal.tell(now, format_args!("claim {claim}: {output:?}"));
         }
     }
 
@@ -356,26 +337,26 @@ impl World {
         let is_double =
             (0..self.claims.len()).any(|other| other != number && self.announced(other) == Some(address));
         if is_double {
-            let is_excused = self.servers.iter().any(|server| server.has_forgotten(self.now, address));
+            let is_excused = self.servers.iter().any(|server| server.has_forgotten(self.time.now(), address));
             assert!(is_excused, "two claims announce {address}");
             self.figures.doubles += 1;
         }
     }
 
     fn verify(&mut self) {
+        let now = self.time.now();
         for (number, claim) in self.claims.iter().enumerate() {
             if let Some(lease) = claim.announced() {
-                assert!(self.now < lease.expires_at, "claim {number} announces past the end of {lease:?}");
-                let vouch = |server: &Server| server.vouches(self.now, &claim.identity, lease.address);
+                assert!(now < lease.expires_at, "claim {number} announces past the end of {lease:?}");
+                let vouch = |server: &Server| server.vouches(now, &claim.identity, lease.address);
                 assert!(
                     self.servers.iter().any(vouch),
                     "no server leased claim {number} its {}",
                     lease.address
                 );
             }
-            if let Some(since) = claim.idle_since.filter(|_| self.quiet_from <= self.now && !claim.is_stopped)
-            {
-                let gap = self.now - since.max(self.quiet_from);
+            if let Some(since) = claim.idle_since.filter(|_| self.quiet_from <= now && !claim.is_stopped) {
+                let gap = now - since.max(self.quiet_from);
                 self.figures.longest_gap = self.figures.longest_gap.max(gap);
                 let most = WITHOUT_ADDRESS + PER_CONFLICT * claim.declined;
                 assert!(gap <= most, "claim {number} has no address for {gap:?} in a quiet network");

@@ -4,13 +4,10 @@
 //! `FOGHORN_SIM_SCHEDULES=n` plays more.
 #![cfg(test)]
 
-use std::{
-    env,
-    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use foghorn_sim::{Figures, Schedule, World};
+use foghorn_simkit::Journal;
 
 const MINUTE: u32 = 60;
 const HOUR: u32 = 3600;
@@ -42,7 +39,7 @@ fn a_calm_network_sees_one_message_at_each_t1_and_is_never_without_an_address() 
     for lease_time in [MINUTE, HOUR, DAY] {
         let days = 14 * lease_time / DAY.min(lease_time * 7);
         let lasting = Duration::from_secs(u64::from(days * DAY));
-        let figures = World::play(Schedule::calm(1, lease_time, lasting), false);
+        let figures = World::play(Schedule::calm(1, lease_time, lasting), Journal::default());
         let renewals = days * DAY / (lease_time / 2);
         assert!(figures.sent <= 6 * u64::from(2 + renewals + renewals / 20), "{figures}");
         assert_eq!(
@@ -56,7 +53,7 @@ fn a_calm_network_sees_one_message_at_each_t1_and_is_never_without_an_address() 
 
 #[test]
 fn the_same_number_plays_the_same_schedule() {
-    let play = || World::play(Schedule::random(7, HOUR), false);
+    let play = || World::play(Schedule::random(7, HOUR), Journal::default());
     assert_eq!(play(), play());
 }
 
@@ -64,28 +61,14 @@ fn the_same_number_plays_the_same_schedule() {
 /// that loss and servers that do not keep their offers bring about, and two REQUESTs (at T1 and T2) for each renewal.
 fn play_at_random(lease_time: u32, schedules: u64) {
     let started = Instant::now();
-    let only = number("FOGHORN_SIM_SEED");
-    let seeds = match only {
-        Some(seed) => seed..seed + 1,
-        None => 0..number("FOGHORN_SIM_SCHEDULES").unwrap_or(schedules),
-    };
     let mut sum = Figures::default();
-    for seed in seeds {
-        let schedule = Schedule::random(seed, lease_time);
-        match catch_unwind(AssertUnwindSafe(|| World::play(schedule, only.is_some()))) {
-            Ok(figures) => sum += figures,
-            Err(panic) => {
-                println!("to see it again: FOGHORN_SIM_SEED={seed}, leases of {lease_time} s");
-                resume_unwind(panic);
-            }
-        }
-    }
+    let play = |seed, journal: &Journal| {
+        sum += World::play(Schedule::random(seed, lease_time), journal.clone());
+        Ok(())
+    };
+    foghorn_simkit::play("FOGHORN_SIM", schedules, play);
     println!("lease time  {}  seconds", Figures::HEADING);
     println!("{lease_time:>10}  {sum}  {:>7.2}", started.elapsed().as_secs_f32());
     let most = 5 * DAY / MINUTE + 2 * DAY / (lease_time / 2);
     assert!(sum.most_in_a_day <= most, "{} messages of a client in a day: {most} allowed", sum.most_in_a_day);
-}
-
-fn number(name: &str) -> Option<u64> {
-    env::var(name).ok().map(|text| text.parse().unwrap())
 }

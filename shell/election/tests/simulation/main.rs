@@ -1,7 +1,8 @@
 //! Random faults against a few members and one API server. What must hold: never two members with a right to act at the
 //! same moment, epochs that rise with each tenure, and a holder soon after all is quiet again.
 //!
-//! Each schedule is a number; a failure names it, and `FOGHORN_SEED=<number>` runs that one alone.
+//! Each schedule is a number; a failure names it, and `FOGHORN_ELECTION_SEED=<number>` plays that one alone and prints what
+//! happens; `FOGHORN_ELECTION_SCHEDULES=<number>` plays more.
 
 #![allow(
     clippy::cast_possible_truncation,
@@ -14,30 +15,22 @@
 
 mod world;
 
+use foghorn_simkit::Journal;
 use world::{Flaw, World};
 
 const SCHEDULES: u64 = 4000;
 
 #[test]
 fn never_do_two_members_hold_at_the_same_moment() {
-    let seeds = match std::env::var("FOGHORN_SEED") {
-        Ok(seed) => seed.parse().map(|seed| seed..seed + 1).expect("FOGHORN_SEED is a number"),
-        Err(_) => 0..SCHEDULES,
-    };
-    let mut tenures = 0;
-    for seed in seeds {
-        match World::new(seed, None).run() {
-            Ok(count) => tenures += count,
-            Err(violation) => panic!("schedule {seed}: {violation}"),
-        }
-    }
+    let play = |seed, journal: &Journal| World::new(seed, None, journal.clone()).run();
+    let tenures: usize = foghorn_simkit::play("FOGHORN_ELECTION", SCHEDULES, play).iter().sum();
     println!("{tenures} tenures");
     assert!(tenures >= 1);
 }
 
 /// How many of the first schedules catch a wrong use of the machine.
 fn caught(flaw: Flaw) -> usize {
-    (0..300).filter(|seed| World::new(*seed, Some(flaw)).run().is_err()).count()
+    (0..300).filter(|seed| World::new(*seed, Some(flaw), Journal::default()).run().is_err()).count()
 }
 
 #[test]

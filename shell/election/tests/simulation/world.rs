@@ -1,11 +1,12 @@
 //! The members, their clocks, the API server and what goes wrong.
 
-use std::{cmp::Reverse, collections::BinaryHeap, time::Duration};
+use std::time::Duration;
 
 use foghorn_clock::Instant;
 use foghorn_election::{
     Answer, Election, Epoch, Identity, Input, Output, Precondition, Record, Timings, Write,
 };
+use foghorn_simkit::{Journal, Timeline};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
 /// True time in microseconds.
@@ -28,7 +29,7 @@ pub(crate) enum Flaw {
     SlowClock,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug)]
 enum Event {
     Timer { member: usize, armed: u64 },
     Apply { member: usize, life: u64, call: u64, op: Op },
@@ -41,14 +42,14 @@ enum Event {
     Fault,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug)]
 enum Op {
     Read,
     Write { version: Option<u64>, holder: String, transitions: u32 },
 }
 
 /// What a member is told, with the state of the Lease by its number in the history.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug)]
 enum News {
     Observed(usize),
     Found(u64, usize),
@@ -76,9 +77,8 @@ struct Member {
 pub(crate) struct World {
     rng: StdRng,
     flaw: Option<Flaw>,
-    now: Micros,
-    events: BinaryHeap<Reverse<(Micros, u64, Event)>>,
-    scheduled: u64,
+    time: Timeline<Micros, Event>,
+    journal: Journal,
     members: Vec<Member>,
     /// All states of the Lease; the last is the present one.
     history: Vec<Option<Record>>,
@@ -91,7 +91,7 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, flaw: Option<Flaw>) -> Self {
+    pub(crate) fn new(seed: u64, flaw: Option<Flaw>, journal: Journal) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
         let members = (0..rng.random_range(2..=4))
             .map(|_| Member {
@@ -112,9 +112,8 @@ impl World {
         let mut world = Self {
             rng,
             flaw,
-            now: 0,
-            events: BinaryHeap::new(),
-            scheduled: 0,
+            time: Timeline::new(0),
+            journal,
             members,
             history: vec![None],
             slow_api: false,
@@ -129,24 +128,27 @@ impl World {
         }
         for member in 0..world.members.len() {
             let at = world.rng.random_range(0..SECOND);
-            world.at(at, Event::Restart { member });
+            world.time.at(at, Event::Restart { member });
         }
-        world.at(SECOND, Event::Fault);
+        world.time.at(SECOND, Event::Fault);
         world
     }
 
     /// The number of tenures there were, or what went wrong.
     pub(crate) fn run(mut self) -> Result<usize, String> {
-        while let Some(Reverse((at, _, event))) = self.events.pop() {
-            if at > QUIET && self.now <= QUIET {
+        while let Some(at) = self.time.next() {
+            if at > QUIET && self.time.now() <= QUIET {
                 self.check_held("three lease durations after the last fault");
             }
-            self.now = at;
+            self.time.pass(at);
             if at > END {
                 self.check_held("at the end");
                 break;
             }
-            self.handle(event);
+            if let Some(event) = self.time.due() {
+                self.journal.tell(at, format_args!("{event:?}"));
+                self.handle(event);
+            }
             if let Some(violation) = self.violation.take() {
                 return Err(format!("at {:.6} s {violation}", at as f64 / SECOND as f64));
             }
@@ -155,23 +157,14 @@ impl World {
     }
 
     fn check_held(&mut self, when: &str) {
-        if self.members.iter().all(|member| member.until <= self.now) {
+        if self.members.iter().all(|member| member.until <= self.time.now()) {
             self.violation = Some(format!("nobody holds {when}"));
         }
     }
 
-    fn at(&mut self, at: Micros, event: Event) {
-        self.scheduled += 1;
-        self.events.push(Reverse((at, self.scheduled, event)));
-    }
-
-    fn after(&mut self, delay: Micros, event: Event) {
-        self.at(self.now + delay, event);
-    }
-
     fn local(&self, member: usize) -> Instant {
-        let member = &self.members[member];
-        Instant::from_boot(Duration::from_micros(member.offset + (self.now as f64 * member.rate) as u64))
+        let (now, member) = (self.time.now(), &self.members[member]);
+        Instant::from_boot(Duration::from_micros(member.offset + (now as f64 * member.rate) as u64))
     }
 
     fn true_time(&self, member: usize, local: Instant) -> Micros {
@@ -239,17 +232,18 @@ impl World {
             self.carry_out(member, output);
         }
         if let Some((at, _)) = timeout {
-            let at = self.true_time(member, at).max(self.now);
+            let at = self.true_time(member, at).max(self.time.now());
             let this = &mut self.members[member];
             this.armed += 1;
             let event = Event::Timer { member, armed: this.armed };
             // A turn may come a little late; never early.
             let late = self.rng.random_range(1..5 * MILLI);
-            self.at(at + late, event);
+            self.time.at(at + late, event);
         }
     }
 
     fn carry_out(&mut self, member: usize, output: Output) {
+        self.journal.tell(self.time.now(), format_args!("{member}: {output:?}"));
         match output {
             Output::Read { call } => self.send(member, call, Op::Read),
             Output::Write { call, write } => self.send(member, call, op(write)),
@@ -257,19 +251,19 @@ impl World {
             Output::Lost { epoch, .. } => {
                 let this = &mut self.members[member];
                 assert_eq!(this.tenure.take(), Some(epoch));
-                this.until = self.now;
+                this.until = self.time.now();
             }
             Output::Left => {
                 self.stop(member);
                 let delay = self.rng.random_range(0..3 * SECOND);
-                self.after(delay, Event::Restart { member });
+                self.time.after(delay, Event::Restart { member });
             }
         }
     }
 
     fn holding(&mut self, member: usize, epoch: Epoch, permit: Instant) {
         if let Some(other) =
-            (0..self.members.len()).find(|m| *m != member && self.members[*m].until > self.now)
+            (0..self.members.len()).find(|m| *m != member && self.members[*m].until > self.time.now())
         {
             let until = self.members[other].until;
             self.violation = Some(format!("{member} holds {epoch} while {other} may act until {until} us"));
@@ -293,19 +287,19 @@ impl World {
 
     fn send(&mut self, member: usize, call: u64, op: Op) {
         if matches!(op, Op::Write { version: None, .. }) {
-            self.no_deletion_before = self.now + 4 * SECOND;
+            self.no_deletion_before = self.time.now() + 4 * SECOND;
         }
         let this = &self.members[member];
         let life = this.life;
         if this.cut {
             if self.rng.random() {
                 let delay = self.rng.random_range(0..10 * MILLI);
-                self.after(delay, Event::Tell { member, life, news: News::Failed(call) });
+                self.time.after(delay, Event::Tell { member, life, news: News::Failed(call) });
             }
             return;
         }
         let delay = self.latency();
-        self.after(delay, Event::Apply { member, life, call, op });
+        self.time.after(delay, Event::Apply { member, life, call, op });
     }
 
     fn latency(&mut self) -> Micros {
@@ -321,11 +315,11 @@ impl World {
                 let current = self.history[present].as_ref();
                 let met = version == current.and_then(|record| record.version.parse().ok());
                 if met || self.flaw == Some(Flaw::NoPreconditions) {
-                    let created = current.map_or(self.now as i64, |record| record.epoch.created);
+                    let created = current.map_or(self.time.now() as i64, |record| record.epoch.created);
                     self.store(Some(Record {
                         holder,
                         epoch: Epoch { created, transitions },
-                        renewed: self.now.to_string(),
+                        renewed: self.time.now().to_string(),
                         duration: Timings::PLANE.duration(),
                         version: String::new(),
                     }));
@@ -336,9 +330,9 @@ impl World {
             }
         };
         // In unrest one answer of twenty is lost.
-        if self.now > UNREST || !self.rng.random_bool(0.05) {
+        if self.time.now() > UNREST || !self.rng.random_bool(0.05) {
             let delay = self.latency();
-            self.after(delay, Event::Tell { member, life, news });
+            self.time.after(delay, Event::Tell { member, life, news });
         }
     }
 
@@ -349,20 +343,20 @@ impl World {
         self.history.push(record);
         let index = self.history.len() - 1;
         for member in 0..self.members.len() {
-            let lost = self.members[member].cut || (self.now < UNREST && self.rng.random_bool(0.1));
+            let lost = self.members[member].cut || (self.time.now() < UNREST && self.rng.random_bool(0.1));
             if !lost {
                 let delay = self.rng.random_range(0..if self.slow_api { SECOND } else { 20 * MILLI });
                 let this = &mut self.members[member];
                 // A watch may lag and, made again, leave states out; it never goes back.
-                this.watch_free = this.watch_free.max(self.now + delay) + 1;
+                this.watch_free = this.watch_free.max(self.time.now() + delay) + 1;
                 let (at, life) = (this.watch_free, this.life);
-                self.at(at, Event::Tell { member, life, news: News::Observed(index) });
+                self.time.at(at, Event::Tell { member, life, news: News::Observed(index) });
             }
         }
     }
 
     fn stop(&mut self, member: usize) {
-        let now = self.now;
+        let now = self.time.now();
         let this = &mut self.members[member];
         this.election = None;
         this.life += 1;
@@ -373,8 +367,8 @@ impl World {
     }
 
     fn restart(&mut self, member: usize) {
-        if self.now < self.no_restart_before {
-            self.at(self.no_restart_before, Event::Restart { member });
+        if self.time.now() < self.no_restart_before {
+            self.time.at(self.no_restart_before, Event::Restart { member });
             return;
         }
         if self.members[member].election.is_some() {
@@ -408,49 +402,51 @@ impl World {
     }
 
     fn fault(&mut self) {
+        let now = self.time.now();
         let member = self.rng.random_range(0..self.members.len());
-        let lasts = self.rng.random_range(100 * MILLI..10 * SECOND).min(UNREST.saturating_sub(self.now));
+        let lasts = self.rng.random_range(100 * MILLI..10 * SECOND).min(UNREST.saturating_sub(now));
         let running = self.members[member].election.is_some() && !self.members[member].paused;
         match self.rng.random_range(0..9) {
             0 => {
                 self.stop(member);
-                self.after(lasts, Event::Restart { member });
+                self.time.after(lasts, Event::Restart { member });
             }
             1 | 2 if running => {
                 self.members[member].paused = true;
-                self.after(lasts, Event::Resume { member });
+                self.time.after(lasts, Event::Resume { member });
             }
             3 | 4 => {
                 self.members[member].cut = true;
-                self.after(lasts, Event::Reconnect { member });
+                self.time.after(lasts, Event::Reconnect { member });
             }
             5 => {
                 self.slow_api = true;
-                self.after(lasts, Event::ApiFast);
+                self.time.after(lasts, Event::ApiFast);
             }
             6 if running => {
                 self.qualify(member, false);
-                self.after(lasts, Event::Qualify { member });
+                self.time.after(lasts, Event::Qualify { member });
             }
             7 if running => self.turn(member, Some(Input::Leave)),
             8 => self.meddle(),
             _ => {}
         }
         let pause = self.rng.random_range(0..4 * SECOND);
-        if self.now + pause < UNREST {
-            self.after(pause, Event::Fault);
+        if now + pause < UNREST {
+            self.time.after(pause, Event::Fault);
         }
     }
 
     /// Somebody who takes no part touches the Lease. Deleted, it is gone without a trace: who then creates it, from
     /// ignorance or by a write that was under way, cannot know of a holder. The machine does not promise that case.
     fn meddle(&mut self) {
+        let now = self.time.now();
         let present = self.history.last().cloned().flatten();
         let knows = |m: &Member| m.election.as_ref().is_none_or(|election| election.holder().is_some());
         if self.rng.random() {
             self.store(present);
-        } else if present.is_some() && self.now >= self.no_deletion_before && self.members.iter().all(knows) {
-            self.no_restart_before = self.now + 6 * SECOND;
+        } else if present.is_some() && now >= self.no_deletion_before && self.members.iter().all(knows) {
+            self.no_restart_before = now + 6 * SECOND;
             self.store(None);
         }
     }
