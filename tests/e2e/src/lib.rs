@@ -20,7 +20,7 @@ mod turn;
 mod web;
 
 pub use cluster::{CHART, Cluster, condition};
-pub use foghorn_lab::{Error, Metrics, Result, fetch, resident};
+pub use foghorn_lab::{Error, Metrics, Result, anonymous, fetch};
 pub use frames::claim;
 pub use garbage::garbage;
 pub use holders::{Holders, loads};

@@ -65,7 +65,7 @@ pub use node::ProxyMode;
 pub use packages::{Apt, Need, install, install_missing as install_missing_packages, without_services};
 pub use poll::until;
 pub use probe::{Probe, ProbeReport};
-pub use process::{cpu_time, resident};
+pub use process::{anonymous, cpu_time, resident};
 pub use programs::Programs;
 pub use progress::Progress;
 pub use slow_api::SlowApi;

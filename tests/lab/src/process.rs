@@ -12,7 +12,15 @@ use crate::{
 /// # Errors
 /// If there is no such process.
 pub fn resident(pid: i32) -> Result<u64> {
-    read_from(&format!("/proc/{pid}/status"), resident_in)
+    read_from(&format!("/proc/{pid}/status"), |status| kilobytes_in(status, "VmRSS:"))
+}
+
+/// The memory of a process in octets that is not the content of files: what it allocates, without its code.
+///
+/// # Errors
+/// If there is no such process.
+pub fn anonymous(pid: i32) -> Result<u64> {
+    read_from(&format!("/proc/{pid}/status"), |status| kilobytes_in(status, "RssAnon:"))
 }
 
 /// The processor time that a process has taken so far, in all its threads; exact to a hundredth of a second.
@@ -30,8 +38,8 @@ fn read_from(file: &str, find: impl FnOnce(&str) -> Option<u64>) -> Result<u64> 
     find(&text).ok_or_else(|| Error::Malformed { what: file.to_owned(), why: text })
 }
 
-fn resident_in(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+fn kilobytes_in(status: &str, name: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse().ok()?;
     Some(kilobytes * 1024)
 }
@@ -48,10 +56,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn resident_memory_is_in_octets() {
-        let status = "Name:\tweb\nVmHWM:\t   13000 kB\nVmRSS:\t   12345 kB\nThreads:\t1\n";
-        assert_eq!(resident_in(status), Some(12_641_280));
-        assert_eq!(resident_in("Name:\tkthreadd\n"), None);
+    fn memory_is_in_octets() {
+        let status =
+            "Name:\tweb\nVmHWM:\t   13000 kB\nVmRSS:\t   12345 kB\nRssAnon:\t    3836 kB\nThreads:\t1\n";
+        assert_eq!(kilobytes_in(status, "VmRSS:"), Some(12_641_280));
+        assert_eq!(kilobytes_in(status, "RssAnon:"), Some(3_928_064));
+        assert_eq!(kilobytes_in("Name:\tkthreadd\n", "VmRSS:"), None);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use foghorn_e2e::{Result, resident, run, shares_the_lab};
+use foghorn_e2e::{Result, anonymous, run, shares_the_lab};
 use foghorn_lab::until;
 
 const SERVICES: usize = 100;
@@ -43,9 +43,10 @@ fn a_hundred_services_have_a_hundred_addresses_and_the_announcer_stays_small() -
         }
         for node in cluster.lab.nodes() {
             for pid in cluster.lab.announcer_pids(public.name, node.name())? {
-                let memory = resident(pid)?;
+                let memory = anonymous(pid)?;
                 println!("announcer on {}: {:.1} MiB", node.name(), memory as f64 / MEBIBYTE as f64);
-                assert!(memory < 24 * MEBIBYTE, "{memory}");
+                // Without the program's own code, which differs between the images of tests and releases.
+                assert!(memory < 12 * MEBIBYTE, "{memory}");
             }
         }
         Ok(())
