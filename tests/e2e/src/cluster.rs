@@ -9,7 +9,7 @@ use std::{
 use foghorn_lab::{DhcpConfig, Error, IMAGE_VALUES, Lab, Result, topology::Network, until};
 use serde_json::Value;
 
-use crate::{Lane, Mark, PRIVATE, PUBLIC, Plane, Service};
+use crate::{Lane, Mark, PRIVATE, PUBLIC, Plane, Service, web::NAMESPACE};
 
 /// The chart's folder.
 pub const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../helm/foghorn");
@@ -41,6 +41,25 @@ impl Cluster {
         self.heal()?;
         self.install()?;
         self.clean()
+    }
+
+    /// Fails if the test left a namespace behind that has not the tests' own mark. In a shared lab it cannot be known which
+    /// test made it: there the labs' whole state is checked in the end.
+    pub(crate) fn check_left(&self, before: &BTreeSet<String>) -> Result<()> {
+        if self.lane.is_some() {
+            return Ok(());
+        }
+        let planes = self.lab.plane_namespaces()?;
+        let mut left = self.namespace_names()?;
+        left.retain(|name| !before.contains(name) && !planes.contains(name) && name != NAMESPACE);
+        for name in &left {
+            self.lab.kubectl(&["delete", "namespace", name, "--wait=false"])?;
+        }
+        if left.is_empty() { Ok(()) } else { Err(failed(format!("the test left the namespaces {left:?}"))) }
+    }
+
+    pub(crate) fn namespace_names(&self) -> Result<BTreeSet<String>> {
+        Ok(self.lab.namespaces()?.into_iter().map(|(name, _)| name).collect())
     }
 
     /// The test ended well and is cleaned up after.

@@ -27,6 +27,7 @@ pub fn run<F: FnOnce(&Cluster) -> Result<()>>(needs: Needs, test: F) -> Result<(
     let _turn: MutexGuard<'_, ()> = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let cluster = Cluster::new(Lab::open(&LabName::from_environment()?)?, Lane::of_this_process());
     cluster.make_ready()?;
+    let before = cluster.namespace_names()?;
     let switch = cluster.lab.switch();
     let watch = |network: Network| Wire::start(&switch, network.bridge(), "arp or port 67 or port 68");
     let wires = [watch(Network::Private)?, watch(Network::Public)?];
@@ -42,7 +43,7 @@ pub fn run<F: FnOnce(&Cluster) -> Result<()>>(needs: Needs, test: F) -> Result<(
     }
     let cleaned = cluster.clean();
     match ended {
-        Ok(ended) => ended.and(cleaned)?,
+        Ok(ended) => ended.and(cleaned).and_then(|()| cluster.check_left(&before))?,
         Err(panic) => resume_unwind(panic),
     }
     cluster.end_turn()

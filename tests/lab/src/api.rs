@@ -8,14 +8,16 @@ use std::{
     io::{Read as _, Write as _},
     os::unix::net::UnixStream,
     path::PathBuf,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
+use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::{
     daemon::Daemon,
     error::{Error, Result},
+    foghorn::namespace,
     host::Host,
     lab::Lab,
     topology::CONTROL_PLANE,
@@ -75,11 +77,15 @@ pub(crate) fn path(args: &[&str]) -> Option<String> {
 }
 
 /// Where a kind is found: its group's path, its plural, and whether it has a namespace.
-fn resource(kind: &str) -> Option<(&'static str, &'static str, bool)> {
-    const FOGHORN: &str = "/apis/foghorn.dev/v1alpha1";
+type Resource = (&'static str, &'static str, bool);
+
+const FOGHORN: &str = "/apis/foghorn.dev/v1alpha1";
+const PLANES: Resource = (FOGHORN, "networkplanes", false);
+
+fn resource(kind: &str) -> Option<Resource> {
     Some(match kind {
         "addressclaims" => (FOGHORN, "addressclaims", true),
-        "networkplane" | "networkplanes" => (FOGHORN, "networkplanes", false),
+        "networkplane" | "networkplanes" => PLANES,
         "daemonset" | "daemonsets" => ("/apis/apps/v1", "daemonsets", true),
         "deployment" | "deployments" => ("/apis/apps/v1", "deployments", true),
         "events.events.k8s.io" => ("/apis/events.k8s.io/v1", "events", true),
@@ -118,6 +124,40 @@ impl Lab {
             what: format!("the answer to {path}"),
             why: error.to_string(),
         })
+    }
+}
+
+/// Namespaces of the cluster.
+impl Lab {
+    /// All of them but those that are about to end, with the time at which they were made.
+    ///
+    /// # Errors
+    /// As [`read_api`](Self::read_api).
+    pub fn namespaces(&self) -> Result<Vec<(String, SystemTime)>> {
+        let list = self.read_api("/api/v1/namespaces")?;
+        let text = |object: &Value, at: &str| object.pointer(at).and_then(Value::as_str).map(str::to_owned);
+        let made = |object: &Value| {
+            let made: Timestamp = text(object, "/metadata/creationTimestamp")?.parse().ok()?;
+            Some((text(object, "/metadata/name")?, SystemTime::from(made)))
+        };
+        let items = list.get("items").and_then(Value::as_array).into_iter().flatten();
+        let lives = |object: &&Value| object.pointer("/metadata/deletionTimestamp").is_none();
+        Ok(items.filter(lives).filter_map(made).collect())
+    }
+
+    /// The names of the namespaces of all planes, if the kind is known at all.
+    ///
+    /// # Errors
+    /// As [`read_api`](Self::read_api).
+    pub fn plane_namespaces(&self) -> Result<Vec<String>> {
+        let (group, plural, _) = PLANES;
+        let list = match self.read_api(&format!("{group}/{plural}")) {
+            Err(Error::Api { status, .. }) if status == "404" => return Ok(Vec::new()),
+            list => list?,
+        };
+        let items = list.get("items").and_then(Value::as_array).into_iter().flatten();
+        let names = items.filter_map(|plane| plane.pointer("/metadata/name").and_then(Value::as_str));
+        Ok(names.map(namespace).collect())
     }
 }
 

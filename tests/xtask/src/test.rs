@@ -3,6 +3,7 @@
 mod busy;
 mod chart;
 mod labs;
+mod leftovers;
 mod pool;
 mod process;
 mod programs;
@@ -19,6 +20,7 @@ use std::{
 use clap::Subcommand;
 use foghorn_lab::{Error, Lab, Result, build_test_images, install_missing_packages, prepare, steps::say};
 use foghorn_schedule::{LABS, LANES};
+use leftovers::Before;
 use pool::{cases, run_all, run_command as run_as_test};
 use programs::{Compiled, compile};
 use record::Record;
@@ -92,7 +94,7 @@ fn at_least_one(text: &str) -> std::result::Result<usize, String> {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let record = Record::default();
+    let (record, before) = (Record::default(), Before::now());
     let ended = match &arguments.part {
         Some(Part::E2e(e2e)) => only_e2e(&record, e2e),
         None if arguments.quick => {
@@ -101,6 +103,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         }
         None => quick(&record).and_then(|compiled| with_labs(&record, &compiled)),
     };
+    let keeps = matches!(&arguments.part, Some(Part::E2e(e2e)) if e2e.keep);
+    let left = if keeps || arguments.quick {
+        Ok(())
+    } else {
+        record.check("nothing is left", || before.check(&record))
+    };
+    let ended = ended.and(left);
     let strict = if arguments.report.strict { record.punctual() } else { Ok(()) };
     let ended = ended.and_then(|()| record.result()).and(strict);
     if let Err(error) = &ended {
@@ -185,7 +194,8 @@ fn e2e(record: &Record, compiled: &Compiled, images: &[PathBuf], arguments: &E2e
     labs::end(labs)?;
     let ended = record
         .check("labs", || labs::start(labs, images))
-        .and_then(|()| record.part("lab tests", || labs::run(record, program, tests, labs, *lanes)));
+        .and_then(|()| record.part("lab tests", || labs::run(record, program, tests, labs, *lanes)))
+        .and_then(|()| record.check("the labs are clean", || labs::check_clean(record, labs)));
     if *keep {
         say(&format!("\nthe labs {} to {} stay", labs::lab_name(0)?, labs::lab_name(labs - 1)?));
         return ended;

@@ -16,6 +16,7 @@ use foghorn_lab::{
 use foghorn_schedule::{DECLARE, Declaration, Need, Next, Place, Schedule};
 
 use super::{
+    leftovers::check_cluster,
     pool::Case,
     programs::{Program, list},
     record::Record,
@@ -63,6 +64,11 @@ fn start_one(number: usize, images: &[PathBuf]) -> Result<()> {
     lab.kubectl(&["wait", "--for=condition=Ready", "networkplanes", "--all", "--timeout=120s"])?;
     say(&format!("    the lab `{}` is up", lab.name()));
     Ok(())
+}
+
+/// Fails if a test left something in one of them.
+pub(crate) fn check_clean(record: &Record, count: usize) -> Result<()> {
+    (0..count).try_for_each(|number| check_cluster(record, &lab_name(number)?))
 }
 
 /// Ends them.

@@ -9,7 +9,8 @@ use super::record::Record;
 /// Where iproute2 keeps network namespaces.
 const NETNS: &str = "/run/netns";
 /// The namespaces of a lab's cluster that are there from its start, or that all tests share.
-const KNOWN: [&str; 6] = ["default", "foghorn-system", "kube-node-lease", "kube-public", "kube-system", "web"];
+const KNOWN: [&str; 6] =
+    ["default", "foghorn-system", "kube-node-lease", "kube-public", "kube-system", "web"];
 
 /// The network namespaces that were there before.
 #[derive(Clone, Debug)]

@@ -51,7 +51,8 @@ fn add(record: &Record, name: String, ended: &Ended, declared: Option<Duration>,
     if ended.end == End::Hung {
         output = format!("{output}\nit hung, and was killed");
     }
-    record.add(Test { name, passed, took: ended.took, declared }, &output);
+    let Ended { started, took, .. } = *ended;
+    record.add(Test { name, passed, started, took, declared }, &output);
 }
 
 /// Runs a command that is a test as a whole, and records what came of it.

@@ -6,7 +6,7 @@ use std::{
     path::Path,
     process::{Child, Command, ExitStatus, Stdio},
     thread::sleep,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use foghorn_lab::{Error, Result};
@@ -27,6 +27,7 @@ pub(crate) enum End {
 #[derive(Clone, Debug)]
 pub(crate) struct Ended {
     pub(crate) end: End,
+    pub(crate) started: SystemTime,
     pub(crate) took: Duration,
     /// Its standard output and error.
     pub(crate) output: String,
@@ -45,13 +46,14 @@ pub(crate) fn run(mut command: Command, log: &Path, limit: Duration) -> Result<E
     let file = File::create(log).map_err(io("creating"))?;
     let errors = file.try_clone().map_err(io("sharing"))?;
     command.stdin(Stdio::null()).stdout(file).stderr(errors).process_group(0);
-    let start = Instant::now();
+    let (started, start) = (SystemTime::now(), Instant::now());
     let mut child = command
         .spawn()
         .map_err(Error::io(format!("starting {}", command.get_program().to_string_lossy())))?;
     let end = wait(&mut child, start + limit)?;
     let output = fs::read(log).map_err(io("reading"))?;
-    Ok(Ended { end, took: start.elapsed(), output: String::from_utf8_lossy(&output).into_owned() })
+    let output = String::from_utf8_lossy(&output).into_owned();
+    Ok(Ended { end, started, took: start.elapsed(), output })
 }
 
 fn wait(child: &mut Child, deadline: Instant) -> Result<End> {

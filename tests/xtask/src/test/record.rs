@@ -4,7 +4,7 @@ use std::{
     cmp::Reverse,
     fmt::{self, Write as _},
     sync::{Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use foghorn_lab::{Error, Result, steps::say};
@@ -40,6 +40,7 @@ struct Part {
 pub(crate) struct Test {
     pub(crate) name: String,
     pub(crate) passed: bool,
+    pub(crate) started: SystemTime,
     pub(crate) took: Duration,
     /// How long it may take, if it says so.
     pub(crate) declared: Option<Duration>,
@@ -70,10 +71,10 @@ impl Record {
 
     /// A part that passes or fails as a whole counts as one test.
     pub(crate) fn check<T>(&self, name: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
-        let start = Instant::now();
+        let (started, start) = (SystemTime::now(), Instant::now());
         let done = self.part(name, work);
-        let test =
-            Test { name: name.to_owned(), passed: done.is_ok(), took: start.elapsed(), declared: None };
+        let (name, passed) = (name.to_owned(), done.is_ok());
+        let test = Test { name, passed, started, took: start.elapsed(), declared: None };
         self.content().tests.push(test);
         done
     }
@@ -97,6 +98,13 @@ impl Record {
     pub(crate) fn skip(&self, what: &str) {
         say(&format!("\n==> skipped: {what}"));
         self.content().skipped.push(what.to_owned());
+    }
+
+    /// The tests that ran at that time. The clocks that are compared may differ by a second.
+    pub(crate) fn running_at(&self, time: SystemTime) -> Vec<String> {
+        let second = Duration::from_secs(1);
+        let ran = |test: &&Test| test.started <= time + second && time <= test.started + test.took + second;
+        self.content().tests.iter().filter(ran).map(|test| test.name.clone()).collect()
     }
 
     /// Fails if a test failed.
@@ -181,6 +189,7 @@ mod tests {
         Test {
             name: name.to_owned(),
             passed,
+            started: SystemTime::UNIX_EPOCH,
             took: Duration::from_secs(seconds),
             declared: declared.map(Duration::from_secs),
         }
