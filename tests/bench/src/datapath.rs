@@ -15,7 +15,7 @@ use foghorn_lab::{
     topology::Network,
     until,
 };
-use foghorn_testbed::Plane;
+use foghorn_testbed::Crowd;
 use serde_json::{Value, json};
 
 use crate::{arena::lab_name, figures::median};
@@ -115,7 +115,7 @@ fn specs() -> Vec<(&'static str, Value)> {
 
 /// A plane with one Service that leads to a host outside the cluster.
 fn case(lab: &Lab, name: &'static str, more: &Value) -> Result<Case> {
-    let plane = Plane::make_with(lab, name, more)?;
+    let plane = Crowd::make_with(lab, name, more)?;
     plane.scale(1)?;
     let claims = plane.whole(1)?;
     let claim = claims.first().ok_or_else(|| Error::Config(format!("plane {name} has no claim")))?;

@@ -14,7 +14,7 @@ use foghorn_lab::{
     Result,
     steps::{say, step},
 };
-use foghorn_testbed::Plane;
+use foghorn_testbed::Crowd;
 use keepalived::Keepalived;
 use summary::Summary;
 use trial::Trial;
@@ -82,7 +82,7 @@ fn plan(arguments: &Arguments) -> Vec<(Case, usize)> {
 }
 
 /// The runs of a case, and how many were repeated.
-fn trials(plane: &Plane, case: Case, claims: usize, runs: usize) -> Result<(Vec<Trial>, usize)> {
+fn trials(plane: &Crowd, case: Case, claims: usize, runs: usize) -> Result<(Vec<Trial>, usize)> {
     let yardstick;
     let one: &dyn Fn(usize) -> Result<Trial> = if let Some(course) = case.course() {
         let (usual, many) = ANNOUNCEMENTS;

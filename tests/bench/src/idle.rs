@@ -9,7 +9,7 @@ use foghorn_lab::{
     ApiWrite, Lab, Result, cpu_time, resident,
     steps::{say, step},
 };
-use foghorn_testbed::Plane;
+use foghorn_testbed::Crowd;
 use jiff::Timestamp;
 use serde_json::{Map, json};
 
@@ -59,7 +59,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     })
 }
 
-fn hold(plane: &Plane, claims: usize, lasts: Duration) -> Result<Case> {
+fn hold(plane: &Crowd, claims: usize, lasts: Duration) -> Result<Case> {
     plane.scale(claims)?;
     plane.whole(claims)?;
     sleep(SETTLE);

@@ -8,7 +8,7 @@ use std::{
     io::{Read as _, Write as _},
     os::unix::net::UnixStream,
     path::PathBuf,
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use jiff::Timestamp;
@@ -133,12 +133,12 @@ impl Lab {
     ///
     /// # Errors
     /// As [`read_api`](Self::read_api).
-    pub fn namespaces(&self) -> Result<Vec<(String, SystemTime)>> {
+    pub fn namespaces(&self) -> Result<Vec<(String, Timestamp)>> {
         let list = self.read_api("/api/v1/namespaces")?;
         let text = |object: &Value, at: &str| object.pointer(at).and_then(Value::as_str).map(str::to_owned);
         let made = |object: &Value| {
             let made: Timestamp = text(object, "/metadata/creationTimestamp")?.parse().ok()?;
-            Some((text(object, "/metadata/name")?, SystemTime::from(made)))
+            Some((text(object, "/metadata/name")?, made))
         };
         let items = list.get("items").and_then(Value::as_array).into_iter().flatten();
         let lives = |object: &&Value| object.pointer("/metadata/deletionTimestamp").is_none();

@@ -12,9 +12,9 @@ use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
 
 use crate::{
     answers::Answers,
+    crowd::{Claim, Crowd},
     fault::{Fault, Ongoing},
     observer::Observer,
-    plane::{Claim, Plane},
 };
 
 /// Between two asks for an address.
@@ -54,7 +54,7 @@ impl Default for Chaos {
 ///
 /// # Errors
 /// What did not hold, with the seed and all that was done.
-pub fn chaos(plane: &Plane, chaos: &Chaos) -> Result<Vec<String>> {
+pub fn chaos(plane: &Crowd, chaos: &Chaos) -> Result<Vec<String>> {
     let mut run = Run {
         plane,
         chaos,
@@ -71,7 +71,7 @@ pub fn chaos(plane: &Plane, chaos: &Chaos) -> Result<Vec<String>> {
 }
 
 struct Run<'a> {
-    plane: &'a Plane,
+    plane: &'a Crowd,
     chaos: &'a Chaos,
     rng: StdRng,
     began: Instant,
@@ -84,7 +84,7 @@ impl Run<'_> {
         let mut claims = self.plane.whole(self.chaos.claims)?;
         while self.began.elapsed() < self.chaos.lasts {
             let addresses: Vec<_> = claims.iter().map(|claim| claim.address).collect();
-            let observer = Observer::start(&self.plane.lab, Plane::NETWORK, &addresses, ASK)?;
+            let observer = Observer::start(&self.plane.lab, Crowd::NETWORK, &addresses, ASK)?;
             // With everything on one node, the others would be hit most of the time.
             let (any, coordinator) = (nodes.choose(&mut self.rng).cloned(), self.rng.random_bool(0.5));
             let node = if coordinator {

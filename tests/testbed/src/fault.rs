@@ -13,7 +13,7 @@ use std::{
 use foghorn_lab::{Error, Lab, Result, until};
 use serde_json::{Value, json};
 
-use crate::plane::Plane;
+use crate::crowd::Crowd;
 
 /// What a request to a slow API server takes.
 const SLOW: Duration = Duration::from_secs(2);
@@ -137,8 +137,8 @@ impl Fault {
     ///
     /// # Errors
     /// If it cannot be made to happen.
-    pub fn begin<'a>(self, plane: &'a Plane, node: &'a str) -> Result<Ongoing<'a>> {
-        let Plane { lab, name } = plane;
+    pub fn begin<'a>(self, plane: &'a Crowd, node: &'a str) -> Result<Ongoing<'a>> {
+        let Crowd { lab, name } = plane;
         Ok(match self {
             Self::Power => {
                 lab.power_off(node)?;
@@ -157,8 +157,8 @@ impl Fault {
                 })
             }
             Self::Cable => {
-                lab.unplug(node, Plane::NETWORK)?;
-                Ongoing::healed_by(move || lab.plug(node, Plane::NETWORK))
+                lab.unplug(node, Crowd::NETWORK)?;
+                Ongoing::healed_by(move || lab.plug(node, Crowd::NETWORK))
             }
             Self::Drain => {
                 let args = ["--ignore-daemonsets", "--delete-emptydir-data", "--force", "--timeout=60s"];
@@ -240,8 +240,8 @@ fn flap(lab: &Lab, stopped: &AtomicBool) -> Result<()> {
 }
 
 /// Asks for other resources than now, and waits until all announcers have them.
-fn update(plane: &Plane) -> Result<()> {
-    let Plane { lab, name } = plane;
+fn update(plane: &Crowd) -> Result<()> {
+    let Crowd { lab, name } = plane;
     let namespace = plane.namespace();
     let set = || lab.kubectl_json(&["-n", &namespace, "get", "daemonsets"]);
     let request = |sets: &Value| {
@@ -257,7 +257,7 @@ fn update(plane: &Plane) -> Result<()> {
     rolled_out(plane)
 }
 
-fn rolled_out(plane: &Plane) -> Result<()> {
+fn rolled_out(plane: &Crowd) -> Result<()> {
     let args = ["-n", &plane.namespace(), "rollout", "status", "daemonset", "--timeout=180s"];
     plane.lab.kubectl(&args).map(drop)
 }

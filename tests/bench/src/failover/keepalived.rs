@@ -7,12 +7,12 @@ use std::{
 };
 
 use foghorn_lab::{Daemon, Error, Host, Lab, Need, Result, install, until};
-use foghorn_testbed::{Backend, Fault, Plane, who_answers};
+use foghorn_testbed::{Backend, Crowd, Fault, who_answers};
 
 use super::{trial::Trial, watch::Watch};
 
 const NEED: Need = Need::programs("keepalived", &[NAME], "the yardstick of the fail-over benchmark");
-const ADDRESS: Ipv4Addr = Plane::NETWORK.address(250);
+const ADDRESS: Ipv4Addr = Crowd::NETWORK.address(250);
 const PORT: u16 = 9080;
 const NAME: &str = "keepalived";
 /// Of the first node, which has the address as long as it lives; each further one has so much less.
@@ -38,11 +38,11 @@ impl Keepalived {
     }
 
     /// One run: the node that has the address loses power.
-    pub(crate) fn trial(&self, plane: &Plane) -> Result<Trial> {
+    pub(crate) fn trial(&self, plane: &Crowd) -> Result<Trial> {
         let first = self.nodes.first().map(Host::name).unwrap_or_default();
         until("keepalived's address on its first node", Duration::from_secs(30), || {
             self.nodes.iter().try_for_each(|node| Daemon::new(node, NAME).check().map(drop))?;
-            let hosts = who_answers(&plane.lab, Plane::NETWORK, &[ADDRESS])?;
+            let hosts = who_answers(&plane.lab, Crowd::NETWORK, &[ADDRESS])?;
             Ok(hosts.get(&ADDRESS).is_some_and(|hosts| hosts.iter().eq([first])).then_some(()))
         })?;
         let watch = Watch::start(plane, SocketAddr::from((ADDRESS, PORT)), ADDRESS)?;

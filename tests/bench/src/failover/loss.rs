@@ -3,7 +3,7 @@
 use std::{thread::sleep, time::Duration};
 
 use foghorn_lab::{Error, Result};
-use foghorn_testbed::{Claim, Fault, Ongoing, Plane};
+use foghorn_testbed::{Claim, Crowd, Fault, Ongoing};
 use jiff::Timestamp;
 
 use super::{
@@ -27,7 +27,7 @@ const INTO_OUTAGE: Duration = Duration::from_secs(5);
 
 /// Run `number` of a case, on a plane with so many claims. Each second run hits the coordinator, the others a node that is not it, as
 /// far as such a node holds an address.
-pub(crate) fn trial(plane: &Plane, course: Course, claims: usize, number: usize) -> Result<Trial> {
+pub(crate) fn trial(plane: &Crowd, course: Course, claims: usize, number: usize) -> Result<Trial> {
     let claims = plane.whole(claims)?;
     plane.quiet()?;
     let lease = plane.lease()?;
@@ -66,7 +66,7 @@ fn choose<'a>(claims: &'a [Claim], coordinator: &str, held_by_it: bool) -> Resul
 }
 
 /// The node that is hit: the holder, and for a minority by turns the holder or another one, which then alone reaches the API server.
-fn target(plane: &Plane, course: Course, holder: &str, even: bool) -> String {
+fn target(plane: &Crowd, course: Course, holder: &str, even: bool) -> String {
     let nodes = plane.lab.nodes();
     let other = nodes.iter().map(foghorn_lab::Host::name).find(|node| *node != holder);
     let by_turns = matches!(course, Course::Outage(Fault::ApiMinority, _)) && !even;
@@ -74,7 +74,7 @@ fn target(plane: &Plane, course: Course, holder: &str, even: bool) -> String {
 }
 
 /// Comes back when connections are made again all the time; gives what is to be healed then.
-fn happen<'a>(plane: &'a Plane, course: Course, node: &'a str, watch: &Watch) -> Result<Option<Ongoing<'a>>> {
+fn happen<'a>(plane: &'a Crowd, course: Course, node: &'a str, watch: &Watch) -> Result<Option<Ongoing<'a>>> {
     match course {
         Course::Loss(fault) => {
             let ongoing = fault.begin(plane, node)?;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use foghorn_lab::{Error, Result, until};
-use foghorn_testbed::{Answers, Mac, Observer, Plane, Prober, Record};
+use foghorn_testbed::{Answers, Crowd, Mac, Observer, Prober, Record};
 use jiff::Timestamp;
 
 /// Between two asks for the address.
@@ -35,8 +35,8 @@ pub(crate) struct Asking {
 
 impl Watch {
     /// Starts watching, and waits until there is something to be missed.
-    pub(crate) fn start(plane: &Plane, target: SocketAddr, address: Ipv4Addr) -> Result<Self> {
-        let observer = Observer::start(&plane.lab, Plane::NETWORK, &[address], ASK)?;
+    pub(crate) fn start(plane: &Crowd, target: SocketAddr, address: Ipv4Addr) -> Result<Self> {
+        let observer = Observer::start(&plane.lab, Crowd::NETWORK, &[address], ASK)?;
         let watch =
             Self { prober: Prober::start(&plane.client(), target)?, asking: Asking { observer, address } };
         watch.settle()?;

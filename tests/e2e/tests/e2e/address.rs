@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use foghorn_e2e::{PRIVATE, PUBLIC, Result, condition, disturbs_nodes, run, shares_the_lab};
 use foghorn_lab::DhcpConfig;
+use foghorn_testbed::{PATIENCE, PRIVATE, PUBLIC, Result, condition, disturbs_nodes, run, shares_the_lab};
 
 #[test]
 fn a_dhcp_service_is_answered_by_one_node_and_status_claim_and_event_agree() -> Result<()> {
@@ -97,7 +97,7 @@ fn a_claim_names_the_nodes_that_serve_its_service_where_no_other_may_have_the_ad
             || service.claim().map(|claim| claim.unwrap_or_default()["spec"]["servingNodes"].clone());
         assert!(serving()?.is_null());
         patch(r#"{"spec":{"externalTrafficPolicy":"Local"}}"#)?;
-        let nodes = foghorn_lab::until("the nodes that serve the Service", Duration::from_secs(30), || {
+        let nodes = foghorn_lab::until("the nodes that serve the Service", PATIENCE, || {
             Ok(serving()?.as_array().filter(|nodes| !nodes.is_empty()).cloned())
         })?;
         assert!(

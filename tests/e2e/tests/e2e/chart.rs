@@ -8,10 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use foghorn_e2e::{
-    CHART, Cluster, PRIVATE, PUBLIC, Plane, Result, reinstalls_the_chart, run, shares_the_lab,
-};
 use foghorn_lab::{Error, Probe, topology::Network, until};
+use foghorn_testbed::{
+    CHART, Cluster, PATIENCE, PRIVATE, PUBLIC, Plane, Result, reinstalls_the_chart, run, shares_the_lab,
+};
 use serde_json::Value;
 
 const SHOP: Plane = Plane { name: "shop-net", class: "foghorn.dev/shop-net", network: Network::Public };
@@ -86,7 +86,7 @@ fn an_upgrade_from_a_chart_with_an_older_definition_brings_in_the_present_one() 
         assert!(fields(&live)["allowedSubnets"].is_null());
 
         cluster.upgrade(&values, &[])?;
-        let live = until("the present definition", Duration::from_secs(30), || {
+        let live = until("the present definition", PATIENCE, || {
             let live = cluster.lab.kubectl_json(&["get", "crd", DEFINITION])?;
             Ok((live["metadata"]["annotations"][VERSION] == present).then_some(live))
         })?;
@@ -116,7 +116,7 @@ fn a_newer_definition_is_left_alone() -> Result<()> {
 
         mark("0")?;
         cluster.restart_operator()?;
-        until("the present definition", Duration::from_secs(30), || {
+        until("the present definition", PATIENCE, || {
             let live = cluster.lab.kubectl_json(&["get", "crd", DEFINITION])?;
             Ok(fields(&live)["ofTheFuture"].is_null().then_some(()))
         })
@@ -282,7 +282,7 @@ fn the_switches_for_metrics_make_a_service_and_monitors_that_find_the_pods() -> 
         let slices = ["-n", "foghorn-system", "get", "endpointslices", "-o"];
         let of_service = "jsonpath={.items[*].endpoints[*].addresses}{.items[*].ports[*].port}";
         let labels = "kubernetes.io/service-name=foghorn-operator-metrics";
-        until("the operator behind its Service", Duration::from_secs(20), || {
+        until("the operator behind its Service", PATIENCE, || {
             let said = cluster.lab.kubectl(&[&slices[..], &[of_service, "-l", labels]].concat())?;
             Ok((said.contains(&operator.address) && said.ends_with("8080")).then_some(()))
         })?;
@@ -303,7 +303,7 @@ fn the_switches_for_metrics_make_a_service_and_monitors_that_find_the_pods() -> 
             assert!(made.contains(&label), "{label}");
             let ports = "jsonpath={.items[*].spec.containers[*].ports[?(@.name==\"metrics\")].containerPort}";
             // Pods that are on their way out are there for a while.
-            until(&format!("{count} Pods of {selector}"), Duration::from_secs(60), || {
+            until(&format!("{count} Pods of {selector}"), PATIENCE, || {
                 let found = cluster.lab.kubectl(&["get", "pods", "-A", "-l", selector, "-o", ports])?;
                 Ok((found.split_whitespace().count() == count).then_some(()))
             })?;
@@ -317,9 +317,7 @@ fn of_two_operators_one_leads_and_when_it_is_killed_the_other_goes_on() -> Resul
     run(reinstalls_the_chart(), |cluster| {
         cluster.namespace("shop")?;
         cluster.upgrade(&format!("{CHART}/examples/two-planes.yaml"), &["operator.replicas=2"])?;
-        until("two operators", Duration::from_secs(30), || {
-            Ok((cluster.operator_pods()?.len() == 2).then_some(()))
-        })?;
+        until("two operators", PATIENCE, || Ok((cluster.operator_pods()?.len() == 2).then_some(())))?;
         let leader = cluster.leading_operator()?;
         let claims = || cluster.lab.kubectl_json(&["get", "addressclaims", "-A"]);
         let first = cluster.service("shop", "first", PUBLIC)?;
@@ -329,7 +327,7 @@ fn of_two_operators_one_leads_and_when_it_is_killed_the_other_goes_on() -> Resul
         cluster.kill_operator(&leader)?;
         let killed = Instant::now();
         let second = cluster.service("shop", "second", PUBLIC)?;
-        let other = until("another operator leads", Duration::from_secs(60), || {
+        let other = until("another operator leads", PATIENCE, || {
             Ok(Some(cluster.leading_operator()?).filter(|now| *now != leader))
         })?;
         println!("{} instead of {} after {:.1?}", other.name, leader.name, killed.elapsed());

@@ -2,7 +2,7 @@
 
 use std::{thread::sleep, time::Duration};
 
-use foghorn_e2e::{PUBLIC, Result, Service, condition, run, shares_the_lab};
+use foghorn_testbed::{PATIENCE, PUBLIC, Result, Service, condition, run, shares_the_lab};
 
 #[test]
 fn a_deleted_service_leaves_silence_and_no_lease_and_another_one_is_untouched() -> Result<()> {
@@ -33,10 +33,8 @@ fn a_service_that_becomes_cluster_ip_gives_its_address_back_and_keeps_serving_in
         let address = service.address()?;
         let patch = r#"{"spec":{"type":"ClusterIP","loadBalancerClass":null,"loadBalancerIP":null}}"#;
         cluster.lab.kubectl(&["-n", &shop, "patch", "service", "web", "-p", patch])?;
-        foghorn_lab::until("the claim is gone", Duration::from_secs(30), || {
-            Ok(service.claim()?.is_none().then_some(()))
-        })?;
-        foghorn_lab::until("the Service is as any other", Duration::from_secs(10), || {
+        foghorn_lab::until("the claim is gone", PATIENCE, || Ok(service.claim()?.is_none().then_some(())))?;
+        foghorn_lab::until("the Service is as any other", PATIENCE, || {
             let object = service.object()?;
             let clean = object["metadata"]["finalizers"].is_null()
                 && condition(&object, "foghorn.dev/AddressReady").is_none()
@@ -113,7 +111,7 @@ fn a_controller_that_keeps_clearing_the_status_is_named() -> Result<()> {
     })
 }
 
-fn assert_not_leased(cluster: &foghorn_e2e::Cluster, address: std::net::Ipv4Addr) -> Result<()> {
+fn assert_not_leased(cluster: &foghorn_testbed::Cluster, address: std::net::Ipv4Addr) -> Result<()> {
     let leases = cluster.lab.dhcp(PUBLIC.network).leases()?;
     assert!(leases.iter().all(|lease| lease.address != address), "{leases:?}");
     Ok(())

@@ -5,8 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use foghorn_e2e::{Cluster, PRIVATE, PUBLIC, Plane, Result, disturbs_nodes, run, shares_the_lab};
 use foghorn_lab::{DhcpConfig, Wire, until};
+use foghorn_testbed::{
+    Cluster, PATIENCE, PRIVATE, PUBLIC, Plane, Result, disturbs_nodes, run, shares_the_lab,
+};
 
 #[test]
 fn without_a_server_the_service_says_so_others_are_not_delayed_and_the_address_comes_with_the_server()
@@ -22,7 +24,7 @@ fn without_a_server_the_service_says_so_others_are_not_delayed_and_the_address_c
         println!("the other plane's Service after {:.2?}", began.elapsed());
         cluster.lab.dhcp(PUBLIC.network).start()?;
         // The client asks every 64 s at most.
-        let address = until("an address", Duration::from_secs(90), || Ok(waiting.address().ok()))?;
+        let address = until("an address", PATIENCE, || Ok(waiting.address().ok()))?;
         assert!(cluster.get(PUBLIC.network, address)?.contains(" on w"));
         Ok(())
     })
@@ -35,7 +37,7 @@ fn a_claim_tells_how_it_stands_with_its_server_and_the_server_knows_the_services
         let shop = cluster.namespace("shop")?;
         let service = cluster.service(&shop, "web", public)?;
         service.address()?;
-        let claim = until("a claim in BOUND", Duration::from_secs(10), || {
+        let claim = until("a claim in BOUND", PATIENCE, || {
             Ok(service.claim()?.filter(|claim| claim["status"]["dhcp"]["state"] == "BOUND"))
         })?;
         let status = &claim["status"];
@@ -47,7 +49,7 @@ fn a_claim_tells_how_it_stands_with_its_server_and_the_server_knows_the_services
         for time in ["acquiredAt", "renewAt", "rebindAt", "expiresAt"] {
             assert!(lease[time].is_string(), "{time}: {lease}");
         }
-        until("the plane's identities", Duration::from_secs(10), || {
+        until("the plane's identities", PATIENCE, || {
             let plane = cluster.lab.kubectl_json(&["get", "networkplane", public.name])?;
             Ok((plane["status"]["identities"] == serde_json::json!(["VirtualMac"])).then_some(()))
         })?;
@@ -69,14 +71,14 @@ fn a_short_lease_is_renewed_by_unicast_by_the_owner_and_by_the_next_one() -> Res
         cluster.namespace("shop")?;
         let service = cluster.service("shop", "web", PUBLIC)?;
         let address = service.address()?;
-        let expiry = |service: &foghorn_e2e::Service<'_>| -> Result<u64> {
+        let expiry = |service: &foghorn_testbed::Service<'_>| -> Result<u64> {
             Ok(service.leases()?.first().map_or(0, |lease| lease.expiry))
         };
         let first = expiry(&service)?;
         let wire = Wire::start(&cluster.lab.switch(), PUBLIC.network.bridge(), "udp port 67")?;
         let renewal = format!("{address}.68 > 203.0.113.2.67");
         wire.wait_for(&[&renewal, "Request"], Duration::from_secs(75))?;
-        until("a later expiry", Duration::from_secs(5), || Ok((expiry(&service)? > first).then_some(())))?;
+        until("a later expiry", PATIENCE, || Ok((expiry(&service)? > first).then_some(())))?;
 
         let owner = service.holder()?;
         cluster.lab.stop_announcer(PUBLIC.name, &owner)?;
@@ -85,7 +87,7 @@ fn a_short_lease_is_renewed_by_unicast_by_the_owner_and_by_the_next_one() -> Res
         let second = expiry(&service)?;
         let line = wire.wait_for(&[&renewal, "Request"], Duration::from_secs(75))?;
         println!("renewed by {owner}, then by {next}: {line}");
-        until("a later expiry", Duration::from_secs(5), || Ok((expiry(&service)? > second).then_some(())))?;
+        until("a later expiry", PATIENCE, || Ok((expiry(&service)? > second).then_some(())))?;
         assert_eq!(service.address()?, address);
         assert_eq!(cluster.who_has(PUBLIC.network, address)?.into_iter().collect::<Vec<_>>(), [next]);
         Ok(())

@@ -1,11 +1,11 @@
 //! What the documentation shows is applied, and what it promises comes true.
 
-use std::{fs, time::Duration};
+use std::fs;
 
-use foghorn_e2e::{
-    CHART, Cluster, PRIVATE, PUBLIC, Plane, Result, condition, disturbs_nodes, run, shares_the_lab,
-};
 use foghorn_lab::{DhcpConfig, Error, topology::Network, until};
+use foghorn_testbed::{
+    CHART, Cluster, PATIENCE, PRIVATE, PUBLIC, Plane, Result, condition, disturbs_nodes, run, shares_the_lab,
+};
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 const NAMESPACE: &str = "shop";
@@ -229,7 +229,7 @@ fn port_forwarding(cluster: &Cluster, text: &str) -> Result<()> {
     let service = cluster.existing(NAMESPACE, "web-home", HOME);
     let address = service.address()?;
     assert!(cluster.get(HOME.network, address)?.contains(" on w"));
-    let said = until("the port to be forwarded", Duration::from_secs(60), || {
+    let said = until("the port to be forwarded", PATIENCE, || {
         let object = service.object()?;
         let said = condition(&object, "foghorn.dev/PortsForwarded").filter(|said| said["status"] == "True");
         Ok(said.map(|said| said["message"].as_str().unwrap_or_default().to_owned()))

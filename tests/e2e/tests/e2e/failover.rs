@@ -7,8 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use foghorn_e2e::{Cluster, PUBLIC, Result, Service, disturbs_nodes, probed, run, served, shares_the_lab};
 use foghorn_lab::Wire;
+use foghorn_testbed::{
+    Cluster, GAP, PATIENCE, PUBLIC, Result, Service, disturbs_nodes, probed, run, served, shares_the_lab,
+};
 
 #[test]
 fn an_announcer_that_is_killed_is_followed_by_another_node_with_the_same_address() -> Result<()> {
@@ -51,7 +53,7 @@ fn a_cable_that_is_pulled_moves_the_addresses_although_the_node_is_well() -> Res
     run(disturbs_nodes(), |cluster| {
         let lost = lose(cluster, "pulled cable", |owner| cluster.lab.unplug(owner, PUBLIC.network))?;
         let plane = cluster.lab.kubectl_json(&["get", "networkplane", PUBLIC.name])?;
-        println!("{}", foghorn_e2e::condition(&plane, "InterfacesReady").cloned().unwrap_or_default());
+        println!("{}", foghorn_testbed::condition(&plane, "InterfacesReady").cloned().unwrap_or_default());
         let wire = watch(cluster)?;
         cluster.lab.plug(&lost.owner, PUBLIC.network)?;
         silent(cluster, &wire, &lost)
@@ -70,7 +72,7 @@ fn a_node_that_is_cut_from_the_api_keeps_what_it_has_while_others_reach_it() -> 
         })?;
         println!("cut from the API: {report}");
         assert_eq!(cluster.who_has(PUBLIC.network, address)?, BTreeSet::from([owner]));
-        assert!(report.longest_gap < Duration::from_secs(2), "{report}");
+        assert!(report.longest_gap < GAP, "{report}");
         Ok(())
     })
 }
@@ -104,7 +106,7 @@ fn without_an_api_server_everybody_keeps_what_it_has_and_a_lost_node_is_followed
         assert_eq!(cluster.who_has(PUBLIC.network, address)?, BTreeSet::from([owner.clone()]));
         let report = probed(cluster, address, || {
             cluster.lab.power_off(&owner)?;
-            foghorn_lab::until("another node answers", Duration::from_secs(20), || {
+            foghorn_lab::until("another node answers", PATIENCE, || {
                 let owners = cluster.who_has(PUBLIC.network, address)?;
                 Ok((owners.len() == 1 && !owners.contains(&owner)).then_some(()))
             })
@@ -134,7 +136,7 @@ fn a_rollout_hands_every_address_over_before_its_announcer_ends() -> Result<()> 
             kubectl(&["rollout", "status", "daemonset/announcer", "--timeout=120s"]).map(drop)
         })?;
         println!("rollout: {report}");
-        assert!(report.longest_gap < Duration::from_secs(2), "{report}");
+        assert!(report.longest_gap < GAP, "{report}");
         assert_eq!(service.address()?, address);
         assert_eq!(cluster.who_has(public.network, address)?.len(), 1);
         assert_eq!(releases(&wire, &service)?, Vec::<String>::new());
@@ -157,10 +159,10 @@ fn a_lease_that_foreign_hands_delete_or_spoil_is_written_again_and_an_event_says
             cluster.all_members(public)
         })?;
         println!("foreign hands: {report}");
-        assert!(report.longest_gap < Duration::from_secs(2), "{report}");
+        assert!(report.longest_gap < GAP, "{report}");
         assert_eq!(cluster.who_has(public.network, address)?, BTreeSet::from([owner]));
         for words in ["deleted", "cannot be read"] {
-            foghorn_lab::until(&format!("an event with {words:?}"), Duration::from_secs(20), || {
+            foghorn_lab::until(&format!("an event with {words:?}"), PATIENCE, || {
                 let events = kubectl(&["get", "events.events.k8s.io", "-o", "jsonpath={.items[*].note}"])?;
                 Ok(events.contains(words).then_some(()))
             })?;
@@ -190,7 +192,7 @@ fn lose<'a>(cluster: &'a Cluster, what: &str, fault: impl Fn(&str) -> Result<()>
         Ok(())
     })?;
     println!("{what}: {report}");
-    assert!(report.longest_gap < Duration::from_secs(5), "{report}");
+    assert!(report.longest_gap < GAP, "{report}");
     assert_eq!(service.address()?, address);
     assert_eq!(service.leases()?.len(), 1);
     let owners = cluster.who_has(PUBLIC.network, address)?;

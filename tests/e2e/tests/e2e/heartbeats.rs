@@ -6,10 +6,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use foghorn_e2e::{
-    Cluster, Holders, PUBLIC, Plane, Result, Service, disturbs_nodes, loads, probed, run, shares_the_lab,
-};
 use foghorn_lab::{Wire, topology::Network, until};
+use foghorn_testbed::{
+    Cluster, GAP, Holders, PATIENCE, PUBLIC, Plane, Result, Service, disturbs_nodes, loads, probed, run,
+    shares_the_lab,
+};
 
 /// The EtherType of heartbeats.
 const ETHERTYPE: u16 = 0x88b5;
@@ -104,7 +105,7 @@ fn a_change_of_failure_detection_takes_effect_and_moves_nothing() -> Result<()> 
         })?;
         println!("{fast} heartbeats in 3 s at Fast, {normal} at Normal; {report}");
         assert!(normal > 0 && normal * 3 < fast * 2, "the change has no effect");
-        assert!(report.longest_gap < Duration::from_secs(1), "{report}");
+        assert!(report.longest_gap < GAP, "{report}");
         assert_eq!(cluster.view(own)?, view);
         assert_eq!(cluster.holders(&services)?, before);
         cluster.remove_plane(own)
@@ -151,7 +152,7 @@ fn unheard(
     let (view, before) = (cluster.view(PUBLIC)?, cluster.holders(services)?);
     let pair = |node: &str, others: &str| format!("node {node}: not heard {by}: {others}");
     let pairs = [pair("w1", "w2, w3"), pair("w2", "w1"), pair("w3", "w1")].join("; ");
-    until(&pairs, Duration::from_secs(30), || {
+    until(&pairs, PATIENCE, || {
         Ok((cluster.plane_reason(PUBLIC, silent, "PathNeverHeard")? == pairs).then_some(()))
     })?;
     println!("{silent}: {pairs}");

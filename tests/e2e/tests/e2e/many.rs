@@ -6,15 +6,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use foghorn_e2e::{Result, anonymous, run, shares_the_lab};
 use foghorn_lab::until;
+use foghorn_testbed::{Result, anonymous, disturbs_nodes, run};
 
 const SERVICES: usize = 100;
 const MEBIBYTE: u64 = 1 << 20;
 
 #[test]
 fn a_hundred_services_have_a_hundred_addresses_and_the_announcer_stays_small() -> Result<()> {
-    run(shares_the_lab(), |cluster| {
+    run(disturbs_nodes(), |cluster| {
         let public = cluster.plane()?;
         let shop = cluster.namespace("shop")?;
         let first = cluster.service(&shop, "web-000", public)?;
@@ -38,7 +38,7 @@ fn a_hundred_services_have_a_hundred_addresses_and_the_announcer_stays_small() -
         let leased: BTreeSet<_> = leases.iter().map(|lease| lease.address.to_string()).collect();
         assert!(leased.is_superset(&addresses), "{leases:?}");
         for address in &addresses {
-            let address = address.parse().map_err(|_| foghorn_e2e::Error::Config(address.clone()))?;
+            let address = address.parse().map_err(|_| foghorn_testbed::Error::Config(address.clone()))?;
             assert!(cluster.get(public.network, address)?.contains(" on w"), "{address}");
         }
         for node in cluster.lab.nodes() {

@@ -7,13 +7,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use foghorn_e2e::{
-    Cluster, Metrics, PUBLIC, Plane, Result, condition, disturbs_nodes, fetch, run, shares_the_lab,
-};
 use foghorn_lab::{
     Error, Host,
     topology::{Network, node_number},
     until,
+};
+use foghorn_testbed::{
+    Cluster, Metrics, PATIENCE, PUBLIC, Plane, Result, condition, disturbs_nodes, fetch, run, shares_the_lab,
 };
 use serde_json::Value;
 
@@ -64,7 +64,7 @@ fn the_metrics_of_announcers_tell_who_assigns_who_holds_and_what_was_said_on_the
         service.delete()?;
         service.gone()?;
         let released = ["type=\"RELEASE\"", "direction=\"sent\""];
-        until("the metrics after the release", Duration::from_secs(5), || {
+        until("the metrics after the release", PATIENCE, || {
             let after = announcer_metrics(cluster, public, &cluster.lab.node(&holder)?)?;
             let counted = after.count("foghorn_dhcp_messages_total", &released)
                 > metrics.count("foghorn_dhcp_messages_total", &released);
@@ -83,7 +83,7 @@ fn the_metrics_of_the_operator_count_planes_claims_and_requests() -> Result<()> 
         let node = cluster.lab.node(&pod.node)?;
         let bound = [format!("plane=\"{}\"", public.name), "state=\"Bound\"".to_owned()];
         let bound: Vec<_> = bound.iter().map(String::as_str).collect();
-        let metrics = until("claim and planes in the operator's metrics", Duration::from_secs(10), || {
+        let metrics = until("claim and planes in the operator's metrics", PATIENCE, || {
             let planes =
                 cluster.lab.kubectl_json(&["get", "networkplanes"])?["items"].as_array().map_or(0, Vec::len);
             let metrics = Metrics::fetch(&node, &format!("{}:8080", pod.address))?;
@@ -122,7 +122,7 @@ fn the_probes_of_an_announcer_answer_on_its_node_only_and_not_while_it_is_stoppe
         let stopped = probe("/healthz");
         cluster.lab.resume_announcer(public.name, node.name())?;
         assert!(stopped.is_err(), "{stopped:?}");
-        until("it is well again", Duration::from_secs(10), || {
+        until("it is well again", PATIENCE, || {
             Ok((probe("/healthz")?.0 == 200 && probe("/readyz")?.0 == 200).then_some(()))
         })
     })
@@ -163,7 +163,7 @@ spec:
         let node = cluster.lab.node(&text(&pod["spec"]["nodeName"]))?;
         let probe =
             |path: &str| fetch(&node, &format!("http://{}:9001{path}", text(&pod["status"]["podIP"])));
-        let (alive, _) = until("its probes", Duration::from_secs(10), || probe("/healthz").map(Some))?;
+        let (alive, _) = until("its probes", PATIENCE, || probe("/healthz").map(Some))?;
         let (ready, said) = probe("/readyz")?;
         println!("{ready}: {said}");
         assert_eq!((alive, ready), (200, 503));
@@ -181,13 +181,13 @@ fn an_operator_that_is_cut_off_from_the_api_server_is_not_ready() -> Result<()> 
         assert_eq!(readyz()?.0, 200);
         cluster.lab.cut_api(&pod.node)?;
         let cut = Instant::now();
-        let not_ready = until("it is not ready", Duration::from_secs(40), || {
+        let not_ready = until("it is not ready", PATIENCE, || {
             Ok(readyz().is_ok_and(|(status, _)| status == 503).then_some(()))
         });
         println!("after {:.1?}: {:?}", cut.elapsed(), readyz());
         cluster.lab.mend_api(&pod.node)?;
         not_ready?;
-        until("it is ready again", Duration::from_secs(60), || Ok((readyz()?.0 == 200).then_some(())))
+        until("it is ready again", PATIENCE, || Ok((readyz()?.0 == 200).then_some(())))
     })
 }
 
@@ -266,7 +266,7 @@ fn a_node_whose_interface_is_not_in_order_is_named_with_the_cause_and_holds_noth
 
 /// Waits until the plane names the node and the reason, and another node has the address.
 fn named_and_silent(cluster: &Cluster, reason: &str, node: &str, address: Ipv4Addr) -> Result<()> {
-    let said = until(&format!("{reason} on {node}"), Duration::from_secs(30), || {
+    let said = until(&format!("{reason} on {node}"), PATIENCE, || {
         let plane = cluster.lab.kubectl_json(&["get", "networkplane", PUBLIC.name])?;
         let ready = condition(&plane, "Ready").is_some_and(|found| found["status"] == "False");
         let found = condition(&plane, "InterfacesReady").filter(|found| found["reason"] == reason && ready);
@@ -276,7 +276,7 @@ fn named_and_silent(cluster: &Cluster, reason: &str, node: &str, address: Ipv4Ad
     if !said.contains(&format!("node {node}:")) {
         return Err(Error::Config(format!("{reason} does not name {node}: {said}")));
     }
-    until(&format!("another node than {node} has {address}"), Duration::from_secs(30), || {
+    until(&format!("another node than {node} has {address}"), PATIENCE, || {
         let owners = cluster.who_has(PUBLIC.network, address)?;
         Ok((owners.len() == 1 && !owners.contains(node)).then_some(()))
     })

@@ -1,9 +1,7 @@
 //! What a Service's annotations change of how its address is asked for, and what its plane allows of that.
 
-use std::time::Duration;
-
-use foghorn_e2e::{Cluster, Plane, Result, Service, disturbs_nodes, run, shares_the_lab};
 use foghorn_lab::{DhcpConfig, topology::Network, until};
+use foghorn_testbed::{Cluster, PATIENCE, Plane, Result, Service, disturbs_nodes, run, shares_the_lab};
 
 const NETWORK: Network = Network::Public;
 const ALL: &str = "overrides: {allow: [HardwareAddress, ClientId, Hostname, RequestedAddress]}";
@@ -109,7 +107,7 @@ fn a_group_s_hardware_address_is_refused_and_another_one_begins_a_new_lease() ->
                 let annotation = format!("{HARDWARE_ADDRESS}={mac}");
                 let annotate = ["-n", shop, "annotate", "--overwrite", "service", "web", &annotation];
                 cluster.lab.kubectl(&annotate)?;
-                until(&format!("a lease of {mac} and none of {former}"), Duration::from_secs(60), || {
+                until(&format!("a lease of {mac} and none of {former}"), PATIENCE, || {
                     let leases = cluster.lab.dhcp(NETWORK).leases()?;
                     let has = |mac: &String| leases.iter().any(|lease| lease.mac == *mac);
                     Ok((has(mac) && !has(former)).then_some(()))

@@ -7,14 +7,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use foghorn_e2e::{
-    Cluster, Holders, Mark, PUBLIC, Plane, Result, Service, all_probed, disturbs_nodes, loads, probed, run,
-    served, shares_the_lab,
-};
 use foghorn_lab::{topology::Network, until};
+use foghorn_testbed::{
+    Cluster, GAP, Holders, Mark, PATIENCE, PUBLIC, Plane, Result, Service, all_probed, disturbs_nodes, loads,
+    probed, run, served, shares_the_lab,
+};
 
-/// A client may be without an answer for so long while an address is handed over.
-const GAP: Duration = Duration::from_secs(1);
 /// What would move has moved after this time.
 const QUIET: Duration = Duration::from_secs(3);
 
@@ -46,7 +44,7 @@ fn addresses_are_spread_and_only_those_of_a_lost_node_move_until_rebalancing_is_
                 "foghorn.dev/rebalance=x",
                 "--overwrite",
             ])?;
-            until("the addresses are spread", Duration::from_secs(20), || {
+            until("the addresses are spread", PATIENCE, || {
                 Ok((loads(&cluster.holders(&services)?) == [3, 3, 3]).then_some(()))
             })
         })?;
@@ -227,7 +225,7 @@ fn lose(cluster: &Cluster, services: &[Service<'_>], node: &str) -> Result<Holde
     let began = Instant::now();
     let plane = services.first().map_or(PUBLIC, |service| service.plane);
     cluster.lab.stop_announcer(plane.name, node)?;
-    let holders = until(&format!("others have what {node} had"), Duration::from_secs(20), || {
+    let holders = until(&format!("others have what {node} had"), PATIENCE, || {
         let holders = cluster.holders(services)?;
         Ok((!nodes(&holders).contains(&node)).then_some(holders))
     })?;
@@ -246,7 +244,7 @@ fn come_back(cluster: &Cluster, plane: Plane, node: &str) -> Result<()> {
 /// Waits until these nodes answer for the address.
 fn answered_by(cluster: &Cluster, address: Ipv4Addr, nodes: &[&str]) -> Result<()> {
     let nodes: BTreeSet<String> = nodes.iter().map(|&node| node.to_owned()).collect();
-    until(&format!("{nodes:?} answer for {address}"), Duration::from_secs(20), || {
+    until(&format!("{nodes:?} answer for {address}"), PATIENCE, || {
         Ok((cluster.who_has(PUBLIC.network, address)? == nodes).then_some(()))
     })
 }

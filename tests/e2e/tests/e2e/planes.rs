@@ -2,8 +2,8 @@
 
 use std::{net::SocketAddr, thread::sleep, time::Duration};
 
-use foghorn_e2e::{Plane, Result, condition, run, shares_the_lab};
 use foghorn_lab::{Probe, topology::Network, until};
+use foghorn_testbed::{PATIENCE, Plane, Result, condition, run, shares_the_lab};
 use serde_json::Value;
 
 #[test]
@@ -93,7 +93,7 @@ fn deleting_one_plane_leaves_the_other_serving_without_a_lost_request() -> Resul
         assert!(cluster.who_has(own.network, going)?.is_empty());
         let leases = cluster.lab.dhcp(own.network).leases()?;
         assert!(leases.iter().all(|lease| lease.address != going), "{leases:?}");
-        until("the Service of the plane that is gone has no address", Duration::from_secs(10), || {
+        until("the Service of the plane that is gone has no address", PATIENCE, || {
             let object = on_going.object()?;
             Ok(object["status"]["loadBalancer"]["ingress"].is_null().then_some(()))
         })?;
@@ -142,7 +142,7 @@ fn the_younger_of_two_planes_with_one_class_or_lease_name_has_a_condition_and_no
             + &plane(&same_lease, &format!("foghorn.dev/{same_lease}"), &lease);
         cluster.lab.apply(&manifests)?;
         for (name, reason) in [(&same_class, "ClassTaken"), (&same_lease, "LeaseNameTaken")] {
-            let said = until(reason, Duration::from_secs(20), || {
+            let said = until(reason, PATIENCE, || {
                 let object = cluster.lab.kubectl_json(&["get", "networkplane", name])?;
                 Ok(condition(&object, "Accepted")
                     .filter(|c| c["reason"] == reason)
@@ -175,7 +175,7 @@ fn what_the_operator_made_is_repaired_when_others_change_it() -> Result<()> {
         ])?;
         let patch = r#"{"spec":{"template":{"spec":{"hostNetwork":false}}}}"#;
         cluster.lab.kubectl(&["-n", &namespace, "patch", "daemonset", "announcer", "-p", patch])?;
-        until("all is as it was", Duration::from_secs(30), || {
+        until("all is as it was", PATIENCE, || {
             cluster.lab.kubectl(&["-n", &namespace, "get", "rolebinding", "announcer"])?;
             let map = cluster.lab.kubectl_json(&["-n", &namespace, "get", "configmap", "plane"])?;
             let set = cluster.lab.kubectl_json(&["-n", &namespace, "get", "daemonset", "announcer"])?;

@@ -1,9 +1,9 @@
 //! What a plane allows, and how it says what keeps it from its work.
 
-use std::time::Duration;
-
-use foghorn_e2e::{Cluster, PRIVATE, Plane, Result, condition, disturbs_nodes, run, shares_the_lab};
 use foghorn_lab::{topology::Network, until};
+use foghorn_testbed::{
+    Cluster, PATIENCE, PRIVATE, Plane, Result, condition, disturbs_nodes, run, shares_the_lab,
+};
 
 #[test]
 fn a_plane_whose_announcers_cannot_be_made_says_why() -> Result<()> {
@@ -48,7 +48,7 @@ fn two_default_planes_are_a_condition_and_take_nothing_from_a_service_that_has_a
 
         cluster.remove_plane(narrow)?;
         new.address()?;
-        until("no condition is left", Duration::from_secs(10), || {
+        until("no condition is left", PATIENCE, || {
             let plane = cluster.lab.kubectl_json(&["get", "networkplane", PRIVATE.name])?;
             Ok(condition(&plane, "TwoDefaults").is_none().then_some(()))
         })

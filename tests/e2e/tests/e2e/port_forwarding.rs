@@ -6,8 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use foghorn_e2e::{Cluster, Plane, Result, Service, disturbs_nodes, run};
 use foghorn_lab::{DhcpConfig, EXTERNAL_ADDRESS, Forwards, Gateway, Wire, topology::Network, until};
+use foghorn_testbed::{Cluster, PATIENCE, Plane, Result, Service, disturbs_nodes, run};
 use serde_json::Value;
 
 const PORTS: Plane = Plane { name: "ports", class: "foghorn.dev/ports", network: Network::Public };
@@ -15,11 +15,8 @@ const ANNOTATION: &str = "foghorn.dev/port-forward";
 const EXTERNAL_DNS: &str = "external-dns.alpha.kubernetes.io/target";
 /// A minute until it is renewed.
 const LEASE: &str = "foghorn.dev/port-forward-lease=120";
-const SOON: Duration = Duration::from_secs(30);
 /// A gateway whose clock has hardly begun cannot be seen to begin again (RFC 6887, 8.5), nor one that starts twice in a second.
 const OLDER: Duration = Duration::from_secs(5);
-/// Within it a gateway that has lost its table, or was away, has it again.
-const A_MINUTE: Duration = Duration::from_secs(60);
 
 #[test]
 fn a_service_is_reached_from_the_internet_also_after_a_fail_over_and_only_while_it_is_to_be() -> Result<()> {
@@ -41,7 +38,7 @@ fn a_service_is_reached_from_the_internet_also_after_a_fail_over_and_only_while_
         println!("{}", reason(&service, "Forwarded")?);
         mapped(&gateway, &[(8080, address)])?;
         assert!(from_internet(cluster, &gateway, 8080)?.contains(" on w"));
-        until("the outer address in the Service's status", SOON, || {
+        until("the outer address in the Service's status", PATIENCE, || {
             let ingress = service.object()?["status"]["loadBalancer"]["ingress"].clone();
             let outer = EXTERNAL_ADDRESS.to_string();
             Ok((ingress[0]["ip"] == address.to_string() && ingress[1]["ip"] == outer).then_some(()))
@@ -49,13 +46,13 @@ fn a_service_is_reached_from_the_internet_also_after_a_fail_over_and_only_while_
 
         let outer = EXTERNAL_ADDRESS.to_string();
         publish(cluster, "ExternalDNS")?;
-        until("the outer address for external-dns and not in the status", SOON, || {
+        until("the outer address for external-dns and not in the status", PATIENCE, || {
             let object = service.object()?;
             let only = object["status"]["loadBalancer"]["ingress"].as_array().map(Vec::len) == Some(1);
             Ok((only && object["metadata"]["annotations"][EXTERNAL_DNS] == outer).then_some(()))
         })?;
         publish(cluster, "None")?;
-        until("no annotation for external-dns", SOON, || {
+        until("no annotation for external-dns", PATIENCE, || {
             Ok(service.object()?["metadata"]["annotations"][EXTERNAL_DNS].is_null().then_some(()))
         })?;
 
@@ -73,7 +70,7 @@ fn a_service_is_reached_from_the_internet_also_after_a_fail_over_and_only_while_
         assert!(from_internet(cluster, &gateway, 8081)?.contains(" on w"));
         cluster.lab.kubectl(&["-n", PORTS.name, "annotate", "service", "web", &format!("{ANNOTATION}-")])?;
         mapped(&gateway, &[])?;
-        until("the condition is gone", SOON, || Ok(condition(&service)?.is_none().then_some(())))?;
+        until("the condition is gone", PATIENCE, || Ok(condition(&service)?.is_none().then_some(())))?;
         forward(cluster, &service, "8080:80/tcp")?;
         mapped(&gateway, &[(8080, address)])?;
         service.delete()?;
@@ -123,7 +120,7 @@ fn whole_life(
 ) -> Result<()> {
     let address = service.address()?;
     let by_it = |external: u16| -> Result<()> {
-        until(&format!("port {external} by {protocol}"), A_MINUTE, || {
+        until(&format!("port {external} by {protocol}"), PATIENCE, || {
             let forward = forwards(service)?;
             Ok((forward["by"] == protocol && forward["externalPort"] == external).then_some(()))
         })?;
@@ -147,9 +144,7 @@ fn whole_life(
     gateway.forward_none()?;
     gateway.forward(how)?;
     let began = Instant::now();
-    until("the table is there again", A_MINUTE + Duration::from_secs(5), || {
-        from_internet_once(cluster, gateway, 8080).map(Some)
-    })?;
+    until("the table is there again", PATIENCE, || from_internet_once(cluster, gateway, 8080).map(Some))?;
     println!("{protocol}: its table was lost, and there again after {:.1?}", began.elapsed());
 
     let holder = service.holder()?;
@@ -161,7 +156,7 @@ fn whole_life(
     forward(cluster, service, "8081:80/tcp")?;
     by_it(8081)?;
     let closed = |port| {
-        until(&format!("port {port} is closed"), SOON, || {
+        until(&format!("port {port} is closed"), PATIENCE, || {
             Ok(from_internet_once(cluster, gateway, port).is_err().then_some(()))
         })
     };
@@ -197,13 +192,13 @@ fn a_gateway_that_is_away_forgets_or_has_the_port_for_another_is_told_and_no_oth
         let client = Network::Public.address(200);
         gateway.upnpc(&["-e", "game console", "-a", &client.to_string(), "9", "8090", "TCP", "0"])?;
         forward(cluster, &other, "8090:80/tcp")?;
-        let taken = until("the other host is named", A_MINUTE, || {
+        let taken = until("the other host is named", PATIENCE, || {
             Ok(reason(&other, "PortTaken").ok().filter(|message| message.contains("game console")))
         })?;
         println!("{taken}");
         let patch = r#"{"spec":{"portForwarding":{"whenTaken":"Another"}}}"#;
         cluster.patch_plane(PORTS, patch)?;
-        println!("{}", until("another port", 2 * A_MINUTE, || Ok(reason(&other, "Forwarded").ok()))?);
+        println!("{}", until("another port", 2 * PATIENCE, || Ok(reason(&other, "Forwarded").ok()))?);
         let external = forwards(&other)?["externalPort"].as_u64().unwrap_or_default();
         assert!(external >= 1024 && external != 8090, "{external}");
         assert!(from_internet(cluster, &gateway, external)?.contains(" on w"));
@@ -292,11 +287,11 @@ fn forward(cluster: &Cluster, service: &Service<'_>, what: &str) -> Result<()> {
 
 /// Waits until these are all the mappings of the gateway, as (its port, the address), each to port 80.
 fn mapped(gateway: &Gateway, wanted: &[(u16, Ipv4Addr)]) -> Result<()> {
-    wait_mapped(gateway, "what is wanted is forwarded", SOON, wanted).map(drop)
+    wait_mapped(gateway, "what is wanted is forwarded", PATIENCE, wanted).map(drop)
 }
 
 fn within_a_minute(gateway: &Gateway, what: &str, wanted: &[(u16, Ipv4Addr)]) -> Result<()> {
-    let took = wait_mapped(gateway, what, A_MINUTE + Duration::from_secs(5), wanted)?;
+    let took = wait_mapped(gateway, what, PATIENCE, wanted)?;
     println!("{what}: forwarded {took:.1?} later");
     Ok(())
 }
@@ -325,7 +320,7 @@ fn wait_mapped(
 
 /// Waits until the Service's condition has that reason, and gives its message.
 fn reason(service: &Service<'_>, reason: &str) -> Result<String> {
-    until(&format!("reason {reason} on Service {}", service.name), A_MINUTE, || {
+    until(&format!("reason {reason} on Service {}", service.name), PATIENCE, || {
         let found =
             condition(service)?.ok_or_else(|| foghorn_lab::Error::Config("it has no condition".into()))?;
         if found["reason"] != reason {
@@ -350,7 +345,7 @@ fn forwards(service: &Service<'_>) -> Result<Value> {
 
 /// What the Service answers to the internet's host at a port of the gateway.
 fn from_internet(cluster: &Cluster, gateway: &Gateway, port: u64) -> Result<String> {
-    until(&format!("an answer at port {port} of the gateway"), SOON, || {
+    until(&format!("an answer at port {port} of the gateway"), PATIENCE, || {
         from_internet_once(cluster, gateway, port).map(Some)
     })
 }

@@ -1,11 +1,9 @@
 //! Announcers that start again while the API server is away, and claims that nobody can have.
 
-use std::{collections::BTreeSet, net::Ipv4Addr, time::Duration};
+use std::{collections::BTreeSet, net::Ipv4Addr};
 
-use foghorn_e2e::{Cluster, PUBLIC, Result, disturbs_nodes, run, served};
 use foghorn_lab::{topology::Network, until};
-
-const PATIENCE: Duration = Duration::from_secs(40);
+use foghorn_testbed::{Cluster, PATIENCE, PUBLIC, Result, disturbs_nodes, run, served};
 
 #[test]
 fn the_only_announcer_goes_on_after_a_restart_while_the_api_server_is_away() -> Result<()> {

@@ -2,19 +2,18 @@
 
 use std::{net::Ipv4Addr, thread::sleep, time::Duration};
 
-use foghorn_e2e::{Cluster, Plane, Result, Service, disturbs_nodes, run, shares_the_lab};
 use foghorn_lab::{
     Host, ProxyMode, Wire,
     topology::{Network, node_number},
     until,
 };
+use foghorn_testbed::{Cluster, PATIENCE, Plane, Result, Service, disturbs_nodes, run, shares_the_lab};
 use serde_json::Value;
 
 const BOTH: &str = "returnPath: {mode: Auto}, guard: {mode: Drop}";
 /// The host behind the gateways.
 const INTERNET: Ipv4Addr = Network::Internet.address(100);
 const CONNECTIONS: usize = 250;
-const SOON: Duration = Duration::from_secs(30);
 
 #[test]
 fn a_client_beyond_the_public_gateway_is_answered_by_that_gateway_wherever_the_pod_is() -> Result<()> {
@@ -58,7 +57,7 @@ fn of_two_planes_each_answers_the_same_client_by_its_own_gateway_and_takes_nothi
         let holder = cluster.lab.node(&private.holder()?)?;
         client.ip(&format!("route replace {of_private} via {}", public_address(holder.name())))?;
         let wrong_way = || client.exec(&["curl", "-sS", "--max-time", "1", &format!("http://{of_private}/")]);
-        until("without a guard the private address is served on the public interface", SOON, || {
+        until("without a guard the private address is served on the public interface", PATIENCE, || {
             wrong_way().map(Some)
         })?;
 
@@ -66,7 +65,7 @@ fn of_two_planes_each_answers_the_same_client_by_its_own_gateway_and_takes_nothi
             let patch = r#"{"spec":{"guard":{"mode":"Drop"}}}"#;
             cluster.patch_plane(plane, patch)?;
         }
-        until("with a guard it is not", SOON, || Ok(wrong_way().is_err().then_some(())))?;
+        until("with a guard it is not", PATIENCE, || Ok(wrong_way().is_err().then_some(())))?;
         let of_client = |address| format!("host {address} and host {INTERNET}");
         let wires = [
             Wire::start(&cluster.lab.node(&public.holder()?)?, "eth0", &of_client(of_public))?,
@@ -128,10 +127,13 @@ fn what_others_flush_or_a_kill_interrupts_is_there_again_and_source_ranges_count
         assert_eq!(answered(cluster, address, 10)?, 10);
         let node = cluster.lab.node(&service.holder()?)?;
         let (table, path) = (table(service.plane), return_path(cluster, service.plane)?);
-        node.ip(&format!("rule del pref {}\nroute flush table {}", path["priority"], path["table"]))?;
-        until("the rule is there again", SOON, || Ok((answered(cluster, address, 10)? == 10).then_some(())))?;
+        let (priority, number) = (&path["priority"], &path["table"]);
+        node.ip(&format!("rule del pref {priority} table {number}\nroute flush table {number}"))?;
+        until("the rule is there again", PATIENCE, || {
+            Ok((answered(cluster, address, 10)? == 10).then_some(()))
+        })?;
         node.exec(&["nft", "delete", "table", "inet", &table])?;
-        until("the table is there again", SOON, || {
+        until("the table is there again", PATIENCE, || {
             Ok(node.exec(&["nft", "list", "table", "inet", &table]).ok())
         })?;
         for pid in cluster.lab.datapath_pids(service.plane.name, node.name())? {
@@ -141,7 +143,9 @@ fn what_others_flush_or_a_kill_interrupts_is_there_again_and_source_ranges_count
 
         let patch = r#"{"spec":{"loadBalancerSourceRanges":["203.0.113.0/24"]}}"#;
         patch_service(cluster, &service, patch)?;
-        until("the internet is no source", SOON, || Ok((answered(cluster, address, 1)? == 0).then_some(())))?;
+        until("the internet is no source", PATIENCE, || {
+            Ok((answered(cluster, address, 1)? == 0).then_some(()))
+        })?;
         assert!(cluster.get(Network::Public, address)?.contains(" on w"));
 
         let off = r#"{"spec":{"returnPath":{"mode":"Off"},"guard":{"mode":"Off"}}}"#;
@@ -157,7 +161,7 @@ fn with_kube_proxy_in_iptables_mode_it_is_the_same() -> Result<()> {
         let service = apart(cluster, Network::Public, BOTH)?;
         let address = service.address()?;
         cluster.lab.set_proxy_mode(ProxyMode::Iptables)?;
-        let same = until("kube-proxy has brought the Service to its nodes", SOON, || {
+        let same = until("kube-proxy has brought the Service to its nodes", PATIENCE, || {
             Ok((answered(cluster, address, 10)? == 10).then_some(()))
         })
         .and_then(|()| {
@@ -194,7 +198,7 @@ fn an_interface_without_an_address_of_the_node_serves_a_plane_with_a_return_path
         let (near, far) = served?;
         assert!(near.contains(" on w"), "{near}");
         assert_eq!(far, CONNECTIONS);
-        cluster.wait_ready(foghorn_e2e::PUBLIC.name)
+        cluster.wait_ready(foghorn_testbed::PUBLIC.name)
     })
 }
 
@@ -202,20 +206,20 @@ fn an_interface_without_an_address_of_the_node_serves_a_plane_with_a_return_path
 fn a_node_that_starts_anew_has_again_what_its_plane_wants() -> Result<()> {
     run(disturbs_nodes(), |cluster| {
         let service = apart(cluster, Network::Public, BOTH)?;
+        // The Pods of the node that starts anew get other addresses.
+        lead_to_own_pods(cluster, &service)?;
         let address = service.address()?;
         let node = cluster.lab.node(&service.holder()?)?;
         let table = || node.exec(&["nft", "list", "table", "inet", &table(service.plane)]);
         table()?;
         cluster.lab.reboot(node.name())?;
         assert!(table().is_err(), "it cannot be in force yet");
-        until("the table is there again", 2 * SOON, || Ok(table().ok()))?;
+        until("the table is there again", PATIENCE, || Ok(table().ok()))?;
         cluster.all_members(service.plane)?;
         cluster.plane_reason(service.plane, "Datapath", "InForce")?;
-        until(
-            "the internet is answered",
-            SOON,
-            || Ok((answered(cluster, address, 10)? == 10).then_some(())),
-        )?;
+        until("the internet is answered", PATIENCE, || {
+            Ok((answered(cluster, address, 10)? == 10).then_some(()))
+        })?;
         assert_eq!(answered(cluster, address, CONNECTIONS)?, CONNECTIONS);
         remove(cluster, service.plane)
     })
@@ -282,6 +286,19 @@ fn remove(cluster: &Cluster, plane: Plane) -> Result<()> {
     nothing_left(cluster, plane, &path)
 }
 
+/// Makes web Pods in the Service's namespace and leads it to them alone.
+fn lead_to_own_pods(cluster: &Cluster, service: &Service<'_>) -> Result<()> {
+    cluster.namespace_with_pods("apart-public")?;
+    patch_service(cluster, service, r#"{"spec":{"selector":{"app":"web"}}}"#)?;
+    leave_web_servers(cluster, service)
+}
+
+/// Only what the selector finds is to be behind the Service.
+fn leave_web_servers(cluster: &Cluster, service: &Service<'_>) -> Result<()> {
+    let slice = ["-n", &service.namespace, "delete", "endpointslice", &service.name, "--ignore-not-found"];
+    cluster.lab.kubectl(&slice).map(drop)
+}
+
 /// Makes a Pod of that role on a node, and leads the Service to it alone.
 fn lead_to(
     cluster: &Cluster,
@@ -308,11 +325,9 @@ spec:
         r#"{{"spec":{{"selector":{{"app":null,"role":"{role}"}},"ports":[{{"port":80,"targetPort":18080}}]}}}}"#
     );
     patch_service(cluster, service, &patch)?;
-    // Only what the selector finds is to be behind it.
-    let web_servers = ["-n", namespace, "delete", "endpointslice", &service.name, "--ignore-not-found"];
-    cluster.lab.kubectl(&web_servers)?;
+    leave_web_servers(cluster, service)?;
     let address = service.address()?;
-    until(&format!("an answer from {role}"), SOON, || {
+    until(&format!("an answer from {role}"), PATIENCE, || {
         let said = cluster.lab.client(Network::Public).exec(&[
             "curl",
             "-sS",
@@ -353,11 +368,11 @@ fn another(cluster: &Cluster, holder: &str) -> String {
 /// Waits until no table, rule or route of the plane is on any node.
 fn nothing_left(cluster: &Cluster, plane: Plane, path: &Value) -> Result<()> {
     for node in cluster.lab.nodes() {
-        until(&format!("nothing is left on {}", node.name()), SOON, || {
+        until(&format!("nothing is left on {}", node.name()), PATIENCE, || {
             let tables = node.exec(&["nft", "list", "tables", "inet"])?;
             let rules = node.exec(&["ip", "rule"])?;
-            let rule = path["priority"].as_u64().map(|priority| format!("{priority}:"));
-            let has_rule = rule.is_some_and(|rule| rules.lines().any(|line| line.starts_with(&rule)));
+            let rule = path["table"].as_u64().map(|number| format!("lookup {number}"));
+            let has_rule = rule.is_some_and(|rule| rules.contains(&rule));
             let has_table = tables.lines().any(|line| line.ends_with(&format!(" {}", table(plane))));
             Ok((!has_table && !has_rule).then_some(()))
         })?;

@@ -7,8 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use foghorn_e2e::{Cluster, PRIVATE, PUBLIC, Plane, Result, Service, condition, reinstalls_the_chart, run};
 use foghorn_lab::until;
+use foghorn_testbed::{
+    Cluster, PATIENCE, PRIVATE, PUBLIC, Plane, Result, Service, condition, reinstalls_the_chart, run,
+};
 
 /// What the chart gives the uninstallation, and what Helm and the ends of Pods take besides.
 const WITHIN: Duration = Duration::from_secs(60 + 30);
@@ -71,9 +73,7 @@ fn an_uninstallation_without_operator_and_announcers_leaves_nothing_stuck() -> R
         cluster.scale_operator(0)?;
         for plane in [PUBLIC, PRIVATE] {
             cluster.lab.kubectl(&["-n", &plane.namespace(), "delete", "daemonset", "announcer"])?;
-            until("no announcer", Duration::from_secs(60), || {
-                Ok(cluster.announcers(plane)?.is_empty().then_some(()))
-            })?;
+            until("no announcer", PATIENCE, || Ok(cluster.announcers(plane)?.is_empty().then_some(())))?;
         }
         served.uninstall()?;
         served.assert_silent()
@@ -114,7 +114,7 @@ impl<'a> Served<'a> {
         assert_eq!(ours, ["namespace/foghorn-system"]);
         let roles = list("clusterroles")? + &list("clusterrolebindings")?;
         assert!(!roles.contains("/foghorn-"), "{roles}");
-        until("Pods and Jobs are gone", Duration::from_secs(40), || {
+        until("Pods and Jobs are gone", PATIENCE, || {
             let left = self.cluster.lab.kubectl(&["-n", "foghorn-system", "get", "all", "-o", "name"])?;
             Ok(left.trim().is_empty().then_some(()))
         })?;

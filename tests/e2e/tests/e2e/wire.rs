@@ -2,8 +2,8 @@
 
 use std::{collections::BTreeSet, net::SocketAddr, thread::sleep, time::Duration};
 
-use foghorn_e2e::{PUBLIC, Result, disturbs_nodes, probed, run, served, shares_the_lab};
 use foghorn_lab::{Probe, until};
+use foghorn_testbed::{GAP, PATIENCE, PUBLIC, Result, disturbs_nodes, probed, run, served, shares_the_lab};
 
 #[test]
 fn garbage_and_storms_do_not_slow_the_service_of_others() -> Result<()> {
@@ -12,7 +12,7 @@ fn garbage_and_storms_do_not_slow_the_service_of_others() -> Result<()> {
         let service = cluster.service(&shop, "web", PUBLIC)?;
         let address = service.address()?;
         let before = cluster.announcers(PUBLIC)?;
-        let restarts = |cluster: &foghorn_e2e::Cluster| {
+        let restarts = |cluster: &foghorn_testbed::Cluster| {
             let path = "jsonpath={.items[*].status.containerStatuses[*].restartCount}";
             cluster.lab.kubectl(&["-n", &PUBLIC.namespace(), "get", "pods", "-o", path])
         };
@@ -23,12 +23,12 @@ fn garbage_and_storms_do_not_slow_the_service_of_others() -> Result<()> {
             SocketAddr::from((address, 80)),
             Duration::from_millis(20),
         )?;
-        let sent = foghorn_e2e::garbage(&cluster.lab.client(PUBLIC.network), address)?;
+        let sent = foghorn_testbed::garbage(&cluster.lab.client(PUBLIC.network), address)?;
         println!("{sent} frames of garbage");
         let second = cluster.service(&shop, "second", PUBLIC)?.address()?;
         let report = probe.finish()?;
         println!("{report}");
-        assert!(report.longest_gap < Duration::from_secs(2), "{report}");
+        assert!(report.longest_gap < GAP, "{report}");
         assert_eq!(cluster.who_has(PUBLIC.network, address)?.len(), 1);
         assert!(cluster.get(PUBLIC.network, second)?.contains(" on w"));
         assert_eq!(cluster.announcers(PUBLIC)?, before);
@@ -45,15 +45,15 @@ fn a_host_that_claims_an_address_is_named_in_an_event_and_the_address_stays() ->
         let owner = service.holder()?;
         let stranger = cluster.lab.host("gw-public")?;
         let report = probed(cluster, address, || {
-            foghorn_e2e::claim(&stranger, address)?;
+            foghorn_testbed::claim(&stranger, address)?;
             sleep(Duration::from_secs(3));
             Ok(())
         })?;
         println!("{report}");
-        assert!(report.longest_gap < Duration::from_secs(1), "{report}");
+        assert!(report.longest_gap < GAP, "{report}");
         assert_eq!(cluster.who_has(public.network, address)?, BTreeSet::from([owner]));
         assert_eq!(service.address()?, address);
-        let note = until("an event that names the host", Duration::from_secs(20), || {
+        let note = until("an event that names the host", PATIENCE, || {
             let events =
                 cluster.lab.kubectl_json(&["-n", &public.namespace(), "get", "events.events.k8s.io"])?;
             let is_it = |event: &&serde_json::Value| {

@@ -23,7 +23,7 @@ use super::{
 };
 
 /// How long a test may go on beyond three times what it declares before it counts as hung.
-const GRACE: Duration = Duration::from_secs(120);
+const GRACE: Duration = Duration::from_secs(300);
 
 /// The name of a lab of the tests. Whatever runs under this name is taken down.
 pub(crate) fn lab_name(number: usize) -> Result<LabName> {

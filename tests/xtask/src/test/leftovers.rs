@@ -1,8 +1,9 @@
 //! What tests leave behind: namespaces of the machine's network, and of the labs' clusters.
 
-use std::{collections::BTreeSet, fs, path::Path, time::SystemTime};
+use std::{collections::BTreeSet, fs, path::Path};
 
 use foghorn_lab::{Error, Lab, LabName, Result};
+use jiff::Timestamp;
 
 use super::record::Record;
 
@@ -29,9 +30,10 @@ impl Before {
     }
 }
 
-fn network_namespaces(folder: &Path) -> Vec<(String, SystemTime)> {
+fn network_namespaces(folder: &Path) -> Vec<(String, Timestamp)> {
     let files = fs::read_dir(folder).into_iter().flatten().flatten();
-    let made = |file: &fs::DirEntry| file.metadata().and_then(|metadata| metadata.modified()).ok();
+    let made =
+        |file: &fs::DirEntry| file.metadata().and_then(|metadata| metadata.modified()).ok()?.try_into().ok();
     files.filter_map(|file| Some((file.file_name().to_string_lossy().into_owned(), made(&file)?))).collect()
 }
 
@@ -44,11 +46,11 @@ pub(crate) fn check_cluster(record: &Record, lab: &LabName) -> Result<()> {
     complain(record, &format!("in the lab {} the namespace", lab.name()), &left)
 }
 
-fn complain(record: &Record, what: &str, left: &[(String, SystemTime)]) -> Result<()> {
+fn complain(record: &Record, what: &str, left: &[(String, Timestamp)]) -> Result<()> {
     if left.is_empty() {
         return Ok(());
     }
-    let line = |(name, made): &(String, SystemTime)| {
+    let line = |(name, made): &(String, Timestamp)| {
         format!("{what} {name} is left, made while these ran: {}", record.running_at(*made).join(", "))
     };
     Err(Error::Config(left.iter().map(line).collect::<Vec<_>>().join("\n")))
@@ -63,7 +65,7 @@ mod tests {
 
     #[test]
     fn what_is_left_is_named_with_the_tests_that_ran() {
-        let (record, now) = (Record::default(), SystemTime::now());
+        let (record, now) = (Record::default(), Timestamp::now());
         let test = |name: &str, started| Test {
             name: name.to_owned(),
             passed: true,

@@ -6,10 +6,11 @@ use std::{
     path::Path,
     process::{Child, Command, ExitStatus, Stdio},
     thread::sleep,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use foghorn_lab::{Error, Result};
+use jiff::Timestamp;
 use rustix::process::{Pid, Signal, kill_process_group};
 
 const PAUSE: Duration = Duration::from_millis(10);
@@ -27,7 +28,7 @@ pub(crate) enum End {
 #[derive(Clone, Debug)]
 pub(crate) struct Ended {
     pub(crate) end: End,
-    pub(crate) started: SystemTime,
+    pub(crate) started: Timestamp,
     pub(crate) took: Duration,
     /// Its standard output and error.
     pub(crate) output: String,
@@ -46,7 +47,7 @@ pub(crate) fn run(mut command: Command, log: &Path, limit: Duration) -> Result<E
     let file = File::create(log).map_err(io("creating"))?;
     let errors = file.try_clone().map_err(io("sharing"))?;
     command.stdin(Stdio::null()).stdout(file).stderr(errors).process_group(0);
-    let (started, start) = (SystemTime::now(), Instant::now());
+    let (started, start) = (Timestamp::now(), Instant::now());
     let mut child = command
         .spawn()
         .map_err(Error::io(format!("starting {}", command.get_program().to_string_lossy())))?;

@@ -4,10 +4,11 @@ use std::{
     cmp::Reverse,
     fmt::{self, Write as _},
     sync::{Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use foghorn_lab::{Error, Result, steps::say};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::busy::Busy;
@@ -40,7 +41,7 @@ struct Part {
 pub(crate) struct Test {
     pub(crate) name: String,
     pub(crate) passed: bool,
-    pub(crate) started: SystemTime,
+    pub(crate) started: Timestamp,
     pub(crate) took: Duration,
     /// How long it may take, if it says so.
     pub(crate) declared: Option<Duration>,
@@ -71,7 +72,7 @@ impl Record {
 
     /// A part that passes or fails as a whole counts as one test.
     pub(crate) fn check<T>(&self, name: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
-        let (started, start) = (SystemTime::now(), Instant::now());
+        let (started, start) = (Timestamp::now(), Instant::now());
         let done = self.part(name, work);
         let (name, passed) = (name.to_owned(), done.is_ok());
         let test = Test { name, passed, started, took: start.elapsed(), declared: None };
@@ -101,7 +102,7 @@ impl Record {
     }
 
     /// The tests that ran at that time. The clocks that are compared may differ by a second.
-    pub(crate) fn running_at(&self, time: SystemTime) -> Vec<String> {
+    pub(crate) fn running_at(&self, time: Timestamp) -> Vec<String> {
         let second = Duration::from_secs(1);
         let ran = |test: &&Test| test.started <= time + second && time <= test.started + test.took + second;
         self.content().tests.iter().filter(ran).map(|test| test.name.clone()).collect()
@@ -189,7 +190,7 @@ mod tests {
         Test {
             name: name.to_owned(),
             passed,
-            started: SystemTime::UNIX_EPOCH,
+            started: Timestamp::UNIX_EPOCH,
             took: Duration::from_secs(seconds),
             declared: declared.map(Duration::from_secs),
         }

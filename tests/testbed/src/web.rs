@@ -1,11 +1,9 @@
 //! The web servers behind the Services of most tests: one Pod on each node, for as long as the lab is up.
 
-use std::time::Duration;
-
 use foghorn_lab::{Result, until};
 use serde_json::Value;
 
-use crate::Cluster;
+use crate::{Cluster, PATIENCE};
 
 /// The namespace of the web servers.
 pub(crate) const NAMESPACE: &str = "web";
@@ -41,7 +39,7 @@ impl Cluster {
             self.lab.apply(SERVERS)?;
         }
         let nodes = usize::from(self.lab.config().nodes);
-        until("a web server on each node", Duration::from_secs(60), || {
+        until("a web server on each node", PATIENCE, || {
             let pods = self.lab.kubectl_json(&["-n", NAMESPACE, "get", "pods", "-l", "app=web"])?;
             let endpoints: Vec<_> =
                 pods["items"].as_array().into_iter().flatten().filter_map(endpoint).collect();

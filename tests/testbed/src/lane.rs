@@ -6,6 +6,9 @@ use foghorn_lab::{Error, Result, topology::Network};
 
 use crate::{Cluster, PRIVATE, PUBLIC, Plane};
 
+/// Announcers that send fewer heartbeats leave more of the machine to the tests.
+const RELAXED: &str = "failureDetection: {mode: Custom, intervalMilliseconds: 400, missedHeartbeats: 4}";
+
 /// A lane: what is made in it has names of its own.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Lane(String);
@@ -71,7 +74,7 @@ impl Cluster {
         }
         let plane = self.plane_named(chart.network.name(), chart.network);
         if self.lab.kubectl_json(&["get", "networkplane", plane.name]).is_err() {
-            self.make_plane(plane, "")?;
+            self.make_plane(plane, RELAXED)?;
         }
         self.wait_ready(plane.name)?;
         Ok(plane)

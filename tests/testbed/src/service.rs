@@ -1,14 +1,11 @@
 //! One Service under test.
 
-use std::{net::Ipv4Addr, time::Duration};
+use std::net::Ipv4Addr;
 
 use foghorn_lab::{Lease, Result, until};
 use serde_json::Value;
 
-use crate::{Cluster, Plane, cluster::condition};
-
-/// An address should be there long before.
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::{Cluster, PATIENCE, Plane, cluster::condition};
 
 /// A Service of type LoadBalancer, and its claim.
 #[derive(Clone)]
@@ -135,7 +132,7 @@ spec:
     /// If it has not within a minute.
     pub fn reason(&self, reason: &str) -> Result<String> {
         let what = format!("reason {reason} on Service {}/{}", self.namespace, self.name);
-        until(&what, 2 * PATIENCE, || {
+        until(&what, PATIENCE, || {
             let service = self.object()?;
             let found = condition(&service, "foghorn.dev/AddressReady").filter(|c| c["reason"] == reason);
             Ok(found.map(|c| c["message"].as_str().unwrap_or_default().to_owned()))
@@ -158,7 +155,7 @@ spec:
     /// # Errors
     /// If it is not within a minute.
     pub fn held_by_another(&self, node: &str) -> Result<String> {
-        until(&format!("another holder than {node}"), 2 * PATIENCE, || {
+        until(&format!("another holder than {node}"), PATIENCE, || {
             let claim = self.claim()?.unwrap_or_default();
             let holder = claim["status"]["holder"].as_str().unwrap_or_default().to_owned();
             let held = claim["status"]["address"].is_string();
@@ -192,7 +189,7 @@ spec:
     /// If it is not gone within ten seconds.
     pub fn delete_at_once(&self) -> Result<()> {
         self.delete()?;
-        until("the Service is gone", Duration::from_secs(10), || {
+        until("the Service is gone", PATIENCE, || {
             let patch = r#"{"metadata":{"finalizers":null}}"#;
             let args = ["-n", &self.namespace, "patch", "service", &self.name, "--type=merge", "-p", patch];
             Ok(self.cluster.lab.kubectl(&args).is_err().then_some(()))
@@ -204,11 +201,9 @@ spec:
     /// # Errors
     /// If they are not within a minute.
     pub fn gone(&self) -> Result<()> {
-        until(
-            &format!("Service {}/{} and its claim are gone", self.namespace, self.name),
-            2 * PATIENCE,
-            || Ok((self.object().is_err() && self.claim()?.is_none()).then_some(())),
-        )
+        until(&format!("Service {}/{} and its claim are gone", self.namespace, self.name), PATIENCE, || {
+            Ok((self.object().is_err() && self.claim()?.is_none()).then_some(()))
+        })
     }
 }
 

@@ -3,13 +3,12 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::Ipv4Addr,
-    time::Duration,
 };
 
 use foghorn_lab::{DhcpConfig, Error, IMAGE_VALUES, Lab, Result, topology::Network, until};
 use serde_json::Value;
 
-use crate::{Lane, Mark, PRIVATE, PUBLIC, Plane, Service, web::NAMESPACE};
+use crate::{Lane, Mark, PATIENCE, PRIVATE, PUBLIC, Plane, Service, observer::who_answers, web::NAMESPACE};
 
 /// The chart's folder.
 pub const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../helm/foghorn");
@@ -183,8 +182,7 @@ spec:
     /// # Errors
     /// If the client cannot ask.
     pub fn who_has(&self, network: Network, address: Ipv4Addr) -> Result<BTreeSet<String>> {
-        let macs = self.lab.client(network).who_has("eth0", address)?;
-        Ok(macs.into_iter().map(|mac| self.lab.host_of_mac(&mac).unwrap_or(mac)).collect())
+        Ok(who_answers(&self.lab, network, &[address])?.remove(&address).unwrap_or_default())
     }
 
     /// The nodes that have an address on one of their interfaces, each with what `ip -json address` says of it there.
@@ -212,7 +210,7 @@ spec:
     pub fn get(&self, network: Network, address: Ipv4Addr) -> Result<String> {
         let url = format!("http://{address}/");
         let client = self.lab.client(network);
-        until(&format!("an answer from {url}"), Duration::from_secs(15), || {
+        until(&format!("an answer from {url}"), PATIENCE, || {
             client.exec(&["curl", "-sS", "--max-time", "1", &url]).map(Some)
         })
     }
@@ -274,7 +272,7 @@ spec:
         }
         self.heal()?;
         self.remove_namespaces()?;
-        until("no claim of a test is left", Duration::from_secs(90), || {
+        until("no claim of a test is left", PATIENCE, || {
             let claims = self.lab.kubectl_json(&["get", "addressclaims", "-A"]);
             // Without the chart there is no such kind.
             let none = claims.map_or(true, |claims| claims["items"].as_array().is_none_or(Vec::is_empty));
@@ -293,7 +291,7 @@ spec:
         if left()? {
             self.lab.kubectl(&["delete", "namespaces", "-l", &selector, "--wait=false"])?;
         }
-        until("no namespace of a test is left", Duration::from_secs(90), || Ok((!left()?).then_some(())))
+        until("no namespace of a test is left", PATIENCE, || Ok((!left()?).then_some(())))
     }
 
     fn label(&self) -> String {

@@ -1,11 +1,11 @@
 //! The operator and its release, under test.
 
-use std::{fs, time::Duration};
+use std::fs;
 
 use foghorn_lab::{Result, until};
 use serde_json::Value;
 
-use crate::{Cluster, Plane, cluster::failed};
+use crate::{Cluster, PATIENCE, Plane, cluster::failed};
 
 const SYSTEM: &str = "foghorn-system";
 const DEPLOYMENT: &str = "deployment/foghorn-operator";
@@ -36,7 +36,7 @@ impl Cluster {
     /// If there are not within a minute.
     pub fn scale_operator(&self, replicas: usize) -> Result<()> {
         self.lab.kubectl(&["-n", SYSTEM, "scale", DEPLOYMENT, &format!("--replicas={replicas}")])?;
-        until(&format!("{replicas} operators"), Duration::from_secs(60), || {
+        until(&format!("{replicas} operators"), PATIENCE, || {
             Ok((self.operator_pods()?.len() == replicas).then_some(()))
         })
     }
@@ -72,7 +72,7 @@ impl Cluster {
     /// # Errors
     /// If none does within half a minute.
     pub fn leading_operator(&self) -> Result<OperatorPod> {
-        until("an operator that leads", Duration::from_secs(30), || {
+        until("an operator that leads", PATIENCE, || {
             let lease = self.lab.kubectl_json(&["-n", SYSTEM, "get", "lease", "foghorn-operator"])?;
             let holder = lease["spec"]["holderIdentity"].as_str().unwrap_or_default();
             let name = holder.rsplit_once('_').map(|(pod, _)| pod).unwrap_or_default();
@@ -100,7 +100,7 @@ impl Cluster {
     /// # Errors
     /// If they are not within a minute and a half.
     pub fn plane_gone(&self, plane: Plane) -> Result<()> {
-        until(&format!("plane {} is gone", plane.name), Duration::from_secs(90), || {
+        until(&format!("plane {} is gone", plane.name), PATIENCE, || {
             let has = |kind: &str, name: &str| self.lab.kubectl(&["get", kind, name, "--ignore-not-found"]);
             let left = has("networkplane", plane.name)? + &has("namespace", &plane.namespace())?;
             Ok(left.trim().is_empty().then_some(()))
