@@ -73,6 +73,8 @@ const LEAVING: Duration = Duration::from_secs(8);
 ///
 /// # Errors
 /// If it cannot start, or cannot go on: the kubelet starts it again.
+// The runtime is here: if `main` awaited this function, most of this crate would be compiled again for `main`.
+#[tokio::main(flavor = "current_thread")]
 pub async fn run(args: Args) -> anyhow::Result<()> {
     let stop = shutdown::requested().context("signals cannot be taken over")?;
     let mut registry = Registry::default();

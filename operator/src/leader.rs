@@ -74,6 +74,8 @@ pub enum RunError {
 ///
 /// # Errors
 /// [`RunError`]: everything else that ends it.
+// The runtime is here: if `main` awaited this function, most of this crate would be compiled again for `main`.
+#[tokio::main(flavor = "current_thread")]
 pub async fn run(options: Run) -> Result<(), RunError> {
     let asked_to_end = shutdown::requested().map_err(RunError::Signals)?;
     let mut registry = Registry::default();

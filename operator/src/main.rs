@@ -9,24 +9,23 @@ use foghorn_operator::{
 };
 use foghorn_shell::logs::{self, LogArgs};
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     match Arguments::parse().command {
-        Command::Run(options) => logged(&options.log.clone(), leader::run(*options)).await,
+        Command::Run(options) => logged(&options.log.clone(), || leader::run(*options)),
         Command::Uninstall(options) => {
             let deadline = Duration::from_secs(options.deadline_seconds);
-            logged(&options.log, uninstall::run(deadline)).await
+            logged(&options.log, || uninstall::run(deadline))
         }
     }
 }
 
 /// Starts the logs, does the work, and says in one line why it failed, if so.
-async fn logged<E: Error>(log: &LogArgs, work: impl Future<Output = Result<(), E>>) -> ExitCode {
+fn logged<E: Error>(log: &LogArgs, work: impl FnOnce() -> Result<(), E>) -> ExitCode {
     if let Err(error) = logs::init(log) {
         eprintln!("{error}");
         return ExitCode::FAILURE;
     }
-    match work.await {
+    match work() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(%error, "the operator ends");

@@ -124,6 +124,8 @@ impl Left {
 ///
 /// # Errors
 /// [`UninstallError`], which names what is left.
+// The runtime is here for the same reason as in `leader::run`.
+#[tokio::main(flavor = "current_thread")]
 pub async fn run(deadline: Duration) -> Result<(), UninstallError> {
     let agent = concat!("foghorn-operator/", env!("CARGO_PKG_VERSION"), " uninstall");
     let client = client::connect(agent, &mut Registry::default(), boot_time, ApiClock::default()).await?;

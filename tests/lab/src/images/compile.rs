@@ -119,7 +119,8 @@ fn target(root: &Path) -> PathBuf {
 
 /// How many packages `cargo tree` lists: ` (*)` marks one that it has listed before.
 fn packages_in(tree: &str) -> usize {
-    tree.lines().map(|line| line.trim_end_matches(" (*)")).collect::<HashSet<_>>().len()
+    let packages = tree.lines().map(|line| line.trim_end_matches(" (*)"));
+    packages.filter(|package| !package.is_empty()).collect::<HashSet<_>>().len()
 }
 
 /// The package that this message of cargo says has been compiled, or was compiled before.
@@ -136,7 +137,7 @@ mod tests {
 
     #[test]
     fn a_package_of_the_tree_counts_once() {
-        let tree = "foghorn-shell v0.1.0 (/foghorn/shell)\nserde v1.0.1\nserde_derive v1.0.1 (proc-macro)\nserde v1.0.1\n";
+        let tree = "foghorn-shell v0.1.0 (/foghorn/shell)\nserde v1.0.1\nserde_derive v1.0.1 (proc-macro)\n\nserde v1.0.1\n";
         assert_eq!(packages_in(&format!("{tree}foghorn-shell v0.1.0 (/foghorn/shell) (*)")), 3);
     }
 
