@@ -49,7 +49,7 @@ impl Miniupnpd {
     pub fn restart(&self, how: Forwards) {
         let config = self.host.dir().join("miniupnpd.conf");
         let options = how.config(HTTP, 1, "1024-65535", "203.0.113.0/24");
-        // What a node hears of it for the first time is news: it hears it soon.
+        // A node looks for a gateway again when it first hears it announce itself. This is soon, so that tests can count questions.
         fs::write(&config, format!("{options}notify_interval=5\n")).unwrap();
         let config = config.display().to_string();
         let pid_file = self.pid_file().display().to_string();

@@ -99,8 +99,8 @@ fn whole_life(protocol: Protocol, how: Forwards) {
     assert_eq!(gateway.behind(FOREIGN), Some(stranger.host.source().to_string()));
 }
 
-/// Waits for renewals: the lease that the mapping began with is over then. What is asked is counted from the first one on, when
-/// the node has looked through the gateway's table and has heard of it.
+/// Waits for three renewals: the first lease is over then. Questions are counted after the first renewal, when the node has read the
+/// gateway's table and has heard its announcement.
 fn renewed(world: &World, node: &Forwarder) {
     let end = || match node.told("web").ports.get(&tcp(80)) {
         Some(Standing::Forwarded { until, .. }) => *until,
