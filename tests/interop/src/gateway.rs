@@ -1,38 +1,30 @@
 //! A gateway that forwards ports, and a host that asks it.
 
+mod forwarder;
+
 use std::{
-    collections::{BTreeMap, BTreeSet},
     fs,
     io::{Read as _, Write as _},
-    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
-    ops::RangeInclusive,
+    net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream},
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError, mpsc},
     time::Duration,
 };
 
-use foghorn_announcer::{
-    forwarding::{Forwarding, ForwardingMetrics, Wanted},
-    report::Permit,
-};
-use foghorn_clock::Instant;
 use foghorn_gateway::{Listener, Speaker};
 use foghorn_lab::{Daemon, Forwards, Host, miniupnpd::chains, until};
-use foghorn_portmap::{
-    self as portmap, Answer, Ask, Config, Fault, Mapping, Notice, Plane, Port, Protocol, Report, Request,
-    Transport,
-};
-use rand::{SeedableRng as _, rngs::StdRng};
-use tokio::{
-    select,
-    sync::mpsc::{UnboundedSender, unbounded_channel},
-};
+use foghorn_portmap::{Answer, Ask, Fault, Mapping, Notice, Port, Protocol, Request, Transport};
+use tokio::select;
 
+pub use self::forwarder::{Forwarder, description};
 use crate::{SOON, address, task::Task, world::World};
 
 /// The gateway's address on the segment.
 pub const GATEWAY: Ipv4Addr = address(1);
 /// Where it serves HTTP: its packets are among those that are recorded.
-const HTTP: u16 = 8080;
+pub const HTTP: u16 = 8080;
+/// Where it is asked by PCP and NAT-PMP.
+pub const PCP: u16 = 5351;
 
 /// miniupnpd, as the lab has it: the gateway of OpenWrt and of many routers.
 #[derive(Debug)]
@@ -47,10 +39,8 @@ impl Miniupnpd {
     #[must_use]
     pub fn start(world: &World, how: Forwards) -> Self {
         let (host, far) = world.router("far");
-        let rules = host.dir().join("rules.nft");
-        fs::write(&rules, chains("")).unwrap();
-        host.exec(&["nft", "-f", &rules.display().to_string()]).unwrap();
         let gateway = Self { host, far };
+        gateway.forward_nothing();
         gateway.restart(how);
         gateway
     }
@@ -58,14 +48,17 @@ impl Miniupnpd {
     /// Starts it anew.
     pub fn restart(&self, how: Forwards) {
         let config = self.host.dir().join("miniupnpd.conf");
-        fs::write(&config, how.config(HTTP, 1, "1024-65535", "203.0.113.0/24")).unwrap();
+        let options = how.config(HTTP, 1, "1024-65535", "203.0.113.0/24");
+        // A node looks for a gateway again when it first hears it announce itself. This is soon, so that tests can count questions.
+        fs::write(&config, format!("{options}notify_interval=5\n")).unwrap();
         let config = config.display().to_string();
-        let pid_file = self.host.dir().join("own-pid").display().to_string();
+        let pid_file = self.pid_file().display().to_string();
         self.daemon().start(&["miniupnpd", "-d", "-f", &config, "-P", &pid_file]).unwrap();
         until("miniupnpd listens", SOON, || {
             self.daemon().check()?;
-            let listeners = self.host.exec(&["ss", "-Hltn", &format!("sport = :{HTTP}")])?;
-            Ok(listeners.contains(&HTTP.to_string()).then_some(()))
+            let sockets = self.host.exec(&["ss", "-Hltun"])?;
+            let listens = |port: u16| sockets.contains(&format!(":{port} "));
+            Ok(((!how.upnp || listens(HTTP)) && (!how.pcp || listens(PCP))).then_some(()))
         })
         .unwrap();
     }
@@ -73,6 +66,24 @@ impl Miniupnpd {
     /// Ends it as it wants to end.
     pub fn stop(&self) {
         self.daemon().stop().unwrap();
+    }
+
+    /// Ends it as if it had lost power: it announces nothing, and its table is empty.
+    pub fn lose_power(&self) {
+        self.daemon().kill().unwrap();
+        // From this file the next one would take it for still running.
+        fs::remove_file(self.pid_file()).unwrap();
+        self.forward_nothing();
+    }
+
+    /// The ports that it forwards, in order, each with the address and the port behind it. They are read from the kernel's
+    /// rules: miniupnpd itself lists them by UPnP only.
+    #[must_use]
+    pub fn table(&self) -> Vec<(u16, SocketAddrV4)> {
+        let rules = self.host.exec(&["nft", "list", "chain", "inet", "filter", "prerouting_miniupnpd"]);
+        let mut table: Vec<_> = rules.unwrap().lines().filter_map(forwarded).collect();
+        table.sort_unstable();
+        table
     }
 
     /// Answers no search but those by multicast from now on.
@@ -96,6 +107,25 @@ impl Miniupnpd {
     fn daemon(&self) -> Daemon<'_> {
         Daemon::new(&self.host, "miniupnpd")
     }
+
+    fn pid_file(&self) -> PathBuf {
+        self.host.dir().join("own-pid")
+    }
+
+    /// Makes the chains that it fills in, empty.
+    fn forward_nothing(&self) {
+        let rules = self.host.dir().join("rules.nft");
+        let anew = format!("table inet filter {{ }}\ndelete table inet filter\n{}", chains(""));
+        fs::write(&rules, anew).unwrap();
+        self.host.exec(&["nft", "-f", &rules.display().to_string()]).unwrap();
+    }
+}
+
+/// `iif "eth1" @nh,72,8 0x6 th dport 8000 dnat ip to 203.0.113.111:80`.
+fn forwarded(rule: &str) -> Option<(u16, SocketAddrV4)> {
+    let (_, way) = rule.split_once("dport ")?;
+    let (external, to) = way.trim().split_once(" dnat ip to ")?;
+    Some((external.parse().ok()?, to.parse().ok()?))
 }
 
 /// A rule for what a host receives.
@@ -121,7 +151,8 @@ impl Asker {
     /// A new host with this address, and with the next hundred's for its Service.
     #[must_use]
     pub fn new(world: &World, name: &str, last: u8) -> Self {
-        let (host, source) = host_of_service(world, name, last);
+        let source = address(last + 100);
+        let host = host_of_service(world, name, last, source);
         Self { host, source, speaker: Some(Speaker::new("eth0")) }
     }
 
@@ -138,18 +169,7 @@ impl Asker {
 
     /// Serves a port of its Service from now on: it says its address.
     pub fn serve(&self, port: u16) {
-        let source = self.source;
-        let (ready, open) = mpsc::channel();
-        let serve = move || {
-            let listener = TcpListener::bind((source, port)).unwrap();
-            ready.send(()).unwrap();
-            // It ends with the test program.
-            for stream in listener.incoming() {
-                let _gone = stream.unwrap().write_all(source.to_string().as_bytes());
-            }
-        };
-        drop(self.host.inside(serve).unwrap());
-        open.recv_timeout(SOON).unwrap();
+        serve(&self.host, SocketAddrV4::new(self.source, port), self.source.to_string());
     }
 
     /// Asks the gateway.
@@ -173,100 +193,26 @@ impl Asker {
     }
 }
 
-/// A new host with this address, and with the next hundred's for its Service.
-fn host_of_service(world: &World, name: &str, last: u8) -> (Host, Ipv4Addr) {
-    let (host, source) = (world.host(name, last), address(last + 100));
+/// A new host with this last octet, and with an address of a Service.
+fn host_of_service(world: &World, name: &str, last: u8, source: Ipv4Addr) -> Host {
+    let host = world.host(name, last);
     host.ip(&format!("addr add {source}/32 dev eth0\nroute add default via {GATEWAY}\n")).unwrap();
-    (host, source)
+    host
 }
 
-/// A node that has the gateway forward ports to its Service, as an announcer does. When this is dropped it is gone, without a word
-/// to the gateway.
-#[derive(Debug)]
-pub struct Forwarder {
-    source: Ipv4Addr,
-    wanted: UnboundedSender<Wanted>,
-    told: Arc<Mutex<BTreeMap<Arc<str>, Report>>>,
-    _forwarding: Task,
-}
-
-impl Forwarder {
-    /// A new host with this address, and with the next hundred's for its Service.
-    #[must_use]
-    pub fn new(world: &World, name: &str, last: u8) -> Self {
-        let (host, source) = host_of_service(world, name, last);
-        let (wanted, mut wishes) = unbounded_channel();
-        let told = Arc::<Mutex<BTreeMap<Arc<str>, Report>>>::default();
-        let notes = Arc::clone(&told);
-        let forwarding = Task::start(&host, move |mut stop| async move {
-            let permit: Permit = Arc::new(|_| Instant::NEVER);
-            let metrics = ForwardingMetrics::default();
-            let mut forwarding = Forwarding::start(permit, StdRng::seed_from_u64(1), metrics);
-            loop {
-                select! {
-                    Some(wanted) = wishes.recv() => forwarding.want(wanted),
-                    Some((claim, report)) = forwarding.reported() => {
-                        notes.lock().unwrap_or_else(PoisonError::into_inner).insert(claim, report);
-                    }
-                    _stop = &mut stop => return,
-                }
-            }
-        });
-        Self { source, wanted, told, _forwarding: forwarding }
-    }
-
-    /// Where the gateway forwards to.
-    #[must_use]
-    pub fn source(&self) -> Ipv4Addr {
-        self.source
-    }
-
-    /// That is to be forwarded to its claim of this name: each port with the gateway's. None is left of any other claim of the plane.
-    pub fn want(&self, claim: &str, ports: &[(u16, u16)], ending: bool) {
-        let description = description(claim);
-        let of_claim = portmap::Wanted {
-            address: self.source,
-            description: description.clone(),
-            lease: Some(Duration::from_secs(3600)),
-            secret: [7; 32],
-            ports: ports.iter().map(|(port, external)| (tcp(*port), *external)).collect(),
-            had: BTreeMap::new(),
-            ending,
-        };
-        let config = Config {
-            protocols: vec![Protocol::Igd],
-            another: false,
-            ports: vec![RangeInclusive::new(1024, 65535)],
-        };
-        let plane = Plane {
-            reserved: BTreeMap::new(),
-            prefix: PREFIX.to_owned(),
-            descriptions: BTreeSet::from([description]),
-        };
-        let wanted = Wanted {
-            interface: Some("eth0".to_owned()),
-            config: Some(config),
-            gateway: Some(GATEWAY),
-            claims: BTreeMap::from([(claim.into(), of_claim)]),
-            plane,
-        };
-        self.wanted.send(wanted).unwrap();
-    }
-
-    /// What was told of a claim last.
-    #[must_use]
-    pub fn told(&self, claim: &str) -> Report {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner).get(claim).cloned().unwrap_or_default()
-    }
-}
-
-/// What the descriptions of the plane's claims begin with.
-const PREFIX: &str = "foghorn 1a2b3c4d ";
-
-/// How mappings of a claim of this name are described.
-#[must_use]
-pub fn description(claim: &str) -> String {
-    format!("{PREFIX}{claim}")
+/// Answers every connection on a host with these words.
+fn serve(host: &Host, at: SocketAddrV4, words: String) {
+    let (ready, open) = mpsc::channel();
+    let serve = move || {
+        let listener = TcpListener::bind(at).unwrap();
+        ready.send(()).unwrap();
+        // It ends with the test program.
+        for stream in listener.incoming() {
+            let _gone = stream.unwrap().write_all(words.as_bytes());
+        }
+    };
+    drop(host.inside(serve).unwrap());
+    open.recv_timeout(SOON).unwrap();
 }
 
 /// A port of TCP.

@@ -17,11 +17,13 @@ pub struct Forwards {
     pub igd1: bool,
     /// By NAT-PMP and PCP.
     pub pcp: bool,
+    /// The shortest lease that it gives by PCP, in seconds.
+    pub shortest: u32,
 }
 
 impl Default for Forwards {
     fn default() -> Self {
-        Self { secure: true, upnp: true, igd1: false, pcp: true }
+        Self { secure: true, upnp: true, igd1: false, pcp: true, shortest: 120 }
     }
 }
 
@@ -42,6 +44,7 @@ enable_natpmp={}
 enable_upnp={}
 secure_mode={}
 force_igd_desc_v1={}
+min_lifetime={}
 uuid=00000000-0000-4000-8000-00000000000{digit}
 allow {ports} {network} 1-65535
 deny 0-65535 0.0.0.0/0 0-65535
@@ -50,6 +53,7 @@ deny 0-65535 0.0.0.0/0 0-65535
             yes(self.upnp),
             yes(self.secure),
             yes(self.igd1),
+            self.shortest,
         )
     }
 }

@@ -10,7 +10,7 @@ use foghorn_lab::{EXTERNAL_ADDRESS, Forwards};
 use foghorn_portmap::{Answer, Ask, Entry, Fault, Mapping, Notice, Protocol};
 
 const VERSION_1: Forwards = Forwards { igd1: true, ..VERSION_2 };
-const VERSION_2: Forwards = Forwards { secure: true, upnp: true, igd1: false, pcp: true };
+const VERSION_2: Forwards = Forwards { secure: true, upnp: true, igd1: false, pcp: true, shortest: 120 };
 const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
 
 #[test]

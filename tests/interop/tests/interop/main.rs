@@ -5,5 +5,6 @@ mod failures;
 mod gateways;
 mod identities;
 mod leftovers;
+mod mappings;
 mod options;
 mod servers;
