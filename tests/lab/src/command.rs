@@ -72,7 +72,16 @@ pub(crate) fn read(path: &Path) -> Result<String> {
 
 /// Makes a folder, and those above it.
 pub(crate) fn create_dir(path: &Path) -> Result<()> {
-    fs::create_dir_all(path).map_err(Error::io(format!("making the folder {}", path.display())))
+    /// Another lab that ends may remove the labs' folder, which is empty, before ours is in it.
+    const TRIES: usize = 100;
+    let mut made = fs::create_dir_all(path);
+    for _ in 1..TRIES {
+        match &made {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => made = fs::create_dir_all(path),
+            _ => break,
+        }
+    }
+    made.map_err(Error::io(format!("making the folder {}", path.display())))
 }
 
 /// Removes a folder with all that is in it; one that is not there is removed already.

@@ -38,7 +38,7 @@ pub use chaos::{Chaos, chaos};
 pub use cluster::{CHART, Cluster, condition};
 pub use crowd::{Claim, Crowd};
 pub use fault::{Fault, Ongoing};
-pub use foghorn_lab::{Error, Metrics, Result, anonymous, fetch};
+pub use foghorn_lab::{Error, Metrics, Result, anonymous, fetch, resident};
 pub use frames::claim;
 pub use garbage::garbage;
 pub use holders::{Holders, loads};
