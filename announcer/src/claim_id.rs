@@ -56,11 +56,12 @@ impl Names {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixtures::claim;
+    use foghorn_crds::fixtures::claim;
 
     #[test]
     fn a_claims_number_is_the_beginning_of_the_digest_of_its_uid() {
-        let mut claim = claim("default.web.ipv4");
+        let mut claim = claim("web");
+        claim.metadata.uid = None;
         assert_eq!(claim_id(&claim), None, "no UID yet");
         claim.metadata.uid = Some("abc".into());
         assert_eq!(claim_id(&claim), Some(ClaimId(0xba78_16bf_8f01_cfea)), "FIPS 180-2, B.1");

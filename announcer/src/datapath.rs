@@ -226,27 +226,32 @@ fn routes(
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use foghorn_crds::{
+        ClaimLease, ClaimPort,
+        fixtures::{claim, config, lease},
+    };
 
     use super::*;
+    use crate::fixtures::{by_name, leased};
 
     #[test]
     fn a_plane_without_claims_or_without_features_wants_nothing_of_the_node() {
-        let (link, one) = (link("eth1", 3), claims(&[("a", json!(null), json!({}))]));
+        let (link, one) = (link("eth1", 3), by_name([claim("a")]));
         let wanted = |config: &PlaneConfig, claims: &_| {
             message(config, &link, &[], claims, &BTreeMap::new()).wanted.is_some()
         };
-        assert!(!wanted(&config(json!({})), &one));
-        assert!(!wanted(&config(json!({"guard": "Drop"})), &BTreeMap::new()));
-        assert!(wanted(&config(json!({"guard": "Drop"})), &one));
+        assert!(!wanted(&config(), &one));
+        assert!(!wanted(&guarded(), &BTreeMap::new()));
+        assert!(wanted(&guarded(), &one));
     }
 
     #[test]
     fn addresses_are_those_of_all_claims_and_those_that_are_announced_here() {
-        let claims = claims(&[
-            ("a", json!({"address": "203.0.113.50"}), json!({"ports": [{"protocol": "UDP", "port": 53}]})),
-            ("b", json!(null), json!({"sourceRanges": ["10.0.0.0/8"]})),
-        ]);
+        let [mut a, mut b] = ["a", "b"].map(claim);
+        a.spec.ports = vec![ClaimPort { name: None, protocol: "UDP".into(), port: 53 }];
+        a.status.get_or_insert_default().address = Some([203, 0, 113, 50].into());
+        b.spec.source_ranges = Some(vec!["10.0.0.0/8".into()]);
+        let claims = by_name([a, b]);
         let announced =
             BTreeMap::from([([203, 0, 113, 51].into(), "b".into()), ([9; 4].into(), "gone".into())]);
         let addresses = addresses(&claims, &announced);
@@ -258,18 +263,11 @@ mod tests {
 
     #[test]
     fn the_default_route_is_by_the_router_that_most_leases_name_or_by_the_planes_gateway() {
-        let lease = |address: &str, router: &str| {
-            let lease = json!({
-                "address": address, "server": "203.0.113.2", "prefixLength": 24, "routers": [router],
-                "acquiredAt": "2026-01-01T00:00:00.000000Z",
-            });
-            json!({ "lease": lease })
+        let leased = |name, address: u8, router: u8| {
+            let routers = vec![[203, 0, 113, router].into()];
+            leased(name, ClaimLease { routers, ..lease([203, 0, 113, address]) })
         };
-        let claims = claims(&[
-            ("a", lease("203.0.113.50", "203.0.113.9"), json!({})),
-            ("b", lease("203.0.113.51", "203.0.113.1"), json!({})),
-            ("c", lease("203.0.113.52", "203.0.113.1"), json!({})),
-        ]);
+        let claims = by_name([leased("a", 50, 9), leased("b", 51, 1), leased("c", 52, 1)]);
         let shown = |gateway| {
             let routes = routes(gateway, &link("eth1", 3), &claims);
             routes
@@ -285,8 +283,9 @@ mod tests {
 
     #[test]
     fn interfaces_of_other_planes_are_told_by_name() {
-        let config = config(json!({"guard": "Drop", "otherInterfaces": [{"regex": "eth[0-9]"}]}));
-        let claims = claims(&[("a", json!(null), json!({}))]);
+        let regex = InterfaceSelector { regex: Some("eth[0-9]".into()), ..InterfaceSelector::default() };
+        let config = PlaneConfig { other_interfaces: vec![regex], ..guarded() };
+        let claims = by_name([claim("a")]);
         let links = [link("eth0", 2), link("eth1", 3), link("wlan0", 4)];
         let message = message(&config, &links[1], &links, &claims, &BTreeMap::new());
         assert_eq!(message.wanted.unwrap().other_interfaces, BTreeSet::from(["eth0".to_owned()]));
@@ -307,28 +306,8 @@ mod tests {
         assert_eq!(telling(&Answer::default()).reason, reasons::NOTHING_LEFT);
     }
 
-    fn config(more: Value) -> PlaneConfig {
-        let mut config = json!({
-            "plane": "blue", "clusterId": "c", "leaseName": "foghorn-blue", "interface": {"name": "eth1"}, "dhcp": {},
-            "announce": {}, "allowedSubnets": [], "refusedNetworks": [],
-        });
-        config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        serde_json::from_value(config).unwrap()
-    }
-
-    fn claims(all: &[(&str, Value, Value)]) -> BTreeMap<String, Arc<AddressClaim>> {
-        let claim = |(name, status, spec): &(&str, Value, Value)| {
-            let service = json!({"namespace": "default", "name": "web", "uid": "service"});
-            let mut whole =
-                json!({"plane": "blue", "serviceRef": service, "family": "IPv4", "source": "DHCP"});
-            whole.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
-            let object = json!({
-                "apiVersion": "foghorn.dev/v1alpha1", "kind": "AddressClaim", "metadata": {"name": name},
-                "spec": whole, "status": status,
-            });
-            ((*name).to_owned(), Arc::new(serde_json::from_value(object).unwrap()))
-        };
-        all.iter().map(claim).collect()
+    fn guarded() -> PlaneConfig {
+        PlaneConfig { guard: GuardMode::Drop, ..config() }
     }
 
     fn link(name: &str, index: u32) -> Link {

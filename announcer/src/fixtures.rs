@@ -1,23 +1,17 @@
-//! What the tests of several modules need.
+//! Claims for tests of several modules.
 
-use foghorn_crds::{
-    AddressClaim, AddressClaimSpec, AddressFamily, AddressSource, DhcpRequest, ServiceReference,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
-/// A claim of that name, as it is made, before the API server has seen it.
-pub(crate) fn claim(name: &str) -> AddressClaim {
-    let service_ref =
-        ServiceReference { namespace: "default".into(), name: "web".into(), uid: "service".into() };
-    let spec = AddressClaimSpec {
-        plane: "public".into(),
-        service_ref,
-        family: AddressFamily::IPv4,
-        source: AddressSource::Dhcp,
-        dhcp: DhcpRequest::default(),
-        ports: Vec::new(),
-        serving_nodes: None,
-        source_ranges: None,
-        forwarding: None,
-    };
-    AddressClaim::new(name, spec)
+use foghorn_crds::{AddressClaim, AddressClaimStatus, ClaimLease, fixtures};
+
+/// The claim of the Service `default/<service>`, with a lease.
+pub(crate) fn leased(service: &str, lease: ClaimLease) -> AddressClaim {
+    let status = AddressClaimStatus { lease: Some(lease), ..AddressClaimStatus::default() };
+    AddressClaim { status: Some(status), ..fixtures::claim(service) }
+}
+
+/// Claims by their names.
+pub(crate) fn by_name<const N: usize>(claims: [AddressClaim; N]) -> BTreeMap<String, Arc<AddressClaim>> {
+    let named = |claim: AddressClaim| (claim.metadata.name.clone().unwrap(), Arc::new(claim));
+    claims.map(named).into()
 }

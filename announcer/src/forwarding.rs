@@ -131,6 +131,8 @@ pub fn is_wanted(config: &PlaneConfig, claims: &BTreeMap<String, Arc<AddressClai
 
 #[cfg(test)]
 mod tests {
+    use foghorn_crds::fixtures;
+    use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
     use serde_json::{Value, json};
 
     use super::*;
@@ -167,16 +169,10 @@ mod tests {
     }
 
     fn claim(forwards: Value) -> AddressClaim {
-        serde_json::from_value(json!({
-            "apiVersion": "foghorn.dev/v1alpha1", "kind": "AddressClaim",
-            "metadata": {"name": "web", "deletionTimestamp": "2026-01-01T00:00:00Z"},
-            "spec": {
-                "plane": "blue", "family": "IPv4", "source": "DHCP",
-                "serviceRef": {"namespace": "default", "name": "web", "uid": "service"},
-            },
-            "status": {"forwards": forwards},
-        }))
-        .unwrap()
+        let status = serde_json::from_value(json!({ "forwards": forwards })).unwrap();
+        let mut claim = AddressClaim { status: Some(status), ..fixtures::claim("web") };
+        claim.metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH));
+        claim
     }
 
     fn at(seconds: u64) -> Instant {

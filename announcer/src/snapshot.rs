@@ -269,8 +269,8 @@ fn boot_id() -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use foghorn_crds::fixtures::{self, config};
     use foghorn_membership::{MemberId, Seat};
-    use serde_json::json;
 
     use super::*;
 
@@ -375,23 +375,10 @@ mod tests {
         names
     }
 
-    fn config() -> PlaneConfig {
-        serde_json::from_value(json!({
-            "plane": "blue", "clusterId": "c", "leaseName": "foghorn-blue", "interface": {"name": "eth1"}, "dhcp": {},
-            "announce": {}, "allowedSubnets": [], "refusedNetworks": [],
-        }))
-        .unwrap()
-    }
-
     fn claim(name: &str, uid: &str) -> AddressClaim {
-        let service = json!({"namespace": "default", "name": "web", "uid": "service"});
-        serde_json::from_value(json!({
-            "apiVersion": "foghorn.dev/v1alpha1",
-            "kind": "AddressClaim",
-            "metadata": {"name": name, "uid": uid},
-            "spec": {"plane": "blue", "serviceRef": service, "family": "IPv4", "source": "DHCP"},
-        }))
-        .unwrap()
+        let mut claim = fixtures::claim(name);
+        claim.metadata.uid = Some(uid.into());
+        claim
     }
 
     fn view(number: u32, quorum: u32) -> View {

@@ -109,7 +109,7 @@ pub fn plane_config(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixtures::claim;
+    use foghorn_crds::fixtures::claim;
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 
     #[test]

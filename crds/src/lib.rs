@@ -16,6 +16,8 @@ pub mod contract;
 pub mod datapath;
 pub mod dhcp;
 pub mod failover;
+#[cfg(feature = "fixtures")]
+pub mod fixtures;
 pub mod hardware_address;
 pub mod host_address;
 pub mod plane;

@@ -78,7 +78,7 @@ impl<K: Resource> Resource for Readable<K> {
 
 #[cfg(test)]
 mod tests {
-    use foghorn_crds::{AddressClaim, NetworkPlane};
+    use foghorn_crds::{AddressClaim, NetworkPlane, fixtures};
     use k8s_openapi::api::{coordination::v1::Lease, core::v1::Service};
     use kube::{ResourceExt, core::ObjectList};
     use serde_json::json;
@@ -137,14 +137,8 @@ mod tests {
     }
 
     fn claim(name: &str, status: &Value) -> Value {
-        json!({
-            "apiVersion": "foghorn.dev/v1alpha1", "kind": "AddressClaim",
-            "metadata": {"name": name, "namespace": "foghorn-a"},
-            "spec": {
-                "plane": "a", "family": "IPv4", "source": "DHCP",
-                "serviceRef": {"namespace": "shop", "name": name, "uid": "u"},
-            },
-            "status": status,
-        })
+        let mut claim = json!(fixtures::claim(name));
+        claim["status"] = status.clone();
+        claim
     }
 }

@@ -346,14 +346,13 @@ fn note(result: Result<(), ApiError>) {
 
 #[cfg(test)]
 mod tests {
-    use foghorn_crds::AddressClaimStatus;
+    use foghorn_crds::{AddressClaimStatus, fixtures};
     use k8s_openapi::{
         apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time},
         jiff::Timestamp,
     };
 
     use super::*;
-    use crate::planes::fixtures;
 
     #[test]
     fn each_step_of_whoever_works_shows() {
@@ -393,13 +392,9 @@ mod tests {
 
     #[test]
     fn a_claim_with_a_lease_is_waited_for_until_it_is_released() {
-        let lease = serde_json::from_value(serde_json::json!({
-            "address": "203.0.113.7", "server": "203.0.113.2", "acquiredAt": "2026-01-01T00:00:00.000000Z",
-        }))
-        .unwrap();
         let bound = AddressClaimStatus {
             state: Some(ClaimState::Bound),
-            lease: Some(lease),
+            lease: Some(fixtures::lease([203, 0, 113, 7])),
             ..AddressClaimStatus::default()
         };
         let released = AddressClaimStatus { state: Some(ClaimState::Released), ..bound.clone() };
@@ -411,15 +406,6 @@ mod tests {
     }
 
     fn claim(status: AddressClaimStatus) -> AddressClaim {
-        let spec = serde_json::from_value(serde_json::json!({
-            "plane": "blue",
-            "serviceRef": {"namespace": "web", "name": "a", "uid": "u"},
-            "family": "IPv4",
-            "source": "DHCP",
-        }))
-        .unwrap();
-        let mut claim = AddressClaim::new("web.a.ipv4", spec);
-        claim.status = Some(status);
-        claim
+        AddressClaim { status: Some(status), ..fixtures::claim("web") }
     }
 }

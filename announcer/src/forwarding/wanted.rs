@@ -138,14 +138,19 @@ const fn protocol(of: GatewayProtocol) -> Protocol {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use foghorn_crds::{ClaimLease, ClaimRoute, fixtures};
+    use ipnet::Ipv4Net;
+    use serde_json::{Value, from_value, json};
 
     use super::*;
-    use crate::routers::router;
+    use crate::{
+        fixtures::{by_name, leased},
+        routers::router,
+    };
 
     #[test]
     fn only_claims_that_this_node_announces_are_asked_for() {
-        let all = of_all(&[
+        let all = of_all([
             ("a", json!({"lease": 3600, "ports": [wish(443, 8443)]}), json!(null)),
             ("b", json!({"lease": 3600, "ports": [wish(443, 9443)]}), json!(null)),
             ("c", json!(null), json!(null)),
@@ -164,7 +169,7 @@ mod tests {
 
     #[test]
     fn what_a_claim_has_had_at_the_gateway_is_told_also_when_it_wants_nothing_any_more() {
-        let all = of_all(&[("a", json!(null), json!([had(443, 8443)]))]);
+        let all = of_all([("a", json!(null), json!([had(443, 8443)]))]);
         let announced = BTreeMap::from([([203, 0, 113, 50].into(), Arc::from("a"))]);
         let wanted = &claims(&configured(), &all, &announced)["a"];
         assert_eq!(wanted.ports.len(), 0);
@@ -173,7 +178,7 @@ mod tests {
 
     #[test]
     fn a_port_is_the_claim_s_that_has_it_and_else_the_oldest_one_s() {
-        let all = of_all(&[
+        let all = of_all([
             ("a", json!({"lease": 0, "ports": [wish(443, 8443), wish(80, 8080)]}), json!(null)),
             ("b", json!({"lease": 0, "ports": [wish(443, 8443), wish(80, 8080)]}), json!([had(443, 8443)])),
         ]);
@@ -185,7 +190,7 @@ mod tests {
     #[test]
     fn a_mapping_says_whose_it_is_in_few_characters() {
         let long = "x".repeat(60);
-        let all = of_all(&[("a", json!(null), json!(null)), (&long, json!(null), json!(null))]);
+        let all = of_all([("a", json!(null), json!(null)), (&long, json!(null), json!(null))]);
         let config = configured();
         let short = description(&config, &all["a"]);
         assert!(short.starts_with(&prefix(&config)) && short.ends_with(" default/a"), "{short}");
@@ -198,26 +203,15 @@ mod tests {
 
     #[test]
     fn the_gateway_is_the_plane_s_or_the_router_that_most_leases_name() {
-        let leased = |name: &str, lease: Value| {
-            let mut claim = of_all(&[(name, json!(null), json!([]))]).remove(name).unwrap();
-            let status = json!({"lease": lease});
-            Arc::make_mut(&mut claim).status = serde_json::from_value(status).unwrap();
-            (name.to_owned(), claim)
+        let by = |router: u8| ClaimLease {
+            routers: vec![[203, 0, 113, router].into()],
+            ..fixtures::lease([203, 0, 113, 50])
         };
-        let lease = |more: Value| {
-            let mut lease = json!({"address": "203.0.113.50", "server": "203.0.113.2", "acquiredAt": "2026-01-01T00:00:00.000000Z"});
-            lease.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-            lease
-        };
-        let all = BTreeMap::from([
-            leased("a", lease(json!({"routers": ["203.0.113.9"]}))),
-            leased("b", lease(json!({"routers": ["203.0.113.1"]}))),
-            leased(
-                "c",
-                lease(
-                    json!({"routers": ["203.0.113.9"], "routes": [{"destination": "0.0.0.0/0", "gateway": "203.0.113.1"}]}),
-                ),
-            ),
+        let everywhere = ClaimRoute { destination: Ipv4Net::default(), gateway: [203, 0, 113, 1].into() };
+        let all = by_name([
+            leased("a", by(9)),
+            leased("b", by(1)),
+            leased("c", ClaimLease { routes: vec![everywhere], ..by(9) }),
         ]);
         let asked = |config: &PlaneConfig, claims: &_| gateway(config, router(config, claims));
         assert_eq!(asked(&configured(), &all), Some([203, 0, 113, 1].into()));
@@ -236,25 +230,19 @@ mod tests {
     }
 
     fn configured() -> PlaneConfig {
-        serde_json::from_value(json!({
-            "plane": "blue", "clusterId": "c", "leaseName": "foghorn-blue", "interface": {"name": "eth1"}, "dhcp": {},
-            "announce": {}, "allowedSubnets": [], "refusedNetworks": [],
-            "portForwarding": {"protocols": ["UPnP"], "whenTaken": "Refuse", "externalPorts": ["1024-65535"]},
-        }))
-        .unwrap()
+        let forwarding =
+            json!({"protocols": ["UPnP"], "whenTaken": "Refuse", "externalPorts": ["1024-65535"]});
+        PlaneConfig { port_forwarding: Some(from_value(forwarding).unwrap()), ..fixtures::config() }
     }
 
-    fn of_all(all: &[(&str, Value, Value)]) -> BTreeMap<String, Arc<AddressClaim>> {
-        let claim = |(name, forwarding, forwards): &(&str, Value, Value)| {
-            let service = json!({"namespace": "default", "name": name, "uid": "service"});
-            let status = (!forwards.is_null()).then(|| json!({ "forwards": forwards }));
-            let object = json!({
-                "apiVersion": "foghorn.dev/v1alpha1", "kind": "AddressClaim", "metadata": {"name": name, "uid": name},
-                "spec": {"plane": "blue", "serviceRef": service, "family": "IPv4", "source": "DHCP", "forwarding": forwarding},
-                "status": status,
-            });
-            ((*name).to_owned(), Arc::new(serde_json::from_value(object).unwrap()))
-        };
-        all.iter().map(claim).collect()
+    /// Claims by name, with their `spec.forwarding` and their `status.forwards`.
+    fn of_all<const N: usize>(all: [(&str, Value, Value); N]) -> BTreeMap<String, Arc<AddressClaim>> {
+        by_name(all.map(|(name, forwarding, forwards)| {
+            let mut claim = fixtures::claim(name);
+            claim.spec.forwarding = from_value(forwarding).unwrap();
+            claim.status =
+                (!forwards.is_null()).then(|| from_value(json!({ "forwards": forwards })).unwrap());
+            claim
+        }))
     }
 }

@@ -3,14 +3,13 @@ use std::sync::{
     atomic::{AtomicBool, Ordering::SeqCst},
 };
 
-use foghorn_crds::{ClaimState, ForwardStatus};
+use foghorn_crds::{ClaimState, ForwardStatus, fixtures};
 use http::{Method, Request, Response};
 use kube::client::Body;
 use serde_json::json;
 use tower_test::mock::{Handle, pair};
 
 use super::*;
-use crate::fixtures;
 
 #[test]
 fn a_report_replaces_an_older_one_and_keeps_foreign_conditions() {
@@ -55,14 +54,10 @@ fn a_claim_that_nobody_holds_keeps_its_lease_and_names_no_holder() {
         Timestamp::UNIX_EPOCH,
     );
     let of_nobody = Report { said: Said::Unassigned(Box::new(ready)), ..report("5.2.0.1") };
-    let lease = serde_json::from_value(json!({
-        "address": "192.0.2.9", "server": "192.0.2.1", "acquiredAt": "2026-01-01T00:00:00.000000Z",
-    }))
-    .unwrap();
     let held = AddressClaimStatus {
         address: Some([192, 0, 2, 9].into()),
         holder: Some("w1".into()),
-        lease: Some(lease),
+        lease: Some(fixtures::lease([192, 0, 2, 9])),
         ..status(ClaimState::Bound, "5.2.0.0")
     };
     let after = merged(claim(Some(held.clone())), &of_nobody).and_then(|claim| claim.status).unwrap();

@@ -14,11 +14,7 @@ use foghorn_announcer::{
     report::Report,
 };
 use foghorn_clock::Instant;
-use foghorn_crds::{
-    AddressClaim, AddressClaimSpec, AddressClaimStatus, AddressFamily, AddressSource, AnnounceSpec,
-    DhcpRequest, DhcpSpec, FailureDetection, GuardMode, HostAddressSpec, InterfaceSelector, PlacementMode,
-    PlaneConfig, RefusedNetwork, ServiceReference,
-};
+use foghorn_crds::{AddressClaim, AddressClaimStatus, PlaneConfig, RefusedNetwork, fixtures};
 use foghorn_dhcp::frame::UdpChecksum;
 use foghorn_l2::{ArpFrame, Mac, arp::Operation};
 use foghorn_membership::{Epoch, Grant};
@@ -329,31 +325,8 @@ impl Network {
 }
 
 pub(crate) fn config() -> PlaneConfig {
-    PlaneConfig {
-        plane: "public".into(),
-        cluster_id: "cluster".into(),
-        lease_name: "foghorn-public".into(),
-        interface: InterfaceSelector { name: Some("eth1".into()), ..InterfaceSelector::default() },
-        dhcp: DhcpSpec::default(),
-        allowed_hardware_addresses: Vec::new(),
-        announce: AnnounceSpec::default(),
-        allowed_subnets: Vec::new(),
-        refused_networks: vec![RefusedNetwork {
-            network: "203.0.113.12/32".parse().unwrap(),
-            what: "node w2".into(),
-        }],
-        failure_detection: FailureDetection::default(),
-        placement: PlacementMode::default(),
-        api_outage: None,
-        host_address: HostAddressSpec::default(),
-        return_path: None,
-        guard: GuardMode::Off,
-        port_forwarding: None,
-        planes: Vec::new(),
-        other_interfaces: Vec::new(),
-        nodes: BTreeMap::new(),
-        rebalance: String::new(),
-    }
+    let node = RefusedNetwork { network: "203.0.113.12/32".parse().unwrap(), what: "node w2".into() };
+    PlaneConfig { refused_networks: vec![node], ..fixtures::config() }
 }
 
 pub(crate) fn link() -> Link {
@@ -379,20 +352,7 @@ pub(crate) fn full(name: &str) -> String {
 }
 
 pub(crate) fn claim(name: &str) -> AddressClaim {
-    let service_ref = ServiceReference { namespace: "default".into(), name: name.into(), uid: "uid".into() };
-    let spec = AddressClaimSpec {
-        plane: "public".into(),
-        service_ref,
-        family: AddressFamily::IPv4,
-        source: AddressSource::Dhcp,
-        dhcp: DhcpRequest { hostname: Some(format!("{name}-default")), ..DhcpRequest::default() },
-        ports: Vec::new(),
-        serving_nodes: None,
-        source_ranges: None,
-        forwarding: None,
-    };
-    let mut claim = AddressClaim::new(&full(name), spec);
-    claim.metadata.uid = Some(format!("uid-{name}"));
-    claim.metadata.generation = Some(1);
+    let mut claim = fixtures::claim(name);
+    claim.metadata.name = Some(full(name));
     claim
 }

@@ -1,9 +1,8 @@
 //! Objects for tests.
 
 use clap::Parser;
-use foghorn_crds::{
-    InterfaceSelector, NetworkPlane, NetworkPlaneSpec, conditions::reasons::INTERFACE_READY, contract,
-};
+pub(crate) use foghorn_crds::fixtures::plane;
+use foghorn_crds::{conditions::reasons::INTERFACE_READY, contract};
 use k8s_openapi::{
     api::{
         coordination::v1::{Lease, LeaseSpec},
@@ -16,19 +15,6 @@ use k8s_openapi::{
 use serde_json::json;
 
 use crate::args::{Arguments, Command, Run};
-
-/// A plane with nothing but a class and `eth1`; its UID is made of its name.
-pub(crate) fn plane(name: &str, class: &str) -> NetworkPlane {
-    let spec: NetworkPlaneSpec = serde_json::from_value(json!({
-        "loadBalancerClass": class,
-        "interface": InterfaceSelector { name: Some("eth1".into()), ..InterfaceSelector::default() },
-    }))
-    .unwrap();
-    let mut plane = NetworkPlane::new(name, spec);
-    plane.metadata.uid = Some(format!("uid-of-{name}"));
-    plane.metadata.generation = Some(1);
-    plane
-}
 
 /// `run` with nothing but what it must be told.
 pub(crate) fn options() -> Run {

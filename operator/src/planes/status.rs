@@ -479,13 +479,6 @@ mod tests {
     }
 
     fn with_status(name: &str, status: AddressClaimStatus) -> Arc<AddressClaim> {
-        let spec = serde_json::from_value(serde_json::json!({
-            "plane": "blue",
-            "serviceRef": {"namespace": "web", "name": name, "uid": "u"},
-            "family": "IPv4",
-            "source": "DHCP",
-        }))
-        .unwrap();
-        AddressClaim { status: Some(status), ..AddressClaim::new(name, spec) }.into()
+        AddressClaim { status: Some(status), ..foghorn_crds::fixtures::claim(name) }.into()
     }
 }

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use foghorn_crds::{
     AddressClaim, AddressClaimStatus, ClaimLease, ClaimState, DhcpRequest, NetworkPlane, NetworkPlaneStatus,
     conditions::{self, reasons},
+    fixtures::{self, lease},
 };
 use http::{Request, Response};
 use k8s_openapi::{
@@ -16,7 +17,6 @@ use kube::{Client, client::Body, core::ObjectMeta};
 use serde_json::Value;
 
 use super::claim::desired;
-use crate::planes::fixtures;
 
 pub(crate) fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
@@ -187,15 +187,9 @@ pub(crate) fn bound(name: &str, address: &str) -> AddressClaim {
         address: Some(ip(address)),
         holder: Some("w1".into()),
         lease: Some(ClaimLease {
-            address: ip(address),
-            server: ip("203.0.113.2"),
-            prefix_length: Some(24),
-            routers: vec![ip("203.0.113.1")],
-            routes: Vec::new(),
             acquired_at: MicroTime(at(4)),
-            renew_at: None,
-            rebind_at: None,
             expires_at: Some(MicroTime(at(3604))),
+            ..lease(ip(address))
         }),
         ..AddressClaimStatus::default()
     });

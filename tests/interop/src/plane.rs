@@ -1,68 +1,20 @@
-//! The plane of the tests, and claims of it.
-
-use std::collections::BTreeMap;
+//! The plane of the tests, and who its claims are to DHCP servers.
 
 use foghorn_crds::{
-    AddressClaim, AddressClaimSpec, AddressFamily, AddressSource, AnnounceSpec, DhcpRequest, DhcpSpec,
-    FailureDetection, GuardMode, HostAddressSpec, InterfaceSelector, PlacementMode, PlaneConfig,
-    ServiceReference, hardware_address,
+    PlaneConfig,
+    fixtures::{self, CLUSTER, NAMESPACE, PLANE},
+    hardware_address,
 };
 use foghorn_dhcp::{Family, Identity, Owner};
 
-const PLANE: &str = "public";
-const CLUSTER: &str = "cluster";
-const NAMESPACE: &str = "default";
+pub use foghorn_crds::fixtures::claim;
 
 /// A plane on the nodes' `eth0`, as a new one is.
 #[must_use]
 pub fn config() -> PlaneConfig {
-    PlaneConfig {
-        plane: PLANE.to_owned(),
-        cluster_id: CLUSTER.to_owned(),
-        lease_name: "foghorn-public".to_owned(),
-        interface: InterfaceSelector { name: Some("eth0".to_owned()), ..InterfaceSelector::default() },
-        dhcp: DhcpSpec::default(),
-        allowed_hardware_addresses: Vec::new(),
-        announce: AnnounceSpec::default(),
-        allowed_subnets: Vec::new(),
-        refused_networks: Vec::new(),
-        failure_detection: FailureDetection::default(),
-        placement: PlacementMode::default(),
-        api_outage: None,
-        host_address: HostAddressSpec::default(),
-        return_path: None,
-        guard: GuardMode::Off,
-        port_forwarding: None,
-        planes: Vec::new(),
-        other_interfaces: Vec::new(),
-        nodes: BTreeMap::new(),
-        rebalance: String::new(),
-    }
-}
-
-/// The claim of a Service, which the server knows as `<service>-default`.
-#[must_use]
-pub fn claim(service: &str) -> AddressClaim {
-    let service_ref = ServiceReference {
-        namespace: NAMESPACE.to_owned(),
-        name: service.to_owned(),
-        uid: format!("uid-of-service-{service}"),
-    };
-    let spec = AddressClaimSpec {
-        plane: PLANE.to_owned(),
-        service_ref,
-        family: AddressFamily::IPv4,
-        source: AddressSource::Dhcp,
-        dhcp: DhcpRequest { hostname: Some(format!("{service}-default")), ..DhcpRequest::default() },
-        ports: Vec::new(),
-        serving_nodes: None,
-        source_ranges: None,
-        forwarding: None,
-    };
-    let mut claim = AddressClaim::new(service, spec);
-    claim.metadata.uid = Some(format!("uid-of-claim-{service}"));
-    claim.metadata.generation = Some(1);
-    claim
+    let mut config = fixtures::config();
+    config.interface.name = Some("eth0".to_owned());
+    config
 }
 
 /// Who the server takes the Service for.
