@@ -10,7 +10,7 @@ mod programs;
 mod record;
 
 use std::{
-    env, fs,
+    fs,
     path::PathBuf,
     process::{Command, ExitCode},
     thread,
@@ -99,9 +99,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         Some(Part::E2e(e2e)) => only_e2e(&record, e2e),
         None if arguments.quick => {
             record.skip("all that needs a lab: --quick");
-            quick(&record).map(drop)
+            compiled(&record).and_then(|compiled| {
+                record.part("tests without a lab", || without_labs(&record, &compiled, cores()))
+            })
         }
-        None => quick(&record).and_then(|compiled| with_labs(&record, &compiled)),
+        None => compiled(&record).and_then(|compiled| all(&record, &compiled)),
     };
     let keeps = matches!(&arguments.part, Some(Part::E2e(e2e)) if e2e.keep);
     let left = if keeps || arguments.quick {
@@ -123,51 +125,56 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     Ok(if ended.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// What needs no lab, and the programs for the rest.
-fn quick(record: &Record) -> Result<Compiled> {
+/// What is checked without a run, and the programs for the rest.
+fn compiled(record: &Record) -> Result<Compiled> {
     record.check("formatting", || run_command(&mut cargo(&["fmt", "--all", "--check"])?))?;
     let compiled = record.check("compile and lint", compile)?;
-    record.check("the chart has the generated definitions", || {
-        let crdgen = compiled.programs.get("crdgen");
-        crds::check(crdgen.ok_or_else(|| Error::Config("cargo has not compiled crdgen".to_owned()))?)
-    })?;
-    let tests = cases(compiled.without_labs(), "")?;
-    let budget = cases([compiled.test("e2e")?], "budget::")?;
-    record.part("tests without a lab", || run_all(record, [tests, budget].concat(), cores(), LIMIT))?;
+    record.check("the chart has the generated definitions", || crds::check(compiled.program("crdgen")?))?;
     Ok(compiled)
 }
 
-/// What needs the lab's programs and root. Only this part installs packages and builds Kubernetes and Helm.
-fn with_labs(record: &Record, compiled: &Compiled) -> Result<()> {
+/// The tests that need no lab.
+fn without_labs(record: &Record, compiled: &Compiled, threads: usize) -> Result<()> {
+    let tests = cases(compiled.without_labs(), "")?;
+    let budget = cases([compiled.test("e2e")?], "budget::")?;
+    run_all(record, [budget, tests].concat(), threads, LIMIT)
+}
+
+/// All tests. Only this installs packages and builds Kubernetes and Helm.
+fn all(record: &Record, compiled: &Compiled) -> Result<()> {
     record.check("Debian packages", install_missing_packages)?;
     let programs = record.check("Kubernetes and Helm", prepare::kubernetes)?;
     record.check("helm lint and template, with each example", || chart::check(&programs.helm()))?;
     let images = record.check("images", || build_test_images(&compiled.programs))?;
-    record.part("servers, the kernel, the lab itself and the demo", || beside(record, compiled, &images))?;
+    record.part("tests without a lab; servers, the kernel, the lab itself and the demo", || {
+        side_by_side(record, compiled, &images)
+    })?;
     record.skip("release images, long chaos, fuzzing: `cargo xtask soak`");
     let all = E2e { filter: String::new(), labs: LABS, lanes: LANES, keep: false, release: false };
     e2e(record, compiled, &images, &all)
 }
 
-/// What waits most of the time and has labs of its own, all at once.
-fn beside(record: &Record, compiled: &Compiled, images: &[PathBuf]) -> Result<()> {
+/// What computes, beside what waits most of the time and has labs of its own.
+fn side_by_side(record: &Record, compiled: &Compiled, images: &[PathBuf]) -> Result<()> {
     let servers = cases([compiled.test("interop")?], "")?;
     let others = ["kernel", "system", "real"].map(|name| compiled.test(name));
     let others = cases(others.into_iter().collect::<Result<Vec<_>>>()?, "")?;
-    let demo = demo(images)?;
+    let demo = demo(compiled, images)?;
     thread::scope(|scope| {
+        let without_labs = scope.spawn(|| without_labs(record, compiled, 1));
         let demo = scope.spawn(|| run_as_test(record, "demo", demo, LIMIT));
         let others = scope.spawn(|| run_all(record, others, 1, LIMIT));
         let servers = run_all(record, servers, SERVERS, LIMIT);
         let panicked = |_| Err(Error::Config("a thread of the tests panicked".to_owned()));
-        servers.and(others.join().unwrap_or_else(panicked)).and(demo.join().unwrap_or_else(panicked))
+        let ended = [without_labs, others, demo].map(|thread| thread.join().unwrap_or_else(panicked));
+        ended.into_iter().fold(servers, Result::and)
     })?;
     [LAB_OF_SELF_TEST, LAB_OF_DEMO].into_iter().try_for_each(|lab| Lab::down(&lab.parse()?))
 }
 
 /// `cargo xtask demo --exit` with these images.
-fn demo(images: &[PathBuf]) -> Result<Command> {
-    let mut demo = Command::new(env::current_exe().map_err(Error::io("finding this program"))?);
+fn demo(compiled: &Compiled, images: &[PathBuf]) -> Result<Command> {
+    let mut demo = Command::new(compiled.program("xtask")?);
     demo.args(["demo", "--exit", "--name", LAB_OF_DEMO]);
     for image in images {
         demo.arg("--image").arg(image);

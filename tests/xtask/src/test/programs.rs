@@ -43,6 +43,12 @@ impl Compiled {
         found.ok_or_else(|| Error::Config(format!("cargo has not compiled the tests `{name}`")))
     }
 
+    /// The program of that name.
+    pub(crate) fn program(&self, name: &str) -> Result<&Path> {
+        let found = self.programs.get(name).map(PathBuf::as_path);
+        found.ok_or_else(|| Error::Config(format!("cargo has not compiled {name}")))
+    }
+
     /// The test programs that need no lab.
     pub(crate) fn without_labs(&self) -> impl Iterator<Item = &Program> {
         self.tests.iter().filter(|program| !WITH_LABS.contains(&program.name.as_str()))
