@@ -2,7 +2,7 @@
 
 use std::any::type_name;
 
-use foghorn_schedule::{Declaration, Need, USUAL_SECONDS};
+use foghorn_schedule::{BRIEF_SECONDS, Declaration, Need, USUAL_SECONDS};
 
 /// What a test needs of its lab, and how long it may take.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +33,12 @@ pub const fn reinstalls_the_chart() -> Needs {
 impl Needs {
     const fn of(need: Need) -> Self {
         Self { need, seconds: USUAL_SECONDS, why: None }
+    }
+
+    /// The test takes no more than [`BRIEF_SECONDS`].
+    #[must_use]
+    pub const fn briefly(self) -> Self {
+        Self { seconds: BRIEF_SECONDS, ..self }
     }
 
     /// The test may take that many seconds instead of [`USUAL_SECONDS`], for this reason.

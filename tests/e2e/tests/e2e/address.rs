@@ -116,7 +116,7 @@ fn a_claim_names_the_nodes_that_serve_its_service_where_no_other_may_have_the_ad
 
 #[test]
 fn what_is_not_served_yet_is_said_on_the_service() -> Result<()> {
-    run(shares_the_lab(), |cluster| {
+    run(shares_the_lab().briefly(), |cluster| {
         let public = cluster.plane()?;
         let shop = cluster.namespace("shop")?;
         let fixed = cluster.service(&shop, "fixed", public)?;

@@ -18,7 +18,7 @@ const COUNT: usize = 9;
 
 #[test]
 fn a_way_that_is_not_heard_on_is_told_with_the_nodes_and_moves_nothing() -> Result<()> {
-    run(disturbs_nodes(), |cluster| {
+    run(disturbs_nodes().within(150, "all announcers start anew twice"), |cluster| {
         let services = spread(cluster, PUBLIC)?;
         let plane = cluster.lab.kubectl_json(&["get", "networkplane", PUBLIC.name])?;
         let port = plane["status"]["ports"]["metrics"].as_u64().and_then(|port| u16::try_from(port).ok());
@@ -36,26 +36,29 @@ fn a_way_that_is_not_heard_on_is_told_with_the_nodes_and_moves_nothing() -> Resu
 
 #[test]
 fn an_announcer_with_a_fifth_of_a_core_is_not_taken_for_lost_in_a_normal_plane() -> Result<()> {
-    run(shares_the_lab(), |cluster| {
-        let own = own_plane(cluster, "failureDetection: {mode: Normal}")?;
-        let services = spread(cluster, own)?;
-        let (view, before) = (cluster.view(own)?, cluster.holders(&services)?);
-        let node = cluster.coordinator(own)?;
-        let throttle = cluster.lab.throttle_announcer(own.name, &node, 20)?;
-        sleep(Duration::from_secs(20));
-        let waits = throttle.waits()?;
-        println!("the announcer of {node} had to wait {waits} times");
-        assert!(waits > 100, "the limit was not felt");
-        assert_eq!(cluster.view(own)?, view);
-        drop(throttle);
-        assert_eq!(cluster.holders(&services)?, before);
-        cluster.remove_plane(own)
-    })
+    run(
+        shares_the_lab().within(150, "20 s with a fifth of a core, before and after which it starts slowly"),
+        |cluster| {
+            let own = own_plane(cluster, "failureDetection: {mode: Normal}")?;
+            let services = spread(cluster, own)?;
+            let (view, before) = (cluster.view(own)?, cluster.holders(&services)?);
+            let node = cluster.coordinator(own)?;
+            let throttle = cluster.lab.throttle_announcer(own.name, &node, 20)?;
+            sleep(Duration::from_secs(20));
+            let waits = throttle.waits()?;
+            println!("the announcer of {node} had to wait {waits} times");
+            assert!(waits > 100, "the limit was not felt");
+            assert_eq!(cluster.view(own)?, view);
+            drop(throttle);
+            assert_eq!(cluster.holders(&services)?, before);
+            cluster.remove_plane(own)
+        },
+    )
 }
 
 #[test]
 fn a_node_whose_announcer_goes_up_and_down_does_not_make_the_addresses_of_others_move() -> Result<()> {
-    run(shares_the_lab(), |cluster| {
+    run(shares_the_lab().within(90, "its announcer goes up and down for 20 s"), |cluster| {
         let public = cluster.plane()?;
         let services = spread(cluster, public)?;
         let before = cluster.holders(&services)?;

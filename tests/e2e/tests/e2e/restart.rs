@@ -7,7 +7,7 @@ use foghorn_testbed::{Cluster, PATIENCE, PUBLIC, Result, disturbs_nodes, run, se
 
 #[test]
 fn the_only_announcer_goes_on_after_a_restart_while_the_api_server_is_away() -> Result<()> {
-    run(disturbs_nodes(), |cluster| {
+    run(disturbs_nodes().within(90, "the API server is away until the address is back"), |cluster| {
         let (service, address) = served(cluster)?;
         let node = service.holder()?;
         let others = others(cluster, &node);
@@ -32,7 +32,7 @@ fn the_only_announcer_goes_on_after_a_restart_while_the_api_server_is_away() -> 
 
 #[test]
 fn an_announcer_that_starts_again_while_the_api_server_is_away_can_have_claims() -> Result<()> {
-    run(disturbs_nodes(), |cluster| {
+    run(disturbs_nodes().within(120, "the API server is away until addresses have moved twice"), |cluster| {
         let (service, address) = served(cluster)?;
         let node = service.holder()?;
         let others = others(cluster, &node);

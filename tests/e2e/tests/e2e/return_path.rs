@@ -17,7 +17,7 @@ const CONNECTIONS: usize = 250;
 
 #[test]
 fn a_client_beyond_the_public_gateway_is_answered_by_that_gateway_wherever_the_pod_is() -> Result<()> {
-    run(shares_the_lab(), |cluster| {
+    run(shares_the_lab().within(90, "four Pods one after the other"), |cluster| {
         let service = apart(cluster, Network::Public, BOTH)?;
         let address = service.address()?;
         let holder = service.holder()?;
@@ -46,7 +46,7 @@ fn a_client_beyond_the_public_gateway_is_answered_by_that_gateway_wherever_the_p
 #[test]
 fn of_two_planes_each_answers_the_same_client_by_its_own_gateway_and_takes_nothing_by_the_others_interface()
 -> Result<()> {
-    run(shares_the_lab(), |cluster| {
+    run(shares_the_lab().within(90, "two planes"), |cluster| {
         let public = apart(cluster, Network::Public, "returnPath: {mode: Auto}")?;
         let private = apart(cluster, Network::Private, "returnPath: {mode: Auto}")?;
         let [of_public, of_private] = [public.address()?, private.address()?];
@@ -121,7 +121,7 @@ fn of_a_guarded_address_on_the_node_only_the_services_ports_are_open() -> Result
 
 #[test]
 fn what_others_flush_or_a_kill_interrupts_is_there_again_and_source_ranges_count() -> Result<()> {
-    run(shares_the_lab(), |cluster| {
+    run(shares_the_lab().within(90, "what others flush is looked for every ten seconds"), |cluster| {
         let service = apart(cluster, Network::Public, BOTH)?;
         let address = service.address()?;
         assert_eq!(answered(cluster, address, 10)?, 10);

@@ -17,67 +17,79 @@ const WITHIN: Duration = Duration::from_secs(60 + 30);
 
 #[test]
 fn an_uninstallation_releases_everything_and_the_next_installation_serves_again() -> Result<()> {
-    run(reinstalls_the_chart(), |cluster| {
-        let served = Served::on_both_planes(cluster)?;
-        served.uninstall()?;
-        served.assert_released()?;
-        cluster.install()?;
-        for service in &served.services {
-            let address = service.address()?;
-            assert!(cluster.get(service.plane.network, address)?.contains(" on w"));
-        }
-        Ok(())
-    })
+    run(
+        reinstalls_the_chart().within(120, "the chart is removed, and installed again for the next test"),
+        |cluster| {
+            let served = Served::on_both_planes(cluster)?;
+            served.uninstall()?;
+            served.assert_released()?;
+            cluster.install()?;
+            for service in &served.services {
+                let address = service.address()?;
+                assert!(cluster.get(service.plane.network, address)?.contains(" on w"));
+            }
+            Ok(())
+        },
+    )
 }
 
 #[test]
 fn an_uninstallation_without_an_operator_releases_everything() -> Result<()> {
-    run(reinstalls_the_chart(), |cluster| {
-        let served = Served::on_both_planes(cluster)?;
-        cluster.scale_operator(0)?;
-        served.uninstall()?;
-        served.assert_released()
-    })
+    run(
+        reinstalls_the_chart().within(120, "the chart is removed, and installed again for the next test"),
+        |cluster| {
+            let served = Served::on_both_planes(cluster)?;
+            cluster.scale_operator(0)?;
+            served.uninstall()?;
+            served.assert_released()
+        },
+    )
 }
 
 #[test]
 fn an_uninstallation_while_the_operator_is_killed_again_and_again_releases_everything() -> Result<()> {
-    run(reinstalls_the_chart(), |cluster| {
-        let served = Served::on_both_planes(cluster)?;
-        let ended = AtomicBool::new(false);
-        thread::scope(|scope| {
-            let killer = scope.spawn(|| {
-                let mut kills = 0;
-                while !ended.load(Ordering::Relaxed) {
-                    let pods = cluster.operator_pods().unwrap_or_default();
-                    kills += pods.iter().filter(|pod| cluster.kill_operator(pod).is_ok()).count();
-                    thread::sleep(Duration::from_millis(100));
-                }
-                kills
-            });
-            thread::sleep(Duration::from_millis(500));
-            let done = cluster.uninstall();
-            ended.store(true, Ordering::Relaxed);
-            println!("killed {} times", killer.join().unwrap_or_default());
-            done
-        })?;
-        served.assert_nothing_left()?;
-        served.assert_released()
-    })
+    run(
+        reinstalls_the_chart().within(120, "the chart is removed, and installed again for the next test"),
+        |cluster| {
+            let served = Served::on_both_planes(cluster)?;
+            let ended = AtomicBool::new(false);
+            thread::scope(|scope| {
+                let killer = scope.spawn(|| {
+                    let mut kills = 0;
+                    while !ended.load(Ordering::Relaxed) {
+                        let pods = cluster.operator_pods().unwrap_or_default();
+                        kills += pods.iter().filter(|pod| cluster.kill_operator(pod).is_ok()).count();
+                        thread::sleep(Duration::from_millis(100));
+                    }
+                    kills
+                });
+                thread::sleep(Duration::from_millis(500));
+                let done = cluster.uninstall();
+                ended.store(true, Ordering::Relaxed);
+                println!("killed {} times", killer.join().unwrap_or_default());
+                done
+            })?;
+            served.assert_nothing_left()?;
+            served.assert_released()
+        },
+    )
 }
 
 #[test]
 fn an_uninstallation_without_operator_and_announcers_leaves_nothing_stuck() -> Result<()> {
-    run(reinstalls_the_chart(), |cluster| {
-        let served = Served::on_both_planes(cluster)?;
-        cluster.scale_operator(0)?;
-        for plane in [PUBLIC, PRIVATE] {
-            cluster.lab.kubectl(&["-n", &plane.namespace(), "delete", "daemonset", "announcer"])?;
-            until("no announcer", PATIENCE, || Ok(cluster.announcers(plane)?.is_empty().then_some(())))?;
-        }
-        served.uninstall()?;
-        served.assert_silent()
-    })
+    run(
+        reinstalls_the_chart().within(120, "the chart is removed, and installed again for the next test"),
+        |cluster| {
+            let served = Served::on_both_planes(cluster)?;
+            cluster.scale_operator(0)?;
+            for plane in [PUBLIC, PRIVATE] {
+                cluster.lab.kubectl(&["-n", &plane.namespace(), "delete", "daemonset", "announcer"])?;
+                until("no announcer", PATIENCE, || Ok(cluster.announcers(plane)?.is_empty().then_some(())))?;
+            }
+            served.uninstall()?;
+            served.assert_silent()
+        },
+    )
 }
 
 /// Services with addresses, one on each plane.
