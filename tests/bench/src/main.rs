@@ -32,7 +32,7 @@ enum Bench {
     Idle(idle::Arguments),
     /// What `returnPath` and `guard` take of throughput and connections
     Datapath(datapath::Arguments),
-    /// How long nobody answers when a node, a cable or the API server is lost
+    /// How long there is no answer when a node, a cable or the API server is lost
     Failover(failover::Arguments),
     /// Faults at random; each address must have one holder that serves
     Chaos(chaos::Arguments),

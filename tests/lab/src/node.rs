@@ -81,15 +81,20 @@ pub(crate) fn start_runtime(lab: &Lab, host: &Host, images: &[PathBuf]) -> Resul
 /// Loads an image archive into the node's containerd.
 pub(crate) fn load_image(host: &Host, archive: &Path) -> Result<()> {
     let archive = archive.display().to_string();
-    ctr(host, &["images", "import", &archive]).map(drop)
+    // It takes seconds, and much longer on a busy machine.
+    ctr_within(host, "300s", &["images", "import", &archive]).map(drop)
 }
 
 /// Asks the node's containerd.
 pub(crate) fn ctr(host: &Host, args: &[&str]) -> Result<String> {
+    ctr_within(host, "20s", args)
+}
+
+fn ctr_within(host: &Host, limit: &str, args: &[&str]) -> Result<String> {
     let socket = socket(host).display().to_string();
     // A node without power does not answer.
     let ctr =
-        ["ctr", "--address", &socket, "--namespace", "k8s.io", "--connect-timeout", "2s", "--timeout", "20s"];
+        ["ctr", "--address", &socket, "--namespace", "k8s.io", "--connect-timeout", "2s", "--timeout", limit];
     let words: Vec<_> = ctr.iter().chain(args).copied().collect();
     run(&mut command(&words))
 }

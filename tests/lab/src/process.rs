@@ -15,7 +15,7 @@ pub fn resident(pid: i32) -> Result<u64> {
     read_from(&format!("/proc/{pid}/status"), |status| kilobytes_in(status, "VmRSS:"))
 }
 
-/// The memory of a process in octets that is not the content of files: what it allocates, without its code.
+/// The memory of a process in bytes that is not the content of files: what it allocates, without its code.
 ///
 /// # Errors
 /// If there is no such process.
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_is_in_octets() {
+    fn memory_is_in_bytes() {
         let status =
             "Name:\tweb\nVmHWM:\t   13000 kB\nVmRSS:\t   12345 kB\nRssAnon:\t    3836 kB\nThreads:\t1\n";
         assert_eq!(kilobytes_in(status, "VmRSS:"), Some(12_641_280));

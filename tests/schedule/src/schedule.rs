@@ -62,7 +62,7 @@ impl Schedule {
         shared.chain((1..self.labs).map(|lab| Place { lab, lane: 0 })).collect()
     }
 
-    /// What a place that is idle does next. Whoever runs a test there says when it [`ended`](Self::ended).
+    /// What a place that is idle does next. When a test has ended there, [`ended`](Self::ended) has to be told.
     pub fn next(&mut self, place: Place) -> Next {
         if place.lab == 0 {
             if let Some(test) = self.shared.pop() {

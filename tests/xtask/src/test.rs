@@ -150,8 +150,8 @@ fn all(record: &Record, compiled: &Compiled) -> Result<()> {
         side_by_side(record, compiled, &images)
     })?;
     record.skip("release images, long chaos, fuzzing: `cargo xtask soak`");
-    let all = E2e { filter: String::new(), labs: LABS, lanes: LANES, keep: false, release: false };
-    e2e(record, compiled, &images, &all)
+    let unfiltered = E2e { filter: String::new(), labs: LABS, lanes: LANES, keep: false, release: false };
+    e2e(record, compiled, &images, &unfiltered)
 }
 
 /// What computes, beside what waits most of the time and has labs of its own.
@@ -161,7 +161,7 @@ fn side_by_side(record: &Record, compiled: &Compiled, images: &[PathBuf]) -> Res
     let others = cases(others.into_iter().collect::<Result<Vec<_>>>()?, "")?;
     let demo = demo(compiled, images)?;
     thread::scope(|scope| {
-        let without_labs = scope.spawn(|| without_labs(record, compiled, 1));
+        let without_labs = scope.spawn(|| without_labs(record, compiled, cores()));
         let demo = scope.spawn(|| run_as_test(record, "demo", demo, LIMIT));
         let others = scope.spawn(|| run_all(record, others, 1, LIMIT));
         let servers = run_all(record, servers, SERVERS, LIMIT);

@@ -9,7 +9,7 @@ use std::{
 
 use super::{Architecture, Image, build_for, compile::images, libraries};
 use crate::{
-    command::{read, write},
+    command::{command, create_dir, read, run, write},
     error::{Error, Result},
     foghorn::root,
 };
@@ -24,11 +24,16 @@ const LIBRARIES: &str = "COPY root /";
 pub fn build_test_images(programs: &BTreeMap<String, PathBuf>) -> Result<Vec<PathBuf>> {
     let architecture = Architecture::of_this_machine()?;
     let folder = root()?.join("target/images/test");
-    let find = |name: &str| {
-        let found = programs.get(name).cloned();
-        found.ok_or_else(|| Error::Config(format!("{name} is not compiled")))
+    create_dir(&folder)?;
+    // Each node unpacks them: without debug information they are a third of the size.
+    let strip = |name: &str| {
+        let program = programs.get(name).ok_or_else(|| Error::Config(format!("{name} is not compiled")))?;
+        let stripped = folder.join(name);
+        let [from, to] = [program, &stripped].map(|path| path.display().to_string());
+        run(&mut command(&["strip", "--strip-debug", "-o", &to, &from]))?;
+        Ok(stripped)
     };
-    let images = images(architecture, find)?;
+    let images = images(architecture, strip)?;
     images
         .into_iter()
         .map(|image| build_for(architecture, &with_libraries(image, &folder)?, &folder))
