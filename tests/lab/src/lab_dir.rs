@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    command::{create_dir, entries, remove_dir, write},
+    command::{create_dir, entries, remove_dir, remove_file, write},
     error::{Error, Result},
     name::LabName,
 };
@@ -85,9 +85,17 @@ impl LabDir {
         }
     }
 
-    /// Removes it with all that is in it.
+    /// Removes it with all that is in it, the mark last: what a removal leaves that is killed can be removed by the next one.
     pub(crate) fn remove(&self) -> Result<()> {
         if self.is_there()? {
+            for name in entries(&self.path).iter().filter(|name| *name != MARK) {
+                let path = self.path.join(name);
+                if fs::symlink_metadata(&path).is_ok_and(|it| it.is_dir()) {
+                    remove_dir(&path)?;
+                } else {
+                    remove_file(&path)?;
+                }
+            }
             remove_dir(&self.path)?;
         }
         // Other labs may be in it.

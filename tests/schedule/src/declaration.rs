@@ -6,8 +6,6 @@ use serde::{Deserialize, Serialize};
 pub const DECLARE: &str = "FOGHORN_DECLARE";
 /// How long a lab test may take if it does not say more, in seconds.
 pub const USUAL_SECONDS: u64 = 60;
-/// How long a brief one may take, in seconds.
-pub const BRIEF_SECONDS: u64 = 30;
 /// What the line with a declaration begins with.
 const PREFIX: &str = "foghorn-declares ";
 

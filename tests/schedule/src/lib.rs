@@ -10,6 +10,6 @@ mod predict;
 mod schedule;
 
 pub use budget::{BUDGET, PARTS, Part};
-pub use declaration::{BRIEF_SECONDS, DECLARE, Declaration, Need, USUAL_SECONDS};
+pub use declaration::{DECLARE, Declaration, Need, USUAL_SECONDS};
 pub use predict::predict;
 pub use schedule::{LABS, LANES, Next, Place, Schedule};

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::{Declaration, Need};
 
 /// How many labs run at once: the first one is shared until all tests that share it are done.
-pub const LABS: usize = 3;
+pub const LABS: usize = 2;
 /// How many tests run side by side in the shared lab.
 pub const LANES: usize = 4;
 

@@ -2,7 +2,7 @@
 
 use std::any::type_name;
 
-use foghorn_schedule::{BRIEF_SECONDS, Declaration, Need, USUAL_SECONDS};
+use foghorn_schedule::{Declaration, Need, USUAL_SECONDS};
 
 /// What a test needs of its lab, and how long it may take.
 #[derive(Clone, Copy, Debug)]
@@ -35,10 +35,10 @@ impl Needs {
         Self { need, seconds: USUAL_SECONDS, why: None }
     }
 
-    /// The test takes no more than [`BRIEF_SECONDS`].
+    /// The test takes no more than that many seconds, which are fewer than [`USUAL_SECONDS`].
     #[must_use]
-    pub const fn briefly(self) -> Self {
-        Self { seconds: BRIEF_SECONDS, ..self }
+    pub const fn at_most(self, seconds: u64) -> Self {
+        Self { seconds, ..self }
     }
 
     /// The test may take that many seconds instead of [`USUAL_SECONDS`], for this reason.

@@ -72,7 +72,7 @@ struct Report {
 /// Which lab tests, and what becomes of the labs.
 #[derive(clap::Args)]
 struct E2e {
-    /// Part of the names of tests, e.g. `failover`
+    /// Parts of the names of tests, e.g. `failover` or `dhcp,chart`
     #[arg(default_value = "")]
     filter: String,
     /// How many labs

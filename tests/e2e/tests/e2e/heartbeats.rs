@@ -18,7 +18,7 @@ const COUNT: usize = 9;
 
 #[test]
 fn a_way_that_is_not_heard_on_is_told_with_the_nodes_and_moves_nothing() -> Result<()> {
-    run(disturbs_nodes().within(150, "all announcers start anew twice"), |cluster| {
+    run(disturbs_nodes().within(115, "all announcers start anew twice"), |cluster| {
         let services = spread(cluster, PUBLIC)?;
         let plane = cluster.lab.kubectl_json(&["get", "networkplane", PUBLIC.name])?;
         let port = plane["status"]["ports"]["metrics"].as_u64().and_then(|port| u16::try_from(port).ok());
@@ -37,7 +37,7 @@ fn a_way_that_is_not_heard_on_is_told_with_the_nodes_and_moves_nothing() -> Resu
 #[test]
 fn an_announcer_with_a_fifth_of_a_core_is_not_taken_for_lost_in_a_normal_plane() -> Result<()> {
     run(
-        shares_the_lab().within(150, "20 s with a fifth of a core, before and after which it starts slowly"),
+        shares_the_lab().within(70, "20 s with a fifth of a core, before and after which it starts slowly"),
         |cluster| {
             let own = own_plane(cluster, "failureDetection: {mode: Normal}")?;
             let services = spread(cluster, own)?;
@@ -58,7 +58,7 @@ fn an_announcer_with_a_fifth_of_a_core_is_not_taken_for_lost_in_a_normal_plane()
 
 #[test]
 fn a_node_whose_announcer_goes_up_and_down_does_not_make_the_addresses_of_others_move() -> Result<()> {
-    run(shares_the_lab().within(90, "its announcer goes up and down for 20 s"), |cluster| {
+    run(shares_the_lab().at_most(55), |cluster| {
         let public = cluster.plane()?;
         let services = spread(cluster, public)?;
         let before = cluster.holders(&services)?;
@@ -88,7 +88,7 @@ fn a_node_whose_announcer_goes_up_and_down_does_not_make_the_addresses_of_others
 
 #[test]
 fn a_change_of_failure_detection_takes_effect_and_moves_nothing() -> Result<()> {
-    run(shares_the_lab(), |cluster| {
+    run(shares_the_lab().within(75, "two modes, each observed for seconds"), |cluster| {
         let own = own_plane(cluster, "failureDetection: {mode: Fast}")?;
         let services = spread(cluster, own)?;
         let (view, before) = (cluster.view(own)?, cluster.holders(&services)?);

@@ -19,7 +19,7 @@ use serde_json::Value;
 
 #[test]
 fn the_metrics_of_announcers_tell_who_assigns_who_holds_and_what_was_said_on_the_wire() -> Result<()> {
-    run(shares_the_lab().briefly(), |cluster| {
+    run(shares_the_lab().at_most(15), |cluster| {
         let public = cluster.plane()?;
         let shop = cluster.namespace("shop")?;
         let service = cluster.service(&shop, "web", public)?;
@@ -75,7 +75,7 @@ fn the_metrics_of_announcers_tell_who_assigns_who_holds_and_what_was_said_on_the
 
 #[test]
 fn the_metrics_of_the_operator_count_planes_claims_and_requests() -> Result<()> {
-    run(shares_the_lab(), |cluster| {
+    run(shares_the_lab().at_most(30), |cluster| {
         let public = cluster.plane()?;
         let shop = cluster.namespace("shop")?;
         cluster.service(&shop, "web", public)?.address()?;
@@ -104,7 +104,7 @@ fn the_metrics_of_the_operator_count_planes_claims_and_requests() -> Result<()> 
 
 #[test]
 fn the_probes_of_an_announcer_answer_on_its_node_only_and_not_while_it_is_stopped() -> Result<()> {
-    run(shares_the_lab().briefly(), |cluster| {
+    run(shares_the_lab().at_most(15), |cluster| {
         let public = cluster.plane()?;
         let holder = cluster.coordinator(public)?;
         let nodes = cluster.lab.nodes();
@@ -130,7 +130,7 @@ fn the_probes_of_an_announcer_answer_on_its_node_only_and_not_while_it_is_stoppe
 
 #[test]
 fn an_announcer_without_its_configuration_lives_and_is_not_ready() -> Result<()> {
-    run(shares_the_lab().briefly(), |cluster| {
+    run(shares_the_lab().at_most(25), |cluster| {
         let shop = cluster.namespace("shop")?;
         cluster.lab.apply(&format!(
             r#"
@@ -174,7 +174,7 @@ spec:
 
 #[test]
 fn an_operator_that_is_cut_off_from_the_api_server_is_not_ready() -> Result<()> {
-    run(disturbs_nodes().within(90, "readiness is lost after 20 s"), |cluster| {
+    run(disturbs_nodes().at_most(30), |cluster| {
         let pod = cluster.leading_operator()?;
         let node = cluster.lab.node(&pod.node)?;
         let readyz = || fetch(&node, &format!("http://{}:8081/readyz", pod.address));
@@ -193,7 +193,7 @@ fn an_operator_that_is_cut_off_from_the_api_server_is_not_ready() -> Result<()> 
 
 #[test]
 fn nothing_is_written_and_no_event_told_while_only_endpoints_change() -> Result<()> {
-    run(shares_the_lab(), |cluster| {
+    run(shares_the_lab().within(75, "fifteen seconds in which nothing changes, on two planes"), |cluster| {
         let public = cluster.plane()?;
         let private = cluster.private_plane()?;
         let shop = cluster.namespace_with_pods("shop")?;
@@ -231,7 +231,7 @@ fn nothing_is_written_and_no_event_told_while_only_endpoints_change() -> Result<
 
 #[test]
 fn a_node_whose_interface_is_not_in_order_is_named_with_the_cause_and_holds_nothing() -> Result<()> {
-    run(disturbs_nodes().within(90, "three faults one after the other"), |cluster| {
+    run(disturbs_nodes().at_most(20), |cluster| {
         let service = cluster.service(&cluster.namespace("shop")?, "web", PUBLIC)?;
         let address = service.address()?;
         let cases: [(&str, &[&str], &[&str]); 3] = [

@@ -18,7 +18,7 @@ const WITHIN: Duration = Duration::from_secs(60 + 30);
 #[test]
 fn an_uninstallation_releases_everything_and_the_next_installation_serves_again() -> Result<()> {
     run(
-        reinstalls_the_chart().within(120, "the chart is removed, and installed again for the next test"),
+        reinstalls_the_chart().within(80, "the chart is removed, and installed again for the next test"),
         |cluster| {
             let served = Served::on_both_planes(cluster)?;
             served.uninstall()?;
@@ -36,7 +36,7 @@ fn an_uninstallation_releases_everything_and_the_next_installation_serves_again(
 #[test]
 fn an_uninstallation_without_an_operator_releases_everything() -> Result<()> {
     run(
-        reinstalls_the_chart().within(120, "the chart is removed, and installed again for the next test"),
+        reinstalls_the_chart().within(80, "the chart is removed, and installed again for the next test"),
         |cluster| {
             let served = Served::on_both_planes(cluster)?;
             cluster.scale_operator(0)?;
@@ -49,7 +49,7 @@ fn an_uninstallation_without_an_operator_releases_everything() -> Result<()> {
 #[test]
 fn an_uninstallation_while_the_operator_is_killed_again_and_again_releases_everything() -> Result<()> {
     run(
-        reinstalls_the_chart().within(120, "the chart is removed, and installed again for the next test"),
+        reinstalls_the_chart().within(80, "the chart is removed, and installed again for the next test"),
         |cluster| {
             let served = Served::on_both_planes(cluster)?;
             let ended = AtomicBool::new(false);
@@ -78,7 +78,7 @@ fn an_uninstallation_while_the_operator_is_killed_again_and_again_releases_every
 #[test]
 fn an_uninstallation_without_operator_and_announcers_leaves_nothing_stuck() -> Result<()> {
     run(
-        reinstalls_the_chart().within(120, "the chart is removed, and installed again for the next test"),
+        reinstalls_the_chart().within(80, "the chart is removed, and installed again for the next test"),
         |cluster| {
             let served = Served::on_both_planes(cluster)?;
             cluster.scale_operator(0)?;

@@ -30,7 +30,7 @@ pub(crate) fn lab_name(number: usize) -> Result<LabName> {
     format!("test{}", number + 1).parse()
 }
 
-/// What the tests whose names contain the filter declare. Every test of the program does, but those about declarations.
+/// What the tests declare whose names contain one of the filter's parts, which commas separate. Every test of the program does, but those about declarations.
 pub(crate) fn declarations(program: &Program, filter: &str) -> Result<Vec<Declaration>> {
     let mut command = Command::new(&program.file);
     command.args(["--skip", "budget::", "--nocapture"]).env(DECLARE, "1").current_dir(&program.folder);
@@ -44,7 +44,7 @@ pub(crate) fn declarations(program: &Program, filter: &str) -> Result<Vec<Declar
             )));
         }
     }
-    declared.retain(|test| test.name.contains(filter));
+    declared.retain(|test| filter.split(',').any(|part| test.name.contains(part)));
     if declared.is_empty() {
         return Err(Error::Config(format!("no lab test is called {filter}")));
     }
