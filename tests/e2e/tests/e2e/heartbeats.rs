@@ -37,17 +37,20 @@ fn a_way_that_is_not_heard_on_is_told_with_the_nodes_and_moves_nothing() -> Resu
 #[test]
 fn an_announcer_with_a_fifth_of_a_core_is_not_taken_for_lost_in_a_normal_plane() -> Result<()> {
     run(
-        shares_the_lab().within(70, "20 s with a fifth of a core, before and after which it starts slowly"),
+        disturbs_nodes().within(70, "20 s with a fifth of a core, before and after which it starts slowly"),
         |cluster| {
             let own = own_plane(cluster, "failureDetection: {mode: Normal}")?;
             let services = spread(cluster, own)?;
             let (view, before) = (cluster.view(own)?, cluster.holders(&services)?);
             let node = cluster.coordinator(own)?;
             let throttle = cluster.lab.throttle_announcer(own.name, &node, 20)?;
-            sleep(Duration::from_secs(20));
-            let waits = throttle.waits()?;
+            let began = Instant::now();
+            // On a busy machine it takes longer to be felt.
+            let waits = until("the limit is felt", PATIENCE, || {
+                let waits = throttle.waits()?;
+                Ok((began.elapsed() > Duration::from_secs(20) && waits > 100).then_some(waits))
+            })?;
             println!("the announcer of {node} had to wait {waits} times");
-            assert!(waits > 100, "the limit was not felt");
             assert_eq!(cluster.view(own)?, view);
             drop(throttle);
             assert_eq!(cluster.holders(&services)?, before);
