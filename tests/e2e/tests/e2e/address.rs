@@ -49,7 +49,7 @@ fn a_dhcp_service_is_answered_by_one_node_and_status_claim_and_event_agree() -> 
 
 #[test]
 fn a_server_that_checks_by_ping_is_waited_for() -> Result<()> {
-    run(disturbs_nodes().at_most(30), |cluster| {
+    run(disturbs_nodes().at_most(25), |cluster| {
         let slow = DhcpConfig { ping_check: true, ..DhcpConfig::of(PUBLIC.network) };
         cluster.lab.dhcp(PUBLIC.network).configure(&slow)?;
         let shop = cluster.namespace("shop")?;

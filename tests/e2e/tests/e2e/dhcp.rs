@@ -96,7 +96,7 @@ fn a_short_lease_is_renewed_by_unicast_by_the_owner_and_by_the_next_one() -> Res
 
 #[test]
 fn a_server_that_refuses_the_renewal_gives_a_new_address_that_reaches_the_status() -> Result<()> {
-    run(disturbs_nodes().within(120, "a lease of 120 s is refused when it is renewed"), |cluster| {
+    run(disturbs_nodes().within(85, "a lease of 120 s is refused when it is renewed"), |cluster| {
         let server = cluster.lab.dhcp(PUBLIC.network);
         let short = DhcpConfig { lease_seconds: 120, authoritative: true, ..DhcpConfig::of(PUBLIC.network) };
         server.configure(&short)?;

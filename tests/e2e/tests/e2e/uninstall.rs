@@ -35,21 +35,18 @@ fn an_uninstallation_releases_everything_and_the_next_installation_serves_again(
 
 #[test]
 fn an_uninstallation_without_an_operator_releases_everything() -> Result<()> {
-    run(
-        reinstalls_the_chart().within(80, "the chart is removed, and installed again for the next test"),
-        |cluster| {
-            let served = Served::on_both_planes(cluster)?;
-            cluster.scale_operator(0)?;
-            served.uninstall()?;
-            served.assert_released()
-        },
-    )
+    run(reinstalls_the_chart().at_most(40), |cluster| {
+        let served = Served::on_both_planes(cluster)?;
+        cluster.scale_operator(0)?;
+        served.uninstall()?;
+        served.assert_released()
+    })
 }
 
 #[test]
 fn an_uninstallation_while_the_operator_is_killed_again_and_again_releases_everything() -> Result<()> {
     run(
-        reinstalls_the_chart().within(80, "the chart is removed, and installed again for the next test"),
+        reinstalls_the_chart().within(75, "the chart is removed, and installed again for the next test"),
         |cluster| {
             let served = Served::on_both_planes(cluster)?;
             let ended = AtomicBool::new(false);
@@ -77,19 +74,16 @@ fn an_uninstallation_while_the_operator_is_killed_again_and_again_releases_every
 
 #[test]
 fn an_uninstallation_without_operator_and_announcers_leaves_nothing_stuck() -> Result<()> {
-    run(
-        reinstalls_the_chart().within(80, "the chart is removed, and installed again for the next test"),
-        |cluster| {
-            let served = Served::on_both_planes(cluster)?;
-            cluster.scale_operator(0)?;
-            for plane in [PUBLIC, PRIVATE] {
-                cluster.lab.kubectl(&["-n", &plane.namespace(), "delete", "daemonset", "announcer"])?;
-                until("no announcer", PATIENCE, || Ok(cluster.announcers(plane)?.is_empty().then_some(())))?;
-            }
-            served.uninstall()?;
-            served.assert_silent()
-        },
-    )
+    run(reinstalls_the_chart().at_most(55), |cluster| {
+        let served = Served::on_both_planes(cluster)?;
+        cluster.scale_operator(0)?;
+        for plane in [PUBLIC, PRIVATE] {
+            cluster.lab.kubectl(&["-n", &plane.namespace(), "delete", "daemonset", "announcer"])?;
+            until("no announcer", PATIENCE, || Ok(cluster.announcers(plane)?.is_empty().then_some(())))?;
+        }
+        served.uninstall()?;
+        served.assert_silent()
+    })
 }
 
 /// Services with addresses, one on each plane.
