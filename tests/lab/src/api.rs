@@ -4,8 +4,10 @@
 //! wait for something; a kubectl for each question would keep a core busy.
 
 use std::{
+    collections::BTreeSet,
     fmt::Write as _,
     io::{Read as _, Write as _},
+    mem::take,
     os::unix::net::UnixStream,
     path::PathBuf,
     time::Duration,
@@ -80,12 +82,11 @@ pub(crate) fn path(args: &[&str]) -> Option<String> {
 type Resource = (&'static str, &'static str, bool);
 
 const FOGHORN: &str = "/apis/foghorn.dev/v1alpha1";
-const PLANES: Resource = (FOGHORN, "networkplanes", false);
 
 fn resource(kind: &str) -> Option<Resource> {
     Some(match kind {
         "addressclaims" => (FOGHORN, "addressclaims", true),
-        "networkplane" | "networkplanes" => PLANES,
+        "networkplane" | "networkplanes" => (FOGHORN, "networkplanes", false),
         "daemonset" | "daemonsets" => ("/apis/apps/v1", "daemonsets", true),
         "deployment" | "deployments" => ("/apis/apps/v1", "deployments", true),
         "events.events.k8s.io" => ("/apis/events.k8s.io/v1", "events", true),
@@ -127,38 +128,57 @@ impl Lab {
     }
 }
 
-/// Namespaces of the cluster.
+/// Lists of the whole cluster.
 impl Lab {
-    /// All of them but those that are about to end, with the time at which they were made.
+    /// All objects of a kind, e.g. `addressclaims`; `None` if the cluster has no such kind.
+    ///
+    /// # Errors
+    /// As [`read_api`](Self::read_api), or [`Error::Config`] if this tool does not know the kind.
+    pub fn list(&self, kind: &str) -> Result<Option<Vec<Value>>> {
+        let path = path(&["get", kind, "-A"])
+            .ok_or_else(|| Error::Config(format!("{kind} is not a kind whose path in the API is known")))?;
+        match self.read_api(&path) {
+            Err(Error::Api { status, .. }) if status == "404" => Ok(None),
+            list => {
+                Ok(Some(list?.get_mut("items").and_then(Value::as_array_mut).map(take).unwrap_or_default()))
+            }
+        }
+    }
+
+    /// All namespaces but those that are about to end, with the time at which they were made.
     ///
     /// # Errors
     /// As [`read_api`](Self::read_api).
     pub fn namespaces(&self) -> Result<Vec<(String, Timestamp)>> {
-        let list = self.read_api("/api/v1/namespaces")?;
-        let text = |object: &Value, at: &str| object.pointer(at).and_then(Value::as_str).map(str::to_owned);
+        let list = self.list("namespaces")?.unwrap_or_default();
         let made = |object: &Value| {
             let made: Timestamp = text(object, "/metadata/creationTimestamp")?.parse().ok()?;
             Some((text(object, "/metadata/name")?, made))
         };
-        let items = list.get("items").and_then(Value::as_array).into_iter().flatten();
         let lives = |object: &&Value| object.pointer("/metadata/deletionTimestamp").is_none();
-        Ok(items.filter(lives).filter_map(made).collect())
+        Ok(list.iter().filter(lives).filter_map(made).collect())
     }
 
-    /// The names of the namespaces of all planes, if the kind is known at all.
+    /// The names of all planes; none without Foghorn's definitions.
+    ///
+    /// # Errors
+    /// As [`read_api`](Self::read_api).
+    pub fn plane_names(&self) -> Result<BTreeSet<String>> {
+        let planes = self.list("networkplanes")?.unwrap_or_default();
+        Ok(planes.iter().filter_map(|plane| text(plane, "/metadata/name")).collect())
+    }
+
+    /// The names of the namespaces of all planes.
     ///
     /// # Errors
     /// As [`read_api`](Self::read_api).
     pub fn plane_namespaces(&self) -> Result<Vec<String>> {
-        let (group, plural, _) = PLANES;
-        let list = match self.read_api(&format!("{group}/{plural}")) {
-            Err(Error::Api { status, .. }) if status == "404" => return Ok(Vec::new()),
-            list => list?,
-        };
-        let items = list.get("items").and_then(Value::as_array).into_iter().flatten();
-        let names = items.filter_map(|plane| plane.pointer("/metadata/name").and_then(Value::as_str));
-        Ok(names.map(namespace).collect())
+        Ok(self.plane_names()?.iter().map(|plane| namespace(plane)).collect())
     }
+}
+
+fn text(object: &Value, at: &str) -> Option<String> {
+    object.pointer(at).and_then(Value::as_str).map(str::to_owned)
 }
 
 #[cfg(test)]

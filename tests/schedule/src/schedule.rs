@@ -7,7 +7,7 @@ use crate::{Declaration, Need};
 /// How many labs run at once: the first one is shared until all tests that share it are done.
 pub const LABS: usize = 2;
 /// How many tests run side by side in the shared lab.
-pub const LANES: usize = 4;
+pub const LANES: usize = 3;
 
 /// Where a test runs. Lanes of the first lab share it; every other lab has one lane.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]

@@ -72,7 +72,7 @@ impl Cluster {
     /// # Errors
     /// What Helm or a plane says.
     pub fn install(&self) -> Result<()> {
-        let present = self.plane_names().unwrap_or_default();
+        let present = self.lab.plane_names()?;
         let wanted = BTreeSet::from([PUBLIC.name, PRIVATE.name].map(str::to_owned));
         if !present.is_superset(&wanted) || !self.operator_runs() {
             self.upgrade(&format!("{CHART}/examples/two-planes.yaml"), &[])?;
@@ -81,13 +81,6 @@ impl Cluster {
             self.lab.kubectl(&["delete", "networkplane", other, "--ignore-not-found", "--timeout=90s"])?;
         }
         [PUBLIC, PRIVATE].iter().try_for_each(|plane| self.wait_ready(plane.name))
-    }
-
-    /// The names of all planes.
-    pub(crate) fn plane_names(&self) -> Result<BTreeSet<String>> {
-        let planes = self.lab.kubectl_json(&["get", "networkplanes"])?;
-        let names = planes["items"].as_array().into_iter().flatten();
-        Ok(names.filter_map(|plane| plane["metadata"]["name"].as_str().map(str::to_owned)).collect())
     }
 
     /// Whether there is the one operator that the chart makes by default, and it is ready.
@@ -273,10 +266,9 @@ spec:
         self.heal()?;
         self.remove_namespaces()?;
         until("no claim of a test is left", PATIENCE, || {
-            let claims = self.lab.kubectl_json(&["get", "addressclaims", "-A"]);
             // Without the chart there is no such kind.
-            let none = claims.map_or(true, |claims| claims["items"].as_array().is_none_or(Vec::is_empty));
-            Ok(none.then_some(()))
+            let claims = self.lab.list("addressclaims")?.unwrap_or_default();
+            Ok(claims.is_empty().then_some(()))
         })
     }
 
@@ -305,7 +297,7 @@ spec:
         self.show(&["-n", SYSTEM, "logs", "-l", "app.kubernetes.io/name=foghorn", "--tail=60"]);
         // In a shared lab the planes of other lanes have nothing to do with it.
         let is_own = |name: &String| self.lane.as_ref().is_none_or(|lane| lane.has(name));
-        for name in self.plane_names().unwrap_or_default().into_iter().filter(is_own) {
+        for name in self.lab.plane_names().unwrap_or_default().into_iter().filter(is_own) {
             let plane = Plane::named(&name, Network::Public);
             for (_, pod) in self.announcers(plane).unwrap_or_default() {
                 self.show(&["-n", &plane.namespace(), "logs", &pod, "--tail=30"]);

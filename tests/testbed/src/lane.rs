@@ -101,7 +101,7 @@ impl Cluster {
     }
 
     fn remove_planes_of(&self, lane: &Lane, but: &BTreeSet<String>) -> Result<()> {
-        let planes = self.plane_names()?;
+        let planes = self.lab.plane_names()?;
         for plane in planes.iter().filter(|plane| lane.has(plane) && !but.contains(*plane)) {
             self.lab.kubectl(&["delete", "networkplane", plane, "--ignore-not-found", "--timeout=90s"])?;
         }

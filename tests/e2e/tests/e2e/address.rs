@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use foghorn_lab::DhcpConfig;
+use foghorn_lab::{DhcpConfig, until};
 use foghorn_testbed::{PATIENCE, PRIVATE, PUBLIC, Result, condition, disturbs_nodes, run, shares_the_lab};
 
 #[test]
@@ -37,11 +37,11 @@ fn a_dhcp_service_is_answered_by_one_node_and_status_claim_and_event_agree() -> 
                 (ready["status"].as_str(), ready["reason"].as_str()),
                 (Some("True"), Some("Announced"))
             );
-            let events = cluster.events(&shop, name)?;
-            assert!(
-                events.iter().any(|e| e.contains("AddressAssigned") && e.contains(&address.to_string())),
-                "{events:?}"
-            );
+            until("an event with the address", PATIENCE, || {
+                let events = cluster.events(&shop, name)?;
+                let tells = |e: &String| e.contains("AddressAssigned") && e.contains(&address.to_string());
+                Ok(events.iter().any(tells).then_some(()))
+            })?;
         }
         Ok(())
     })

@@ -69,6 +69,7 @@ mod tests {
         let test = |name: &str, started| Test {
             name: name.to_owned(),
             passed: true,
+            cause: None,
             started,
             took: Duration::from_secs(10),
             declared: None,

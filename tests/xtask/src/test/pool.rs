@@ -12,7 +12,7 @@ use std::{
 use foghorn_lab::{Error, Result, foghorn::root};
 
 use super::{
-    process::{End, Ended, run},
+    process::{End, Ended, giving_way, run},
     programs::{Program, list},
     record::{Record, Test},
 };
@@ -32,7 +32,7 @@ impl Case<'_> {
 
     /// Runs it. A process that is not done within `limit` is killed.
     pub(crate) fn run(&self, variables: &[(&str, String)], limit: Duration) -> Result<Ended> {
-        let mut command = Command::new(&self.program.file);
+        let mut command = giving_way(&self.program.file);
         command.args(["--exact", &self.name, "--nocapture", "--test-threads=1"]);
         command.current_dir(&self.program.folder).env("CARGO_MANIFEST_DIR", &self.program.folder);
         command.envs(variables.iter().map(|(name, value)| (name, value)));
@@ -52,7 +52,8 @@ fn add(record: &Record, name: String, ended: &Ended, declared: Option<Duration>,
         output = format!("{output}\nit hung, and was killed");
     }
     let Ended { started, took, .. } = *ended;
-    record.add(Test { name, passed, started, took, declared }, &output);
+    let cause = if passed { None } else { cause(&output) };
+    record.add(Test { name, cause, passed, started, took, declared }, &output);
 }
 
 /// Runs a command that is a test as a whole, and records what came of it.
@@ -75,6 +76,14 @@ fn said(output: &str) -> String {
         |line: &&str| line.is_empty() || line.starts_with("running ") || line.starts_with("test result: ");
     let lines: Vec<_> = output.lines().filter(|line| !of_harness(line)).collect();
     lines.join("\n")
+}
+
+/// The line of a test's output that says why it failed: what it panicked with, or the error that it gave.
+fn cause(output: &str) -> Option<String> {
+    let mut lines = output.lines();
+    let panicked = lines.find(|line| line.contains("panicked at ")).and_then(|_| lines.next());
+    let error = || output.lines().find_map(|line| line.find("Error: ").and_then(|at| line.get(at..)));
+    panicked.or_else(error).or(output.lines().last()).map(str::to_owned)
 }
 
 /// All tests of these programs whose name contains the filter.
@@ -118,5 +127,16 @@ mod tests {
         let output =
             "\nrunning 1 test\ntest dhcp::renewed ... 203.0.113.50\nok\n\ntest result: ok. 1 passed\n\n";
         assert_eq!(said(output), "test dhcp::renewed ... 203.0.113.50\nok");
+    }
+
+    #[test]
+    fn why_a_test_failed_is_found_in_its_output() {
+        let why = |output: &str| cause(output).unwrap_or_default();
+        assert_eq!(
+            why("test a ... \nthread 'a' (1) panicked at a.rs:1:2:\nnot equal\nstack backtrace:"),
+            "not equal"
+        );
+        assert_eq!(why("test a ... Error: Timeout\nFAILED"), "Error: Timeout");
+        assert_eq!(why("test a ...\n\nit hung, and was killed"), "it hung, and was killed");
     }
 }

@@ -40,6 +40,14 @@ impl Ended {
     }
 }
 
+/// A program that gives way to what it tests where the machine is busy. It is killed when the thread that started it ends:
+/// nothing goes on in a lab when the run was killed.
+pub(crate) fn giving_way(program: &Path) -> Command {
+    let mut command = Command::new("nice");
+    command.args(["-n", "5", "setpriv", "--pdeathsig", "KILL", "--"]).arg(program);
+    command
+}
+
 /// Runs a command with its output in the file `log`. After `limit` it is killed, with all processes that it started and
 /// that did not become daemons.
 pub(crate) fn run(mut command: Command, log: &Path, limit: Duration) -> Result<Ended> {
@@ -75,7 +83,7 @@ fn wait(child: &mut Child, deadline: Instant) -> Result<End> {
 
 #[cfg(test)]
 mod tests {
-    use std::env;
+    use std::{env, os::unix::process::ExitStatusExt as _, thread};
 
     use super::*;
 
@@ -86,6 +94,13 @@ mod tests {
         let ended = run(command, &log, limit).unwrap();
         fs::remove_file(log).unwrap();
         ended
+    }
+
+    #[test]
+    fn a_test_does_not_outlive_the_run() {
+        let spawn = || giving_way(Path::new("sleep")).arg("300").spawn().unwrap();
+        let mut child = thread::spawn(spawn).join().unwrap();
+        assert_eq!(child.wait().unwrap().signal(), Some(Signal::KILL.as_raw()));
     }
 
     #[test]

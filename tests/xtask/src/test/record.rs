@@ -16,6 +16,9 @@ use super::busy::Busy;
 /// So many of the slowest tests are listed.
 const SLOWEST: usize = 20;
 
+/// So many characters of why a test failed are told beside its name.
+const CAUSE: usize = 160;
+
 /// A run of the tests. Tests that run side by side are all recorded here.
 #[derive(Default, Debug)]
 pub(crate) struct Record(Mutex<Content>);
@@ -41,6 +44,8 @@ struct Part {
 pub(crate) struct Test {
     pub(crate) name: String,
     pub(crate) passed: bool,
+    /// Why it failed, in a line.
+    pub(crate) cause: Option<String>,
     pub(crate) started: Timestamp,
     pub(crate) took: Duration,
     /// How long it may take, if it says so.
@@ -75,7 +80,8 @@ impl Record {
         let (started, start) = (Timestamp::now(), Instant::now());
         let done = self.part(name, work);
         let (name, passed) = (name.to_owned(), done.is_ok());
-        let test = Test { name, passed, started, took: start.elapsed(), declared: None };
+        let cause = done.as_ref().err().map(ToString::to_string);
+        let test = Test { name, passed, cause, started, took: start.elapsed(), declared: None };
         self.content().tests.push(test);
         done
     }
@@ -141,6 +147,7 @@ impl Record {
                 json!({
                     "name": test.name,
                     "passed": test.passed,
+                    "cause": test.cause,
                     "seconds": test.took.as_secs_f64(),
                     "declaredSeconds": test.declared.map(|declared| declared.as_secs()),
                     "late": test.late(),
@@ -171,7 +178,10 @@ impl fmt::Display for Record {
         }
         let failed: Vec<_> = tests.iter().filter(|test| !test.passed).collect();
         writeln!(f)?;
-        failed.iter().try_for_each(|test| writeln!(f, "failed: {}", test.name))?;
+        for test in &failed {
+            let cause: String = test.cause.iter().flat_map(|cause| cause.chars()).take(CAUSE).collect();
+            writeln!(f, "failed: {}: {}", test.name, cause.lines().next().unwrap_or_default())?;
+        }
         skipped.iter().try_for_each(|what| writeln!(f, "skipped: {what}"))?;
         write!(f, "{} passed, {} failed", tests.len() - failed.len(), failed.len())
     }
@@ -190,6 +200,7 @@ mod tests {
         Test {
             name: name.to_owned(),
             passed,
+            cause: (!passed).then(|| "why".to_owned()),
             started: Timestamp::UNIX_EPOCH,
             took: Duration::from_secs(seconds),
             declared: declared.map(Duration::from_secs),
@@ -204,7 +215,7 @@ mod tests {
         record.skip("images for another processor");
         let text = record.to_string();
         assert!(
-            text.ends_with("failed: ill\nskipped: images for another processor\n1 passed, 1 failed"),
+            text.ends_with("failed: ill: why\nskipped: images for another processor\n1 passed, 1 failed"),
             "{text}"
         );
         assert!(record.result().is_err());
@@ -215,7 +226,11 @@ mod tests {
         let record = Record::default();
         record.check("formatting", || Err::<(), _>(Error::NotRoot)).unwrap_err();
         record.check("images", || Ok(())).unwrap();
-        assert!(record.to_string().ends_with("failed: formatting\n1 passed, 1 failed"));
+        assert!(
+            record
+                .to_string()
+                .ends_with(&format!("failed: formatting: {}\n1 passed, 1 failed", Error::NotRoot))
+        );
         assert_eq!(record.json()["parts"][1]["name"], "images");
     }
 
