@@ -167,6 +167,12 @@ impl Codec {
         }
     }
 
+    /// The plane whose frames these are.
+    #[must_use]
+    pub const fn plane(&self) -> &Plane {
+        &self.plane
+    }
+
     /// Other keys from now on.
     pub fn set_keys(&mut self, keys: &Keys) {
         self.seals = Seals::new(keys, &self.plane);

@@ -30,6 +30,8 @@ pub const LONGEST_FRAME: usize = 1_400;
 /// Octets of the longest body; every part of a message but the last is so long.
 pub(crate) const LONGEST_BODY: usize = LONGEST_FRAME - HEADER_LENGTH - TAG_LENGTH;
 const HEADER_LENGTH: usize = 44;
+/// Where in a frame the plane is.
+pub const PLANE_AT: u16 = 14;
 
 /// `FOGH`.
 pub(crate) const MAGIC: u32 = 0x464f_4748;

@@ -15,7 +15,7 @@ mod plane;
 
 pub use body::{decode, encode};
 pub use codec::{Codec, EncodeError, FORMATS, Format, Heard, Refused};
-pub use frame::LONGEST_FRAME;
+pub use frame::{LONGEST_FRAME, PLANE_AT};
 pub use keys::{KEY_LENGTH, Keys, KeysError};
 pub use limit::Source;
 pub use octets::Malformed;

@@ -17,10 +17,16 @@ impl Plane {
         Self { digest: digest.into() }
     }
 
-    /// What stands for it in a frame: the first eight octets of the digest.
-    pub(crate) fn id(&self) -> u64 {
+    /// What stands for it in a frame, at [`PLANE_AT`](crate::PLANE_AT): the first eight octets of the digest.
+    #[must_use]
+    pub const fn octets(&self) -> [u8; 8] {
         let [a, b, c, d, e, f, g, h, ..] = self.digest;
-        u64::from_be_bytes([a, b, c, d, e, f, g, h])
+        [a, b, c, d, e, f, g, h]
+    }
+
+    /// The same as a number.
+    pub(crate) const fn id(&self) -> u64 {
+        u64::from_be_bytes(self.octets())
     }
 
     /// Both names in short, as long as a key.

@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use foghorn_clock::Instant;
 use foghorn_heartbeat::{
-    Codec, EncodeError, FORMATS, Format, Heard, Keys, LONGEST_MESSAGE, Malformed, Plane, Refused, Source,
+    Codec, EncodeError, FORMATS, Format, Heard, Keys, LONGEST_MESSAGE, Malformed, PLANE_AT, Plane, Refused,
+    Source,
 };
 use foghorn_membership::{Body, ClaimId, Epoch, Grant, Holding, MemberId, Message, Seat, View};
 
@@ -83,8 +84,9 @@ fn a_frame_with_the_right_names_of_a_plane_is_worth_nothing_under_another_planes
     let mut sender = Codec::new(MemberId(1), Plane::new("cluster", "private"), &keys(&[1]), FORMATS);
     let mut frame = sent(&mut sender, NOW, &vote(1)).remove(0);
     let right = sent(&mut codec(1), NOW, &vote(1)).remove(0);
-    const PLANE: std::ops::Range<usize> = 14..22;
-    frame[PLANE].copy_from_slice(&right[PLANE]);
+    let at = usize::from(PLANE_AT);
+    assert_eq!(right[at..at + 8], Plane::new("cluster", "public").octets());
+    frame[at..at + 8].copy_from_slice(&right[at..at + 8]);
     assert_eq!(codec(2).decode(NOW, wire(1), &frame), Err(Refused::Signature(wire(1))));
 }
 

@@ -1,7 +1,7 @@
 //! The frames that a packet socket lets through, as a classic BPF program that the kernel runs.
 //!
-//! One passes ARP, IPv4 UDP to port 68 that is no fragment, and ICMP echo requests that are none, another one EtherType;
-//! neither passes anything with a VLAN tag, which is another network's. The kernel may hold the tag of a frame apart
+//! One passes ARP, IPv4 UDP to port 68 that is no fragment, and ICMP echo requests that are none, another one EtherType with
+//! certain octets; neither passes anything with a VLAN tag, which is another network's. The kernel may hold the tag of a frame apart
 //! from its bytes, so a program asks for that first.
 
 use socket2::SockFilter;
@@ -68,16 +68,22 @@ pub const PROGRAM: [Instruction; 20] = [
     load(RETURN, 0),                        // 19
 ];
 
-/// The program that passes frames of one EtherType.
+/// The program that passes frames of one EtherType that have these octets at that place of their payload.
 #[must_use]
-pub fn ethertype(number: u16) -> [Instruction; 6] {
+pub fn ethertype(number: u16, at: u16, octets: [u8; 8]) -> [Instruction; 10] {
+    let [a, b, c, d, e, f, g, h] = octets;
+    let at = 14 + u32::from(at);
     [
-        load(LOAD_WORD, VLAN_TAG_PRESENT),        // 0
-        jump(JUMP_IF_EQUAL, 0, 0, 3),             // 1: tagged -> 5
-        load(LOAD_HALF, 12),                      // 2: EtherType
-        jump(JUMP_IF_EQUAL, number.into(), 0, 1), // 3: another -> 5
-        load(RETURN, WHOLE_FRAME),                // 4
-        load(RETURN, 0),                          // 5
+        load(LOAD_WORD, VLAN_TAG_PRESENT),                           // 0
+        jump(JUMP_IF_EQUAL, 0, 0, 7),                                // 1: tagged -> 9
+        load(LOAD_HALF, 12),                                         // 2: EtherType
+        jump(JUMP_IF_EQUAL, number.into(), 0, 5),                    // 3: another -> 9
+        load(LOAD_WORD, at),                                         // 4
+        jump(JUMP_IF_EQUAL, u32::from_be_bytes([a, b, c, d]), 0, 3), // 5: others -> 9
+        load(LOAD_WORD, at + 4),                                     // 6
+        jump(JUMP_IF_EQUAL, u32::from_be_bytes([e, f, g, h]), 0, 1), // 7: others -> 9
+        load(RETURN, WHOLE_FRAME),                                   // 8
+        load(RETURN, 0),                                             // 9
     ]
 }
 
@@ -152,15 +158,24 @@ mod tests {
     }
 
     #[test]
-    fn one_ethertype_passes_whole_and_its_frames_are_none_for_the_others() {
-        let heartbeat = ethernet(0x88b5, &[0; 46]);
-        let only = |frame: &[u8], tagged| run_program(&ethertype(0x88b5), frame, tagged);
+    fn one_ethertype_with_its_octets_passes_whole_and_its_frames_are_none_for_the_others() {
+        let payload = *b"FOGHORN of plane public";
+        let heartbeat = ethernet(0x88b5, &payload);
+        let only = |frame: &[u8], tagged| run_program(&ethertype(0x88b5, 11, *b"plane pu"), frame, tagged);
         assert_eq!(only(&heartbeat, false), WHOLE_FRAME);
         assert_eq!(run(&heartbeat, false), 0, "the filter for ARP, DHCP and pings");
         assert_eq!(only(&heartbeat, true), 0, "tagged");
-        assert_eq!(only(&heartbeat[..13], false), 0, "cut short");
+        for length in 0..14 + 11 + 8 {
+            assert_eq!(only(&heartbeat[..length], false), 0, "{length} bytes");
+        }
         for other in [0x0806, 0x0800, 0x86dd, 0x8100, 0x88b6, 0xb588] {
-            assert_eq!(only(&ethernet(other, &[0x88, 0xb5, 0x88, 0xb5]), false), 0, "{other:#x}");
+            assert_eq!(only(&ethernet(other, &payload), false), 0, "{other:#x}");
+        }
+        for at in 0..payload.len() {
+            let mut other = payload;
+            other[at] ^= 1;
+            let passes = only(&ethernet(0x88b5, &other), false);
+            assert_eq!(passes == 0, (11..19).contains(&at), "byte {at}");
         }
     }
 

@@ -16,5 +16,5 @@ pub use datagram::{DatagramError, DatagramSocket};
 pub use family::Family;
 pub use links::{Link, Netlink, NetlinkError};
 pub use monitor::LinkMonitor;
-pub use packet::{PacketSocket, PacketType, Received, SendError, SocketError};
+pub use packet::{Group, PacketSocket, PacketType, Received, SendError, SocketError};
 pub use routing::{MarkRule, TableRoute};

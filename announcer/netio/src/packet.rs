@@ -92,6 +92,20 @@ pub enum SendError {
     Socket(#[from] SocketError),
 }
 
+/// What hosts on one network say to each other: frames of one EtherType, to a group address or to one of the hosts, that have
+/// certain octets in them. The kernel drops all others before anybody is woken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Group {
+    /// The EtherType.
+    pub ethertype: u16,
+    /// The group's address.
+    pub address: [u8; 6],
+    /// Where in a frame's payload the octets are.
+    pub at: u16,
+    /// The octets.
+    pub octets: [u8; 8],
+}
+
 /// A packet socket on one interface.
 ///
 /// It gives ARP, UDP to port 68 and pings (see [`filter`]), or what it was opened for: frames as they were on the wire
@@ -112,13 +126,15 @@ impl PacketSocket {
         Self::open_with(interface, &filter::PROGRAM.map(SockFilter::from))
     }
 
-    /// Opens a socket that gives frames of one EtherType, also those to `group`.
+    /// Opens a socket that gives the frames of a group.
     ///
     /// # Errors
     /// As [`PacketSocket::open`].
-    pub fn open_to_group(interface: u32, ethertype: u16, group: [u8; 6]) -> Result<Self, SocketError> {
-        let socket = Self::open_with(interface, &filter::ethertype(ethertype).map(SockFilter::from))?;
-        socket.membership(Membership::Add, group)?;
+    pub fn open_to_group(interface: u32, group: &Group) -> Result<Self, SocketError> {
+        let Group { ethertype, address, at, octets } = *group;
+        let socket =
+            Self::open_with(interface, &filter::ethertype(ethertype, at, octets).map(SockFilter::from))?;
+        socket.membership(Membership::Add, address)?;
         Ok(socket)
     }
 

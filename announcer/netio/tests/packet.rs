@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use foghorn_netio::{PacketSocket, PacketType, Received, SendError, SocketError, clock};
+use foghorn_netio::{Group, PacketSocket, PacketType, Received, SendError, SocketError, clock};
 use namespace::{LEFT, RIGHT, in_namespace, ip, link, within_seconds};
 
 #[test]
@@ -106,21 +106,22 @@ fn a_socket_for_a_group_gives_its_frames_and_the_one_for_arp_does_not() {
         ip("link set left master switch");
         ip("link set switch up");
         let interface = link("switch").await.index;
-        let group = PacketSocket::open_to_group(interface, 0x88b5, GROUP).unwrap();
+        let group = PacketSocket::open_to_group(interface, &GROUP).unwrap();
         let arp_and_dhcp = PacketSocket::open(interface).unwrap();
         let right = PacketSocket::open(link("right").await.index).unwrap();
         within_seconds("the bridge forwards", 5, async {
             while group.recv(&mut [0; 2_048]).unwrap().is_none() {
-                right.send(&heartbeat(GROUP)).unwrap();
+                right.send(&heartbeat(0x42)).unwrap();
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         })
         .await;
         while group.recv(&mut [0; 2_048]).unwrap().is_some() {}
         right.send(&arp(BROADCAST)).unwrap();
-        right.send(&heartbeat(GROUP)).unwrap();
+        right.send(&heartbeat(0x43)).unwrap();
+        right.send(&heartbeat(0x42)).unwrap();
         let (received, frame) = next(&group).await;
-        assert_eq!((received.packet_type, frame), (PacketType::Multicast, heartbeat(GROUP)));
+        assert_eq!((received.packet_type, frame), (PacketType::Multicast, heartbeat(0x42)));
         assert_nothing_comes(&group).await;
         assert_eq!(next(&arp_and_dhcp).await.1, arp(BROADCAST));
         assert_nothing_comes(&arp_and_dhcp).await;
@@ -231,9 +232,10 @@ fn udp(port: u16) -> Vec<u8> {
     [&BROADCAST, &RIGHT, &[0x08, 0x00][..], &header, &[0, 67], &port.to_be_bytes(), &[0, 8, 0, 0]].concat()
 }
 
-fn heartbeat(destination: [u8; 6]) -> Vec<u8> {
-    [&destination, &RIGHT, &[0x88, 0xb5][..], &[0x42; 46]].concat()
+/// A frame to the group, with these octets.
+fn heartbeat(octet: u8) -> Vec<u8> {
+    [&GROUP.address, &RIGHT, &[0x88, 0xb5][..], &[octet; 46]].concat()
 }
 
 const BROADCAST: [u8; 6] = [0xff; 6];
-const GROUP: [u8; 6] = [3, 0, 0, 0, 0, 9];
+const GROUP: Group = Group { ethertype: 0x88b5, address: [3, 0, 0, 0, 0, 9], at: 14, octets: [0x42; 8] };

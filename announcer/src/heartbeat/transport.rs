@@ -53,8 +53,8 @@ impl Transport {
     ) -> Result<Self, DatagramError> {
         Ok(Self {
             me,
+            wire: Wire::of(codec.plane()),
             codec,
-            wire: Wire::default(),
             udp: DatagramSocket::bind(port)?,
             port,
             peers: Peers::default(),

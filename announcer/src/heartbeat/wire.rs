@@ -3,8 +3,8 @@
 use std::{future::pending, time::Duration};
 
 use foghorn_clock::Instant;
-use foghorn_heartbeat::{ETHERTYPE, GROUP};
-use foghorn_netio::{Link, PacketSocket, SocketError};
+use foghorn_heartbeat::{ETHERTYPE, GROUP, PLANE_AT, Plane};
+use foghorn_netio::{Group, Link, PacketSocket, SocketError};
 use tracing::{debug, warn};
 
 /// Destination, source and EtherType.
@@ -13,8 +13,9 @@ const HEADER: usize = 14;
 const RETRY: Duration = Duration::from_secs(1);
 
 /// A packet socket on the plane's interface, for as long as there is one.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Wire {
+    group: Group,
     link: Option<Link>,
     socket: Option<PacketSocket>,
     tried: Instant,
@@ -22,6 +23,12 @@ pub(super) struct Wire {
 }
 
 impl Wire {
+    /// That of a plane: what others say on the same network is not received.
+    pub(super) const fn of(plane: &Plane) -> Self {
+        let group = Group { ethertype: ETHERTYPE, address: GROUP, at: PLANE_AT, octets: plane.octets() };
+        Self { group, link: None, socket: None, tried: Instant::ZERO, frame: Vec::new() }
+    }
+
     /// Goes over to this interface, or leaves the one that it was on.
     pub(super) fn set_link(&mut self, now: Instant, link: Option<Link>) {
         let index = link.as_ref().map(|link| link.index);
@@ -40,7 +47,7 @@ impl Wire {
             return;
         }
         self.tried = now;
-        match PacketSocket::open_to_group(link.index, ETHERTYPE, GROUP) {
+        match PacketSocket::open_to_group(link.index, &self.group) {
             Ok(socket) => self.socket = Some(socket),
             Err(error) => warn!(%error, "no heartbeats on the plane's network, trying again"),
         }

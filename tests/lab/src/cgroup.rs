@@ -20,9 +20,6 @@ use crate::{
 
 const MOUNT: &str = "/sys/fs/cgroup";
 const DAEMONS: &str = "daemons";
-/// How much of a busy machine a node's Pods get against each process outside of the lab. By default they get as much as one
-/// such process has, all together.
-const SHARE: u32 = 4;
 
 /// The cgroup of one host.
 #[derive(Clone, Debug)]
@@ -136,9 +133,6 @@ impl Cgroup {
                             write(&folder.join(seed), read(&controller.join(seed))?)?;
                         }
                     }
-                    if folder.join("cpu.shares").exists() {
-                        write(&folder.join("cpu.shares"), (SHARE * 1024).to_string())?;
-                    }
                 }
             }
             Hierarchies::V2(unified) => {
@@ -148,9 +142,6 @@ impl Cgroup {
                     for controller in read(&parent.join("cgroup.controllers"))?.split_whitespace() {
                         write(&parent.join("cgroup.subtree_control"), format!("+{controller}"))?;
                     }
-                }
-                if folder.join("cpu.weight").exists() {
-                    write(&folder.join("cpu.weight"), (SHARE * 100).to_string())?;
                 }
             }
         }

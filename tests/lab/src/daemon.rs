@@ -21,9 +21,8 @@ pub struct Daemon<'a> {
 /// Where programs are looked for, as `PATH` has it.
 pub(crate) const PROGRAMS: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Enters the cgroup, leaves the pid, becomes the daemon, with the usual priority whoever starts it. `setsid` around it cuts it off
-/// from the terminal.
-const BECOME: &str = r#"renice 0 $$ > /dev/null && echo $$ > "$1" && echo $$ > "$0.new" && mv "$0.new" "$0" && shift && exec "$@""#;
+/// Enters the cgroup, leaves the pid, becomes the daemon. `setsid` around it cuts it off from the terminal.
+const BECOME: &str = r#"echo $$ > "$1" && echo $$ > "$0.new" && mv "$0.new" "$0" && shift && exec "$@""#;
 
 impl<'a> Daemon<'a> {
     /// A process of that name on a host.

@@ -12,7 +12,7 @@ use std::{
 use foghorn_lab::{Error, Result, foghorn::root};
 
 use super::{
-    process::{End, Ended, giving_way, run},
+    process::{End, Ended, run, that_ends_with_us},
     programs::{Program, list},
     record::{Record, Test},
 };
@@ -32,7 +32,7 @@ impl Case<'_> {
 
     /// Runs it. A process that is not done within `limit` is killed.
     pub(crate) fn run(&self, variables: &[(&str, String)], limit: Duration) -> Result<Ended> {
-        let mut command = giving_way(&self.program.file);
+        let mut command = that_ends_with_us(&self.program.file);
         command.args(["--exact", &self.name, "--nocapture", "--test-threads=1"]);
         command.current_dir(&self.program.folder).env("CARGO_MANIFEST_DIR", &self.program.folder);
         command.envs(variables.iter().map(|(name, value)| (name, value)));

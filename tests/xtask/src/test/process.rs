@@ -40,11 +40,10 @@ impl Ended {
     }
 }
 
-/// A program that gives way to what it tests where the machine is busy. It is killed when the thread that started it ends:
-/// nothing goes on in a lab when the run was killed.
-pub(crate) fn giving_way(program: &Path) -> Command {
-    let mut command = Command::new("nice");
-    command.args(["-n", "5", "setpriv", "--pdeathsig", "KILL", "--"]).arg(program);
+/// A program that is killed when the thread that started it ends: nothing goes on in a lab when the run was killed.
+pub(crate) fn that_ends_with_us(program: &Path) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "--"]).arg(program);
     command
 }
 
@@ -98,8 +97,16 @@ mod tests {
 
     #[test]
     fn a_test_does_not_outlive_the_run() {
-        let spawn = || giving_way(Path::new("sleep")).arg("300").spawn().unwrap();
-        let mut child = thread::spawn(spawn).join().unwrap();
+        let start = || {
+            let child = that_ends_with_us(Path::new("sleep")).arg("300").spawn().unwrap();
+            let name = format!("/proc/{}/comm", child.id());
+            // Until then it is `setpriv`.
+            while fs::read_to_string(&name).unwrap().trim() != "sleep" {
+                sleep(PAUSE);
+            }
+            child
+        };
+        let mut child = thread::spawn(start).join().unwrap();
         assert_eq!(child.wait().unwrap().signal(), Some(Signal::KILL.as_raw()));
     }
 
