@@ -1,5 +1,7 @@
 //! One plane under test.
 
+use std::collections::BTreeMap;
+
 use foghorn_lab::{Result, foghorn::namespace, topology::Network, until};
 use serde_json::Value;
 
@@ -95,12 +97,16 @@ impl Cluster {
         })
     }
 
-    /// The view in a plane's Lease: epoch, coordinator and members as JSON, the same text as long as it is the same view.
+    /// The members of a plane by their incarnations, each with its node: the same while none is lost or starts anew. Which
+    /// of them coordinates may change without that, where the API server is slow to answer it.
     ///
     /// # Errors
     /// If there is no Lease.
-    pub fn view(&self, plane: Plane) -> Result<String> {
-        Ok(self.lease(plane)?.view)
+    pub fn members(&self, plane: Plane) -> Result<BTreeMap<String, String>> {
+        let view: Value = serde_json::from_str(&self.lease(plane)?.view).unwrap_or_default();
+        let text = |member: &Value, key| member[key].as_str().unwrap_or_default().to_owned();
+        let members = view["members"].as_array().into_iter().flatten();
+        Ok(members.map(|member| (text(member, "id"), text(member, "node"))).collect())
     }
 
     fn lease(&self, plane: Plane) -> Result<Lease> {
@@ -114,9 +120,8 @@ impl Cluster {
     pub fn all_members(&self, plane: Plane) -> Result<()> {
         let nodes = self.lab.nodes();
         until(&format!("all nodes are members of plane {}", plane.name), PATIENCE, || {
-            let view: Value = serde_json::from_str(&self.view(plane)?).unwrap_or_default();
-            let members = view["members"].as_array().cloned().unwrap_or_default();
-            let is_member = |name: &str| members.iter().any(|member| member["node"] == name);
+            let members = self.members(plane)?;
+            let is_member = |name: &str| members.values().any(|node| node == name);
             Ok((members.len() == nodes.len() && nodes.iter().all(|node| is_member(node.name())))
                 .then_some(()))
         })

@@ -20,7 +20,7 @@ const DEFINITION: &str = "networkplanes.foghorn.dev";
 
 #[test]
 fn an_upgrade_adds_a_plane_and_another_removes_it_and_nobody_else_loses_a_request() -> Result<()> {
-    run(reinstalls_the_chart().within(65, "several upgrades of the chart"), |cluster| {
+    run(reinstalls_the_chart().within(80, "several upgrades of the chart"), |cluster| {
         cluster.namespace("shop")?;
         let (public, private) =
             (cluster.service("shop", "public", PUBLIC)?, cluster.service("shop", "private", PRIVATE)?);
@@ -66,7 +66,7 @@ fn an_upgrade_adds_a_plane_and_another_removes_it_and_nobody_else_loses_a_reques
 
 #[test]
 fn an_upgrade_from_a_chart_with_an_older_definition_brings_in_the_present_one() -> Result<()> {
-    run(reinstalls_the_chart().at_most(55), |cluster| {
+    run(reinstalls_the_chart(), |cluster| {
         cluster.uninstall()?;
         let mut definition = cluster.lab.kubectl_json(&["get", "crd", DEFINITION])?;
         let present = definition["metadata"]["annotations"][VERSION].clone();
@@ -97,7 +97,7 @@ fn an_upgrade_from_a_chart_with_an_older_definition_brings_in_the_present_one() 
 
 #[test]
 fn a_newer_definition_is_left_alone() -> Result<()> {
-    run(reinstalls_the_chart().at_most(35), |cluster| {
+    run(reinstalls_the_chart().at_most(50), |cluster| {
         let mark = |version: &str| {
             let mark = format!("{VERSION}={version}");
             cluster.lab.kubectl(&["annotate", "--overwrite", "crd", DEFINITION, &mark])
@@ -125,7 +125,7 @@ fn a_newer_definition_is_left_alone() -> Result<()> {
 
 #[test]
 fn wrong_values_are_refused_with_a_message_that_names_them() -> Result<()> {
-    run(shares_the_lab().at_most(20), |cluster| {
+    run(shares_the_lab(), |cluster| {
         let long = format!("planes.{}.interface.name=eth1", "x".repeat(41));
         let cases: &[(&[&str], &[&str])] = &[
             (&["planes.shop.interfce.name=eth1"], &["/planes/shop", "interfce"]),
@@ -275,7 +275,7 @@ fn wrong_values_are_refused_with_a_message_that_names_them() -> Result<()> {
 
 #[test]
 fn the_switches_for_metrics_make_a_service_and_monitors_that_find_the_pods() -> Result<()> {
-    run(reinstalls_the_chart().at_most(15), |cluster| {
+    run(reinstalls_the_chart().at_most(30), |cluster| {
         let values = format!("{CHART}/examples/two-planes.yaml");
         cluster.upgrade(&values, &["metrics.service.enabled=true"])?;
         let operator = cluster.leading_operator()?;
@@ -314,7 +314,7 @@ fn the_switches_for_metrics_make_a_service_and_monitors_that_find_the_pods() -> 
 
 #[test]
 fn of_two_operators_one_leads_and_when_it_is_killed_the_other_goes_on() -> Result<()> {
-    run(reinstalls_the_chart().at_most(55), |cluster| {
+    run(reinstalls_the_chart(), |cluster| {
         cluster.namespace("shop")?;
         cluster.upgrade(&format!("{CHART}/examples/two-planes.yaml"), &["operator.replicas=2"])?;
         until("two operators", PATIENCE, || Ok((cluster.operator_pods()?.len() == 2).then_some(())))?;

@@ -50,7 +50,7 @@ fn an_announcer_that_is_stopped_is_followed_and_says_nothing_stale_when_it_is_re
 
 #[test]
 fn a_cable_that_is_pulled_moves_the_addresses_although_the_node_is_well() -> Result<()> {
-    run(disturbs_nodes().at_most(30), |cluster| {
+    run(disturbs_nodes().at_most(45), |cluster| {
         let lost = lose(cluster, "pulled cable", |owner| cluster.lab.unplug(owner, PUBLIC.network))?;
         let plane = cluster.lab.kubectl_json(&["get", "networkplane", PUBLIC.name])?;
         println!("{}", foghorn_testbed::condition(&plane, "InterfacesReady").cloned().unwrap_or_default());
@@ -98,7 +98,7 @@ fn announcers_whose_connections_die_without_a_word_while_they_ask_ask_again() ->
 
 #[test]
 fn without_an_api_server_everybody_keeps_what_it_has_and_a_lost_node_is_followed() -> Result<()> {
-    run(disturbs_nodes().at_most(55), |cluster| {
+    run(disturbs_nodes().within(100, "the API server ends and starts again twice"), |cluster| {
         let (service, address) = served(cluster)?;
         let owner = service.holder()?;
         cluster.lab.stop_api()?;

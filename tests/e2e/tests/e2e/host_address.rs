@@ -40,7 +40,7 @@ fn a_plane_that_becomes_fenced_has_its_address_on_the_holder_and_on_no_other_nod
 
 #[test]
 fn an_address_goes_from_the_node_of_an_announcer_that_is_killed_or_stopped() -> Result<()> {
-    run(shares_the_lab().within(80, "the kernel ends the addresses after ten seconds"), |cluster| {
+    run(shares_the_lab().within(85, "the kernel ends the addresses after ten seconds"), |cluster| {
         let (service, address) = served(cluster, MODE)?;
         let fenced = service.plane;
         type Fault = fn(&Lab, &str, &str) -> Result<()>;
@@ -67,7 +67,7 @@ fn an_address_goes_from_the_node_of_an_announcer_that_is_killed_or_stopped() -> 
 
 #[test]
 fn what_an_announcer_left_is_taken_away_by_the_next_one_and_what_is_not_the_planes_stays() -> Result<()> {
-    run(shares_the_lab().within(70, "the kernel ends the addresses after ten seconds"), |cluster| {
+    run(shares_the_lab().within(65, "the kernel ends the addresses after ten seconds"), |cluster| {
         let (service, address) = served(cluster, MODE)?;
         let fenced = service.plane;
         let (holder, _) = on_its_holder_only(cluster, &service, address)?;

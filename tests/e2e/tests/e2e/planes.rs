@@ -39,7 +39,7 @@ fn two_planes_on_the_same_nodes_share_nothing() -> Result<()> {
 
 #[test]
 fn the_token_of_one_plane_is_refused_on_the_claims_of_another_and_on_services() -> Result<()> {
-    run(shares_the_lab().at_most(25), |cluster| {
+    run(shares_the_lab().at_most(30), |cluster| {
         let public = cluster.plane()?;
         let private = cluster.private_plane()?;
         let account = format!("--as=system:serviceaccount:{}:announcer", public.namespace());
@@ -69,7 +69,7 @@ fn the_token_of_one_plane_is_refused_on_the_claims_of_another_and_on_services() 
 
 #[test]
 fn deleting_one_plane_leaves_the_other_serving_without_a_lost_request() -> Result<()> {
-    run(shares_the_lab().within(80, "a plane is made twice"), |cluster| {
+    run(shares_the_lab().within(105, "a plane is made twice"), |cluster| {
         let private = cluster.private_plane()?;
         let own = cluster.plane_named("going", Network::Public);
         cluster.make_plane(own, "")?;
@@ -189,7 +189,7 @@ fn what_the_operator_made_is_repaired_when_others_change_it() -> Result<()> {
 
 #[test]
 fn specs_that_make_no_sense_are_refused_with_a_reason() -> Result<()> {
-    run(shares_the_lab().at_most(15), |cluster| {
+    run(shares_the_lab().at_most(40), |cluster| {
         let public = cluster.plane()?;
         let apply = |name: &str, spec: &str| {
             let text = format!(

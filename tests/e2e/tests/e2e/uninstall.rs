@@ -45,36 +45,33 @@ fn an_uninstallation_without_an_operator_releases_everything() -> Result<()> {
 
 #[test]
 fn an_uninstallation_while_the_operator_is_killed_again_and_again_releases_everything() -> Result<()> {
-    run(
-        reinstalls_the_chart().within(75, "the chart is removed, and installed again for the next test"),
-        |cluster| {
-            let served = Served::on_both_planes(cluster)?;
-            let ended = AtomicBool::new(false);
-            thread::scope(|scope| {
-                let killer = scope.spawn(|| {
-                    let mut kills = 0;
-                    while !ended.load(Ordering::Relaxed) {
-                        let pods = cluster.operator_pods().unwrap_or_default();
-                        kills += pods.iter().filter(|pod| cluster.kill_operator(pod).is_ok()).count();
-                        thread::sleep(Duration::from_millis(100));
-                    }
-                    kills
-                });
-                thread::sleep(Duration::from_millis(500));
-                let done = cluster.uninstall();
-                ended.store(true, Ordering::Relaxed);
-                println!("killed {} times", killer.join().unwrap_or_default());
-                done
-            })?;
-            served.assert_nothing_left()?;
-            served.assert_released()
-        },
-    )
+    run(reinstalls_the_chart().at_most(50), |cluster| {
+        let served = Served::on_both_planes(cluster)?;
+        let ended = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let killer = scope.spawn(|| {
+                let mut kills = 0;
+                while !ended.load(Ordering::Relaxed) {
+                    let pods = cluster.operator_pods().unwrap_or_default();
+                    kills += pods.iter().filter(|pod| cluster.kill_operator(pod).is_ok()).count();
+                    thread::sleep(Duration::from_millis(100));
+                }
+                kills
+            });
+            thread::sleep(Duration::from_millis(500));
+            let done = cluster.uninstall();
+            ended.store(true, Ordering::Relaxed);
+            println!("killed {} times", killer.join().unwrap_or_default());
+            done
+        })?;
+        served.assert_nothing_left()?;
+        served.assert_released()
+    })
 }
 
 #[test]
 fn an_uninstallation_without_operator_and_announcers_leaves_nothing_stuck() -> Result<()> {
-    run(reinstalls_the_chart().at_most(55), |cluster| {
+    run(reinstalls_the_chart(), |cluster| {
         let served = Served::on_both_planes(cluster)?;
         cluster.scale_operator(0)?;
         for plane in [PUBLIC, PRIVATE] {
