@@ -17,8 +17,6 @@ pub(super) const KEY_LENGTH: usize = 32;
 const LIFETIME: Duration = Duration::from_hours(24);
 /// A key goes so long after its successor came.
 const OVERLAP: Duration = Duration::from_hours(1);
-/// The id of a plane's first key. Ids are the Secret's keys, in decimal; a newer key has a higher one.
-const FIRST_ID: u32 = 1;
 
 /// Annotation on the Secret, with a key's id at its end: when that key was made.
 const CREATED_ANNOTATION: &str = "foghorn.dev/created-";
@@ -32,7 +30,7 @@ pub(super) fn first(plane: &NetworkPlane, key: [u8; KEY_LENGTH], now: Timestamp)
         ..Secret::default()
     };
     note_request(&mut secret, asked(plane));
-    add(&mut secret, FIRST_ID, key, now);
+    add(&mut secret, id_at(now), key, now);
     secret
 }
 
@@ -50,7 +48,7 @@ pub(super) fn rotated(
     let ids = ids(secret);
     let Some(&newest) = ids.last() else {
         note_request(&mut new, asked(plane));
-        add(&mut new, FIRST_ID, key, now);
+        add(&mut new, id_at(now), key, now);
         return Some(new);
     };
     let age = age(secret, newest, now);
@@ -64,8 +62,14 @@ pub(super) fn rotated(
         return None;
     }
     note_request(&mut new, asked(plane));
-    add(&mut new, newest.checked_add(1)?, key, now);
+    add(&mut new, newest.checked_add(1)?.max(id_at(now)), key, now);
     Some(new)
+}
+
+/// The id of a key that is made now, in seconds since 1970. Ids are the Secret's keys, in decimal; a newer key has a higher one. A
+/// Secret that was deleted has keys with other ids when it comes back: one id never stands for two keys.
+fn id_at(now: Timestamp) -> u32 {
+    u32::try_from(now.as_second()).unwrap_or(1)
 }
 
 /// What the plane's annotation says: a new value asks for a new key.
@@ -128,26 +132,26 @@ mod tests {
         let mut world = World::new();
         world.ask("at birth");
         let mut world = World { secret: first(&world.plane, [7; KEY_LENGTH], world.now()), ..world };
-        assert_eq!(world.ids(), ["1"]);
-        assert_eq!(world.secret.data.as_ref().unwrap()["1"].0, [7; KEY_LENGTH]);
+        assert_eq!(world.ids(), [0]);
+        assert_eq!(world.secret.data.iter().flatten().next().unwrap().1.0, [7; KEY_LENGTH]);
         world.pass(HOUR);
-        assert_eq!(world.ids(), ["1"]);
+        assert_eq!(world.ids(), [0]);
     }
 
     #[test]
     fn a_key_gets_a_successor_after_a_day_and_goes_an_hour_later() {
         let mut world = World::new();
         world.pass(24 * HOUR - 1);
-        assert_eq!(world.ids(), ["1"]);
+        assert_eq!(world.ids(), [0]);
         world.pass(1);
-        assert_eq!(world.ids(), ["1", "2"]);
+        assert_eq!(world.ids(), [0, 24 * HOUR]);
         world.pass(HOUR - 1);
-        assert_eq!(world.ids(), ["1", "2"]);
+        assert_eq!(world.ids(), [0, 24 * HOUR]);
         world.pass(1);
-        assert_eq!(world.ids(), ["2"]);
+        assert_eq!(world.ids(), [24 * HOUR]);
         assert_eq!(world.secret.annotations().keys().filter(|key| key.contains("created")).count(), 1);
         world.pass(23 * HOUR);
-        assert_eq!(world.ids(), ["2", "3"]);
+        assert_eq!(world.ids(), [24 * HOUR, 48 * HOUR]);
     }
 
     #[test]
@@ -155,13 +159,13 @@ mod tests {
         let mut world = World::new();
         world.ask("leaked");
         world.pass(1);
-        assert_eq!(world.ids(), ["1", "2"]);
+        assert_eq!(world.ids(), [0, 1]);
         world.pass(HOUR);
         world.pass(1);
-        assert_eq!(world.ids(), ["2"]);
+        assert_eq!(world.ids(), [1]);
         world.ask("leaked again");
         world.pass(1);
-        assert_eq!(world.ids(), ["2", "3"]);
+        assert_eq!(world.ids(), [1, HOUR + 3]);
     }
 
     #[test]
@@ -171,11 +175,11 @@ mod tests {
         world.pass(1);
         world.ask("two");
         world.pass(1);
-        assert_eq!(world.ids(), ["1", "2"]);
+        assert_eq!(world.ids(), [0, 1]);
         world.pass(HOUR);
-        assert_eq!(world.ids(), ["2"]);
+        assert_eq!(world.ids(), [1]);
         world.pass(1);
-        assert_eq!(world.ids(), ["2", "3"]);
+        assert_eq!(world.ids(), [1, HOUR + 3]);
     }
 
     #[test]
@@ -186,7 +190,7 @@ mod tests {
         world.pass(HOUR);
         world.ask("");
         world.pass(1);
-        assert_eq!(world.ids(), ["2"]);
+        assert_eq!(world.ids(), [1]);
     }
 
     #[test]
@@ -196,16 +200,16 @@ mod tests {
         world.secret.metadata.creation_timestamp =
             Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(world.now()));
         world.pass(HOUR);
-        assert_eq!(world.ids(), ["1"]);
+        assert_eq!(world.ids(), [0]);
         world.pass(23 * HOUR);
-        assert_eq!(world.ids(), ["1", "2"]);
+        assert_eq!(world.ids(), [0, 24 * HOUR]);
     }
 
     #[test]
     fn a_clock_that_is_set_back_changes_no_key() {
         let mut world = World::new();
         world.pass(-48 * HOUR);
-        assert_eq!(world.ids(), ["1"]);
+        assert_eq!(world.ids(), [0]);
     }
 
     #[test]
@@ -213,17 +217,26 @@ mod tests {
         let mut world = World::new();
         world.secret.data = None;
         world.pass(1);
-        assert_eq!(world.ids(), ["1"]);
+        assert_eq!(world.ids(), [1]);
     }
 
     #[test]
     fn ids_are_compared_as_numbers() {
         let mut world = World::new();
         let now = world.now();
+        world.secret.data = None;
         add(&mut world.secret, 9, [9; KEY_LENGTH], now);
         add(&mut world.secret, 10, [10; KEY_LENGTH], now);
         world.pass(HOUR);
-        assert_eq!(world.ids(), ["10"]);
+        assert_eq!(ids(&world.secret), [10]);
+    }
+
+    #[test]
+    fn a_secret_that_was_deleted_comes_back_with_another_id() {
+        let mut world = World::new();
+        world.second += 1;
+        let again = World { secret: first(&world.plane, [3; KEY_LENGTH], world.now()), ..World::new() };
+        assert_eq!((world.ids(), again.ids()), (vec![0], vec![1]));
     }
 
     /// A plane, its Secret, and a clock.
@@ -257,8 +270,10 @@ mod tests {
             }
         }
 
-        fn ids(&self) -> Vec<&str> {
-            self.secret.data.iter().flatten().map(|(id, _)| id.as_str()).collect()
+        /// The ids, in seconds from the start.
+        fn ids(&self) -> Vec<i64> {
+            let start = id_at(World::new().now());
+            ids(&self.secret).into_iter().map(|id| i64::from(id) - i64::from(start)).collect()
         }
     }
 }
