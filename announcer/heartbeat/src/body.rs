@@ -46,7 +46,7 @@ impl Octets for Body<Instant> {
             Self::Taken(holdings) => with(5, holdings, out),
             Self::Candidate(acks) => with(6, acks, out),
             Self::VoteRequest(view) => with(7, view, out),
-            Self::Vote(epoch) => with(8, epoch, out),
+            Self::Vote(epoch, to) => with(8, &(*epoch, *to), out),
         }
     }
 
@@ -59,7 +59,7 @@ impl Octets for Body<Instant> {
             5 => Self::Taken(Octets::take(octets)?),
             6 => Self::Candidate(Octets::take(octets)?),
             7 => Self::VoteRequest(Octets::take(octets)?),
-            8 => Self::Vote(Octets::take(octets)?),
+            8 => Self::Vote(Octets::take(octets)?, Octets::take(octets)?),
             other => return Err(Malformed::Kind(other, "message")),
         })
     }
@@ -110,8 +110,8 @@ impl Octets for ClaimId {
     }
 }
 
-fields!(Round<Instant> { view, table, acks, missing, invite });
-fields!(Report<Instant> { seat, round, table, holdings, health, hears, api, leaving });
+fields!(Round<Instant> { view, table, acks, missing, invite } + { outside });
+fields!(Report<Instant> { seat, round, table, holdings, health, hears, api, leaving } + { heard });
 fields!(Inventory<Instant> { taken, part, parts, table, holdings });
 fields!(Table { after, version, entries });
 fields!(Entry { claim, grant, owner, previous });

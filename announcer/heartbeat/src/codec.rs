@@ -4,7 +4,7 @@ use foghorn_clock::Instant;
 use foghorn_membership::{MemberId, Message};
 
 use crate::{
-    Keys, Plane, Source, body,
+    Keys, Origin, Plane, Source, body,
     frame::{Frame, Header, LONGEST_BODY, MAGIC},
     keys::Seals,
     limit::Limit,
@@ -83,7 +83,10 @@ pub enum Refused {
     #[error("more frames from {0} than are looked at")]
     TooMany(Source),
     /// Its HMAC is wrong: it was changed, or its sender does not have the key.
-    #[error("a heartbeat from {0} with a wrong signature")]
+    #[error(
+        "a heartbeat from {0} with a wrong signature: it was changed, sent again by another way or from another \
+         hardware address, or its sender has another key under the same number"
+    )]
     Signature(Source),
     /// It is signed and yet no message.
     #[error("a signed heartbeat from {0} is no message: {1}")]
@@ -133,8 +136,8 @@ pub struct Heard {
 ///   have both keys hear nobody who has not the new one, and sign with it. One that starts just then with both keys
 ///   signs its first frame with the old one, and goes over to the new one with the first frame that it hears.
 ///
-/// A frame that is sent again by somebody else can only bring a sender back to the older of the versions and keys that
-/// all know.
+/// A frame is good only on the way that it was sent by, and from the hardware address that it was sent from. One that is
+/// sent again by somebody else can only bring a sender back to the older of the versions and keys that all know.
 #[derive(Clone, Debug)]
 pub struct Codec {
     me: MemberId,
@@ -178,7 +181,7 @@ impl Codec {
         self.seals = Seals::new(keys, &self.plane);
     }
 
-    /// Writes a message of this announcer, and gives each of its frames to `send`.
+    /// Writes a message of this announcer, and gives each of its frames to `send`, for each of the ways.
     ///
     /// # Errors
     /// If the message is too long. Nothing is sent then.
@@ -186,7 +189,8 @@ impl Codec {
         &mut self,
         now: Instant,
         message: &Message<Instant>,
-        mut send: impl FnMut(&[u8]),
+        origins: &[Origin],
+        mut send: impl FnMut(Origin, &[u8]),
     ) -> Result<(), EncodeError> {
         let common = self.peers.common(now).unwrap_or(Shown { version: 0, key: 0 });
         let known = |format: &&Format| format.version <= common.version;
@@ -217,8 +221,12 @@ impl Codec {
             self.frame.clear();
             header.put(&mut self.frame);
             self.frame.extend_from_slice(body);
-            self.seals.sign(header.key, &mut self.frame);
-            send(&self.frame);
+            let signed = self.frame.len();
+            for origin in origins {
+                self.frame.truncate(signed);
+                self.seals.sign(header.key, *origin, &mut self.frame);
+                send(*origin, &self.frame);
+            }
             header.part += 1;
         }
         Ok(())
@@ -235,7 +243,7 @@ impl Codec {
         if !self.limit.allow(now, source) {
             return Err(Refused::TooMany(source));
         }
-        if !self.seals.verify(header.key, frame.signed, frame.tag) {
+        if !self.seals.verify(header.key, source.into(), frame.signed, frame.tag) {
             return Err(Refused::Signature(source));
         }
         let from = header.sender;

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt};
 use hmac::{Hmac, Mac, digest::KeyInit};
 use sha2::Sha256;
 
-use crate::Plane;
+use crate::{Origin, Plane};
 
 /// Octets of a key: those of the HMAC-SHA256 that it is for.
 pub const KEY_LENGTH: usize = 32;
@@ -93,18 +93,19 @@ impl Seals {
         self.0.contains_key(&id)
     }
 
-    /// Appends the HMAC of all that is there.
-    pub(crate) fn sign(&self, id: u32, frame: &mut Vec<u8>) {
+    /// Appends the HMAC of all that is there, and of where it is sent from.
+    pub(crate) fn sign(&self, id: u32, origin: Origin, frame: &mut Vec<u8>) {
         if let Some(seal) = self.0.get(&id) {
-            let tag = seal.clone().chain_update(&*frame).finalize().into_bytes();
+            let tag =
+                seal.clone().chain_update(&*frame).chain_update(origin.octets()).finalize().into_bytes();
             frame.extend(tag.into_iter().take(TAG_LENGTH));
         }
     }
 
-    /// Whether `tag` is the HMAC of `signed`.
-    pub(crate) fn verify(&self, id: u32, signed: &[u8], tag: &[u8; TAG_LENGTH]) -> bool {
+    /// Whether `tag` is the HMAC of `signed` that comes from there.
+    pub(crate) fn verify(&self, id: u32, origin: Origin, signed: &[u8], tag: &[u8; TAG_LENGTH]) -> bool {
         let Some(seal) = self.0.get(&id) else { return false };
-        seal.clone().chain_update(signed).verify_truncated_left(tag).is_ok()
+        seal.clone().chain_update(signed).chain_update(origin.octets()).verify_truncated_left(tag).is_ok()
     }
 }
 

@@ -17,7 +17,7 @@ pub use body::{decode, encode};
 pub use codec::{Codec, EncodeError, FORMATS, Format, Heard, Refused};
 pub use frame::{LONGEST_FRAME, PLANE_AT};
 pub use keys::{KEY_LENGTH, Keys, KeysError};
-pub use limit::Source;
+pub use limit::{Origin, Source};
 pub use octets::Malformed;
 pub use parts::LONGEST_MESSAGE;
 pub use plane::Plane;

@@ -25,6 +25,45 @@ impl Source {
     }
 }
 
+/// By which way a frame is sent, and from where: that is signed with it, so that it is good on that way only.
+///
+/// The addresses of nodes are not part of it: routers between them may translate those.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A hardware address on the plane's own network.
+    Wire([u8; 6]),
+    /// By UDP between node addresses.
+    Udp,
+}
+
+impl Origin {
+    /// The way.
+    #[must_use]
+    pub const fn path(self) -> Path {
+        match self {
+            Self::Wire(_) => Path::Wire,
+            Self::Udp => Path::Udp,
+        }
+    }
+
+    /// What is signed of it: an octet for the way, and the hardware address.
+    pub(crate) fn octets(self) -> Vec<u8> {
+        match self {
+            Self::Wire(mac) => [&[1][..], &mac].concat(),
+            Self::Udp => vec![2],
+        }
+    }
+}
+
+impl From<Source> for Origin {
+    fn from(source: Source) -> Self {
+        match source {
+            Source::Wire(mac) => Self::Wire(mac),
+            Source::Udp(_) => Self::Udp,
+        }
+    }
+}
+
 impl std::fmt::Display for Source {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

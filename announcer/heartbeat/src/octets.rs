@@ -40,16 +40,20 @@ pub(crate) trait Octets: Sized {
     fn take(octets: &mut &[u8]) -> Result<Self, Malformed>;
 }
 
-/// A structure is its fields, in this order.
+/// A structure is its fields, in this order. Those after the `+` came later: senders of before end without them.
 macro_rules! fields {
-    ($type:ty { $($field:ident),+ $(,)? }) => {
+    ($type:ty { $($field:ident),+ $(,)? } $(+ { $($later:ident),+ })?) => {
         impl Octets for $type {
             fn put(&self, out: &mut Vec<u8>) {
                 $(self.$field.put(out);)+
+                $($(self.$later.put(out);)+)?
             }
 
             fn take(octets: &mut &[u8]) -> Result<Self, Malformed> {
-                Ok(Self { $($field: Octets::take(octets)?),+ })
+                Ok(Self {
+                    $($field: Octets::take(octets)?,)+
+                    $($($later: if octets.is_empty() { Default::default() } else { Octets::take(octets)? },)+)?
+                })
             }
         }
     };

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use foghorn_clock::Instant;
 use foghorn_heartbeat::{
-    Codec, EncodeError, FORMATS, Format, Heard, Keys, LONGEST_MESSAGE, Malformed, PLANE_AT, Plane, Refused,
-    Source,
+    Codec, EncodeError, FORMATS, Format, Heard, Keys, LONGEST_MESSAGE, Malformed, Origin, PLANE_AT, Plane,
+    Refused, Source,
 };
 use foghorn_membership::{Body, ClaimId, Epoch, Grant, Holding, MemberId, Message, Seat, View};
 
@@ -25,28 +25,32 @@ fn a_view_of_a_thousand_members_with_the_longest_names_arrives() {
 fn a_message_that_nobody_would_put_together_is_not_sent() {
     let holding = Holding { claim: ClaimId(1), grant: Grant::default() };
     let message = message(1, Body::Taken(vec![holding; LONGEST_MESSAGE / 32]));
-    let refused = codec(1).encode(NOW, &message, |_| panic!("a frame was sent"));
+    let refused = codec(1).encode(NOW, &message, &[Origin::Udp], |_, _| panic!("a frame was sent"));
     assert!(matches!(refused, Err(EncodeError::TooLong(length)) if length > LONGEST_MESSAGE));
 }
 
 #[test]
 fn parts_of_two_messages_or_two_ways_are_not_put_together() {
     let mut sender = codec(1);
-    let [one, two] = [5, 6].map(|number| {
+    let udp = Source::Udp([192, 0, 2, 1].into());
+    let [[one, one_by_udp], [two, _]] = [5, 6].map(|number| {
         let grant = Grant { epoch: EPOCH, number };
         let message = message(1, Body::Taken(vec![Holding { claim: ClaimId(1), grant }; 50]));
-        sent(&mut sender, NOW, &message)
+        let mut frames = [Vec::new(), Vec::new()];
+        let keep =
+            |origin: Origin, frame: &[u8]| frames[usize::from(origin == Origin::Udp)].push(frame.to_vec());
+        sender.encode(NOW, &message, &[wire(1).into(), Origin::Udp], keep).unwrap();
+        frames
     });
-    assert_eq!(one.len(), 2);
+    assert_eq!((one.len(), one_by_udp.len()), (2, 2));
     let mut receiver = codec(2);
     let mut take = |source, frame: &[u8]| receiver.decode(NOW, source, frame).unwrap().message;
-    let udp = Source::Udp([192, 0, 2, 1].into());
     assert_eq!(take(wire(1), &one[0]), None);
-    assert_eq!(take(udp, &one[1]), None, "the other way");
+    assert_eq!(take(udp, &one_by_udp[1]), None, "the other way");
     assert_eq!(take(wire(1), &two[1]), None, "another message");
     assert_eq!(take(wire(1), &one[1]), None, "the older message was given up");
     assert!(take(wire(1), &two[0]).is_some());
-    assert!(take(udp, &one[0]).is_some());
+    assert!(take(udp, &one_by_udp[0]).is_some());
 }
 
 #[test]
@@ -206,9 +210,27 @@ fn hear(receiver: &mut Codec, from: u64, frames: &[Vec<u8>]) -> Vec<Result<Heard
 }
 
 fn sent(sender: &mut Codec, now: Instant, message: &Message<Instant>) -> Vec<Vec<u8>> {
+    sent_from(sender, now, message, wire(message.from.0))
+}
+
+fn sent_from(sender: &mut Codec, now: Instant, message: &Message<Instant>, from: Source) -> Vec<Vec<u8>> {
     let mut frames = Vec::new();
-    sender.encode(now, message, |frame| frames.push(frame.to_vec())).unwrap();
+    sender.encode(now, message, &[from.into()], |_, frame| frames.push(frame.to_vec())).unwrap();
     frames
+}
+
+/// The HMAC covers the path and the sender's MAC address.
+#[test]
+fn a_replay_over_another_path_or_from_another_mac_address_is_refused() {
+    let udp = Source::Udp([192, 0, 2, 1].into());
+    for (from, as_if) in [(wire(1), wire(9)), (wire(1), udp), (udp, wire(1))] {
+        let frames = sent_from(&mut codec(1), NOW, &vote(1), from);
+        assert_eq!(codec(2).decode(NOW, as_if, &frames[0]), Err(Refused::Signature(as_if)));
+        assert!(codec(2).decode(NOW, from, &frames[0]).is_ok());
+    }
+    // Between nodes addresses may be translated.
+    let frames = sent_from(&mut codec(1), NOW, &vote(1), udp);
+    assert!(codec(2).decode(NOW, Source::Udp([198, 51, 100, 1].into()), &frames[0]).is_ok());
 }
 
 fn codec(me: u64) -> Codec {
@@ -228,7 +250,7 @@ fn keys(ids: &[u32]) -> Keys {
 }
 
 fn vote(from: u64) -> Message<Instant> {
-    message(from, Body::Vote(EPOCH))
+    message(from, Body::Vote(EPOCH, MemberId(9)))
 }
 
 fn message(from: u64, body: Body<Instant>) -> Message<Instant> {

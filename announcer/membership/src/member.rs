@@ -32,6 +32,7 @@ use self::{
 use crate::{
     Acks, Answer, Body, Change, Claim, ClaimId, Content, Entry, Epoch, Event, Grant, Health, Holding, Input,
     Inventory, MemberId, Message, Output, Path, Record, Report, Round, Seat, Settings, Time, To, View,
+    message::stamp_of,
 };
 
 /// How long one that leaves waits for others to take what it has.
@@ -271,7 +272,7 @@ impl<T: Time> Member<T> {
         if message.from == self.me.id {
             return;
         }
-        let is_news = self.hearing.note(now, path, &message, self.settings.timings.dead);
+        let is_news = self.hearing.note(now, path, &message);
         self.highest = self.highest.max(message.highest).max(message.epoch);
         let Message { from, at, epoch, body, .. } = message;
         match body {
@@ -280,12 +281,15 @@ impl<T: Time> Member<T> {
                     self.adopt(now, view.clone(), T::ZERO);
                 }
                 if is_news {
+                    let own = stamp_of(&round.outside, self.me.id).or(round.acks.exact(self.me.id));
+                    self.note_answer(now, from, own);
                     self.hear_round(now, from, at, epoch, round);
                 }
             }
             Body::Report(report) if is_news => self.hear_report(now, from, at, epoch, report),
             Body::Report(_) => {}
-            Body::Inventory(inventory) => self.hear_inventory(from, epoch, inventory),
+            Body::Inventory(inventory) if is_news => self.hear_inventory(from, epoch, inventory),
+            Body::Inventory(_) => {}
             Body::Table(table) => {
                 if self.is_my_coordinator(from, epoch) {
                     self.carry_out(now, &table.entries);
@@ -295,10 +299,20 @@ impl<T: Time> Member<T> {
                 }
             }
             Body::Taken(holdings) => self.hear_taken(now, &holdings),
-            Body::Candidate(acks) if is_news => self.hear_candidate(now, from, epoch, &acks),
+            Body::Candidate(acks) if is_news => {
+                self.note_answer(now, from, acks.exact(self.me.id));
+                self.hear_candidate(now, from, epoch, &acks);
+            }
             Body::Candidate(_) => {}
             Body::VoteRequest(view) => self.hear_vote_request(now, from, &view),
-            Body::Vote(voted) => self.hear_vote(now, from, voted),
+            Body::Vote(voted, to) => self.hear_vote(now, from, voted, to),
+        }
+    }
+
+    /// A message has named this stamp of this member, if any.
+    fn note_answer(&mut self, now: T, from: MemberId, own: Option<T>) {
+        if let Some(stamp) = own {
+            self.hearing.note_answer(now, from, stamp, self.settings.timings.dead);
         }
     }
 
@@ -465,6 +479,7 @@ impl<T: Time> Member<T> {
                     acks: Acks::Exact(Vec::new()),
                     missing: Vec::new(),
                     invite: false,
+                    outside: Vec::new(),
                 };
                 self.broadcast(now, Body::Round(round));
             }
@@ -523,7 +538,31 @@ impl<T: Time> Member<T> {
             hears: if small { self.hearing.on_the_wire(now, self.settings.timings.dead) } else { Vec::new() },
             api: self.api_usable(now),
             leaving: self.leaving.is_some(),
+            heard: self.heard(now),
         }
+    }
+
+    /// What proves to others that this member's report is of the present, where no round does.
+    fn heard(&self, now: T) -> Vec<(MemberId, T)> {
+        let timings = &self.settings.timings;
+        let alone = match &self.role {
+            Role::Outsider(_) => true,
+            Role::Follower(follower) => now.since(follower.alive()) > timings.interval * 3 / 2,
+            Role::Coordinator(_) => false,
+        };
+        if alone { self.hearing.stamps(now, timings.dead, WIRES) } else { Vec::new() }
+    }
+
+    /// The latest time of this member's own at which more than half of the Lease's view, itself included, is known to
+    /// have been there.
+    fn majority_answered(&self) -> T {
+        let Some(base) = self.base.as_ref().filter(|base| base.has(self.me.id)) else { return T::ZERO };
+        let mut answered: Vec<T> =
+            base.others(self.me.id).map(|seat| self.hearing.answered(seat.id)).collect();
+        answered.sort_by(|a, b| b.cmp(a));
+        // Of three members one other one makes a majority, of four or five two.
+        let needed = base.seats.len() / 2;
+        needed.checked_sub(1).and_then(|last| answered.get(last)).copied().unwrap_or(T::ZERO)
     }
 
     /// The latest reports that have arrived of the members.

@@ -37,8 +37,8 @@ pub enum Body<T> {
     Candidate(Acks<T>),
     /// The question for a view without the API server.
     VoteRequest(View),
-    /// The sender's one vote in that epoch.
-    Vote(Epoch),
+    /// The sender's one vote in that epoch, and whose question it answers.
+    Vote(Epoch, MemberId),
 }
 
 /// The coordinator's heartbeat.
@@ -54,6 +54,9 @@ pub struct Round<T> {
     pub missing: Vec<MemberId>,
     /// The coordinator cannot do its work (no API server, no carrier): whoever is next is to take over.
     pub invite: bool,
+    /// The latest reports that have arrived of those that are no members: by this they know that what they hear is of
+    /// the present.
+    pub outside: Vec<(MemberId, T)>,
 }
 
 /// Which reports have arrived, by the members' own clocks.
@@ -69,6 +72,21 @@ pub enum Acks<T> {
         /// By seats of the view.
         reported: Vec<bool>,
     },
+}
+
+impl<T: Copy> Acks<T> {
+    /// The latest report of that member that has arrived, if that is told exactly.
+    pub(crate) fn exact(&self, id: MemberId) -> Option<T> {
+        match self {
+            Self::Exact(stamps) => stamp_of(stamps, id),
+            Self::Since { .. } => None,
+        }
+    }
+}
+
+/// What a list has of that member.
+pub(crate) fn stamp_of<T: Copy>(stamps: &[(MemberId, T)], id: MemberId) -> Option<T> {
+    stamps.iter().find(|(of, _)| *of == id).map(|(_, at)| *at)
 }
 
 /// A member's answer to a round.
@@ -90,6 +108,9 @@ pub struct Report<T> {
     pub api: bool,
     /// It wants to hand over what it has, and go.
     pub leaving: bool,
+    /// Of one that is no member, or does not hear its coordinator: those that it hears, and the latest stamp of each, by
+    /// their own clocks. A report that was recorded cannot have a stamp of the present.
+    pub heard: Vec<(MemberId, T)>,
 }
 
 /// What a node can do for its plane.

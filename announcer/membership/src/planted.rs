@@ -15,4 +15,8 @@ pub enum Bug {
     StaleTable,
     /// Rule 28: it votes for everybody who asks.
     DoubleVote,
+    /// Rule 25: whoever is heard is let in, whether it answers or was recorded.
+    GhostJoins,
+    /// Rule 28: a vote counts whomever it was given to.
+    GhostVotes,
 }

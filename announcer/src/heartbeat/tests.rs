@@ -30,7 +30,7 @@ fn a_message_goes_both_ways_in_as_many_frames_as_it_needs() {
 fn one_that_is_not_known_to_any_view_gets_messages_once_it_is_heard() {
     on_two_nodes(async |nodes| {
         let [mut one, mut two] = transports(&nodes).await;
-        let vote = message(Body::Vote(Epoch::default()));
+        let vote = message(Body::Vote(Epoch::default(), MemberId(1)));
         one.send(clock::now(), &To::All, &vote, Some(&view()));
         received(&mut two, 2).await;
         let answer = Message { from: MemberId(2), ..vote };
@@ -45,7 +45,7 @@ fn one_that_is_not_known_to_any_view_gets_messages_once_it_is_heard() {
 fn an_interface_that_is_left_and_taken_again_is_heard_again_and_udp_goes_on() {
     on_two_nodes(async |nodes| {
         let [mut one, mut two] = transports(&nodes).await;
-        let vote = message(Body::Vote(Epoch::default()));
+        let vote = message(Body::Vote(Epoch::default(), MemberId(1)));
         let mut ways = async |one: &mut Transport, number| {
             one.send(clock::now(), &To::All, &vote, Some(&view()));
             received(&mut two, number).await.into_iter().map(|(path, _)| path).collect::<Vec<_>>()

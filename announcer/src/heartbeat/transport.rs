@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, io, mem, net::SocketAddr, time::Duration};
 
 use foghorn_clock::Instant;
-use foghorn_heartbeat::{Codec, GROUP, Heard, Keys, LONGEST_FRAME, Refused, Source};
+use foghorn_heartbeat::{Codec, GROUP, Heard, Keys, LONGEST_FRAME, Origin, Refused, Source};
 use foghorn_membership::{Body, Message, Path, Seat, To, View};
 use foghorn_netio::{DatagramError, DatagramSocket, Link};
 use tokio::time::sleep;
@@ -165,18 +165,23 @@ impl Transport {
         if targets.wire.is_empty() {
             targets.wire.push(GROUP);
         }
-        let encoded = codec.encode(now, message, |frame| {
-            for mac in &targets.wire {
-                if let Some(taken) = wire.send(*mac, frame) {
-                    metrics.sent(Path::Wire, taken);
+        let origins: Vec<_> = wire.mac().map(Origin::Wire).into_iter().chain([Origin::Udp]).collect();
+        let encoded = codec.encode(now, message, &origins, |origin, frame| match origin {
+            Origin::Wire(_) => {
+                for mac in &targets.wire {
+                    if let Some(taken) = wire.send(*mac, frame) {
+                        metrics.sent(Path::Wire, taken);
+                    }
                 }
             }
-            for address in &targets.udp {
-                let sent = udp.send(frame, SocketAddr::new(*address, *port));
-                if let Err(error) = &sent {
-                    debug!(%error, %address, "a heartbeat by UDP was not sent");
+            Origin::Udp => {
+                for address in &targets.udp {
+                    let sent = udp.send(frame, SocketAddr::new(*address, *port));
+                    if let Err(error) = &sent {
+                        debug!(%error, %address, "a heartbeat by UDP was not sent");
+                    }
+                    metrics.sent(Path::Udp, sent.is_ok());
                 }
-                metrics.sent(Path::Udp, sent.is_ok());
             }
         });
         if let Err(error) = encoded {

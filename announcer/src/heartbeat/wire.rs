@@ -74,9 +74,14 @@ impl Wire {
         Some((*frame.get(6..)?.first_chunk()?, frame.get(HEADER..)?))
     }
 
+    /// The hardware address that frames are sent from, while they are.
+    pub(super) fn mac(&self) -> Option<[u8; 6]> {
+        self.link.as_ref().filter(|_| self.socket.is_some())?.mac
+    }
+
     /// Sends to a hardware address. Nothing if there is no interface; else whether the kernel took it.
     pub(super) fn send(&mut self, destination: [u8; 6], payload: &[u8]) -> Option<bool> {
-        let source = self.link.as_ref()?.mac?;
+        let source = self.mac()?;
         let socket = self.socket.as_ref()?;
         self.frame.clear();
         self.frame.extend(destination);

@@ -22,7 +22,8 @@ pub fn fuzz(octets: &[u8]) {
     if let Ok(message) = decode(SENDER, octets) {
         let mut again = Vec::new();
         encode(&message, &mut again);
-        assert!(octets.starts_with(&again), "a message in two forms");
+        // Senders of before end without the fields that came later.
+        assert!(octets.starts_with(&again) || again.starts_with(octets), "a message in two forms");
         sent(&message);
     }
     let mut script = octets;
@@ -38,7 +39,7 @@ pub fn fuzz(octets: &[u8]) {
 fn sent(message: &Message<Instant>) {
     let Some((mut sender, mut receiver)) = codec(SENDER).zip(codec(MemberId(2))) else { return };
     let mut arrived = None;
-    let encoded = sender.encode(NOW, message, |frame| {
+    let encoded = sender.encode(NOW, message, &[SOURCE.into()], |_, frame| {
         assert!(frame.len() <= LONGEST_FRAME);
         let heard = receiver.decode(NOW, SOURCE, frame);
         arrived = heard.unwrap_or_else(|error| unreachable!("{error}")).message;
@@ -64,7 +65,8 @@ fn signed(script: &mut &[u8]) -> Option<Vec<u8>> {
     frame.extend([0, 0, 0, 0, 0, 0, 0, number, 0, part, 0, parts]);
     frame.extend(length.to_be_bytes());
     frame.extend(body);
-    let tag = hmac(&hmac(&KEY, &plane)?, &frame)?;
+    let origin = [1, 2, 0, 0, 0, 0, 1];
+    let tag = hmac(&hmac(&KEY, &plane)?, &[&frame[..], &origin].concat())?;
     frame.extend(tag.iter().take(16));
     Some(frame)
 }

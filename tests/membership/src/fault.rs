@@ -43,6 +43,9 @@ pub enum Fault {
     Rebalance,
     /// Somebody who is no member changes the Lease.
     Lease(Hand),
+    /// Somebody without the key has recorded what the node's processes sent, from so long ago on and for that time, and
+    /// sends it again, to everybody and by both paths.
+    Replay(usize, u64, u64),
 }
 
 /// How an API server is away.
@@ -66,6 +69,11 @@ pub enum Hand {
 }
 
 impl Fault {
+    /// For how long there is something of it to be seen.
+    pub(crate) fn goes_on(&self) -> u64 {
+        if let Self::Replay(_, _, time) = self { *time } else { self.lasts() }
+    }
+
     /// For how long it lasts.
     #[must_use]
     pub fn lasts(&self) -> u64 {
@@ -83,7 +91,11 @@ impl Fault {
             | Self::Mute(_, time)
             | Self::Cordon(_, time) => *time,
             Self::Delay(_, by, time) | Self::Twice(_, by, time) => by + time,
-            Self::LostAnswer(_) | Self::WatchGoesBack(_) | Self::Rebalance | Self::Lease(_) => 0,
+            Self::LostAnswer(_)
+            | Self::WatchGoesBack(_)
+            | Self::Rebalance
+            | Self::Lease(_)
+            | Self::Replay(..) => 0,
         }
     }
 }

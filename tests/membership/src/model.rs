@@ -68,6 +68,9 @@ impl State {
 /// silent or outside.
 const IN_ORDER: u64 = 16;
 
+/// What was sent for so many milliseconds can be sent again.
+const RECORDED: u64 = 40 * STEP;
+
 /// Claims have moved after so many steps.
 const REBALANCED: u64 = 10;
 
@@ -123,6 +126,7 @@ impl Search {
             step: STEP,
             bounds: self.bounds,
             bugs: self.bugs.clone(),
+            recorded: RECORDED,
         })
     }
 

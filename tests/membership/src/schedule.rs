@@ -20,6 +20,9 @@ const QUIET: u64 = 14_000;
 /// At the end of the quiet, so long all has to be in order.
 const IN_ORDER: u64 = 1500;
 
+/// Nothing that is recorded is forgotten.
+const ALL: u64 = u64::MAX;
+
 /// What makes a schedule hard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -31,6 +34,8 @@ pub enum Kind {
     Late,
     /// Besides, somebody who is no member changes the Lease.
     Meddled,
+    /// Processes end and start, and somebody sends again what was sent before.
+    Replayed,
 }
 
 /// Faults, and when they happen.
@@ -78,7 +83,7 @@ impl Schedule {
             nodes.push((clock, rng.random_range(0..1000)));
         }
         let climate = match kind {
-            Kind::Exact => Climate { delay: 30, ..Climate::FAIR },
+            Kind::Exact | Kind::Replayed => Climate { delay: 30, ..Climate::FAIR },
             Kind::Lossy | Kind::Late | Kind::Meddled => {
                 Climate { loss: rng.random_range(0.0..0.1), delay: 30, twice: 0.02, call: 12 }
             }
@@ -87,10 +92,19 @@ impl Schedule {
         for _ in 0..rng.random_range(8..=16) {
             faults.push((rng.random_range(CALM..CALM + UNREST), fault(&mut rng, count, kind)));
         }
+        if kind == Kind::Replayed {
+            // Long after all others: there is nothing then that what comes could be the fault of.
+            for _ in 0..3 {
+                let at = rng.random_range(CALM + UNREST + 2 * QUIET..CALM + UNREST + 2 * QUIET + 2000);
+                faults.push((at, replay(&mut rng, count, at)));
+            }
+        }
         faults.sort_by_key(|(at, _)| *at);
         let mut settings = settings();
         settings.quorum = [None, Some(true), Some(false)].choose(&mut rng).copied().unwrap_or_default();
-        let plan = Plan { nodes, claims: 4, settings, step: 1, bounds: bounds(kind), bugs: Vec::new() };
+        let recorded = if kind == Kind::Replayed { ALL } else { 0 };
+        let bounds = bounds(kind);
+        let plan = Plan { nodes, claims: 4, settings, step: 1, bounds, bugs: Vec::new(), recorded };
         Self { seed, kind, climate, plan, faults }
     }
 
@@ -105,6 +119,7 @@ impl Schedule {
             step: 1,
             bounds: bounds(Kind::Exact),
             bugs: Vec::new(),
+            recorded: ALL,
         };
         Self { seed: 0, kind: Kind::Exact, climate: Climate::FAIR, plan, faults }
     }
@@ -130,7 +145,10 @@ impl Schedule {
         let mut world = World::<Instant>::new(self.plan.clone());
         let mut faults = self.faults.iter().peekable();
         let mut worst = Overlaps::default();
-        while !(faults.peek().is_none() && world.quiet() > QUIET + IN_ORDER) && world.breach().is_none() {
+        let ends = self.faults.iter().map(|(at, fault)| at + fault.goes_on()).max().unwrap_or_default();
+        let ends = Moment::START.plus(ends);
+        let over = |world: &World<Instant>| world.quiet() > QUIET + IN_ORDER && world.now() > ends;
+        while !(faults.peek().is_none() && over(&world)) && world.breach().is_none() {
             while let Some((_, fault)) = faults.next_if(|(at, _)| Moment::START.plus(*at) <= world.now()) {
                 weather.tell(world.now(), format_args!("{fault:?}"));
                 world.suffer(fault);
@@ -181,7 +199,7 @@ pub fn settings() -> Settings {
 
 fn bounds(kind: Kind) -> Bounds {
     let connected = match kind {
-        Kind::Exact => 170,
+        Kind::Exact | Kind::Replayed => 170,
         Kind::Lossy | Kind::Late | Kind::Meddled => 400,
     };
     // A successor that was heard until just now is given a claim before whoever had it hears that it has it; if it is
@@ -189,8 +207,20 @@ fn bounds(kind: Kind) -> Bounds {
     Bounds { connected, served: 380, fence: 420, settled: QUIET }
 }
 
+/// Of something that was sent before that time.
+fn replay(rng: &mut StdRng, nodes: usize, at: u64) -> Fault {
+    Fault::Replay(rng.random_range(0..nodes), rng.random_range(0..at), rng.random_range(1..6000))
+}
+
 fn fault(rng: &mut StdRng, nodes: usize, kind: Kind) -> Fault {
     let node = rng.random_range(0..nodes);
+    if kind == Kind::Replayed {
+        match rng.random_range(0..10) {
+            0..=2 => return Fault::Crash(node, Some(rng.random_range(1..1500))),
+            3..=6 => return replay(rng, nodes, CALM + UNREST),
+            _ => {}
+        }
+    }
     let other = (node + rng.random_range(1..nodes)) % nodes;
     let short = rng.random_range(100..1500);
     let long = rng.random_range(200..6000);
@@ -198,7 +228,7 @@ fn fault(rng: &mut StdRng, nodes: usize, kind: Kind) -> Fault {
     let again = rng.random_bool(0.9).then_some(short);
     let path = [None, Some(Path::Wire), Some(Path::Udp)].choose(rng).copied().unwrap_or_default();
     let kinds = match kind {
-        Kind::Exact => 17,
+        Kind::Exact | Kind::Replayed => 17,
         Kind::Lossy => 19,
         Kind::Late => 21,
         Kind::Meddled => 24,

@@ -3,6 +3,7 @@
 //! Nothing in here is random: what may vary is asked of the [`Surroundings`].
 
 mod calls;
+mod recorder;
 mod troubles;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,6 +13,7 @@ use foghorn_membership::{
     Settings, To,
 };
 
+use self::recorder::Recorder;
 use crate::{
     api::Api,
     moment::{Clock, Moment, Reading},
@@ -62,6 +64,8 @@ pub struct Plan {
     pub bounds: Bounds,
     /// Rules that the members of these nodes do not keep.
     pub bugs: Vec<(usize, Bug)>,
+    /// For so many milliseconds what is sent can be sent again by somebody who has recorded it.
+    pub recorded: u64,
 }
 
 /// A plane in the course of its faults.
@@ -74,6 +78,7 @@ pub struct World<T: Reading> {
     nodes: Vec<Node<T>>,
     cuts: BTreeMap<(usize, usize, Path), Moment>,
     on_the_way: BTreeMap<Moment, Vec<(usize, Path, Message<T>)>>,
+    recorder: Recorder<T>,
     api: Api,
     slow: Moment,
     claims: BTreeSet<ClaimId>,
@@ -96,6 +101,7 @@ impl<T: Reading> World<T> {
             nodes: plan.nodes.into_iter().map(start).collect(),
             cuts: BTreeMap::new(),
             on_the_way: BTreeMap::new(),
+            recorder: Recorder::new(plan.recorded),
             api: Api::default(),
             slow: Moment(0),
             claims: (1..=plan.claims).map(ClaimId).collect(),
@@ -353,15 +359,7 @@ impl<T: Reading> World<T> {
 
     fn send(&mut self, index: usize, to: To, message: Message<T>, around: &mut impl Surroundings) {
         match &message.body {
-            Body::Vote(epoch) => {
-                let proposers = match &to {
-                    To::Only(ids) => ids.clone(),
-                    To::All => Vec::new(),
-                };
-                for proposer in proposers {
-                    self.witness.vote(message.from, *epoch, proposer);
-                }
-            }
+            Body::Vote(epoch, proposer) => self.witness.vote(message.from, *epoch, *proposer),
             Body::Round(round) => {
                 if let Some(view) = &round.view {
                     self.witness.view(view);
@@ -374,6 +372,7 @@ impl<T: Reading> World<T> {
             | Body::Candidate(_)
             | Body::VoteRequest(_) => {}
         }
+        self.recorder.record(self.now, index, &message);
         let receivers: Vec<usize> = match &to {
             To::All => (0..self.nodes.len()).filter(|node| *node != index).collect(),
             To::Only(ids) => ids.iter().map(|id| node_of(*id)).filter(|node| *node != index).collect(),

@@ -48,6 +48,7 @@ fn measure(members: usize, settling: u64) -> Plane {
         step: 1,
         bounds,
         bugs: Vec::new(),
+        recorded: 0,
     });
     let mut pass = |milliseconds: u64| {
         weather.figures = Figures::default();

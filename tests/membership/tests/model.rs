@@ -77,6 +77,7 @@ fn menu(nodes: usize) -> Vec<Fault> {
             Fault::Cable(node, 12 * STEP),
             Fault::NoApi(node, Away::Refuses, 24 * STEP),
             Fault::NoApi(node, Away::Silent, 24 * STEP),
+            Fault::Replay(node, 24 * STEP, 24 * STEP),
         ]);
         for length in lengths {
             menu.extend([

@@ -2,7 +2,7 @@
 #![cfg(test)]
 
 use foghorn_membership::Bug;
-use foghorn_membership_check::{Breach, Fault, Kind, Schedule};
+use foghorn_membership_check::{Away, Breach, Fault, Kind, Schedule};
 use foghorn_simkit::Journal;
 
 /// So many schedules of each kind are played at most, until one finds the bug.
@@ -44,6 +44,37 @@ fn a_member_that_does_not_give_way_is_found() {
 #[test]
 fn a_second_vote_is_found() {
     assert_found_at_random(Bug::DoubleVote);
+}
+
+/// The coordinator is in its second life, and has never heard the first one of node 1, whose third it hears now.
+#[test]
+fn a_ghost_that_joins_is_found() {
+    let mut faults: Vec<_> = [(4000, 1), (5500, 2), (7000, 0), (8500, 1)]
+        .map(|(at, node)| (at, Fault::Crash(node, Some(500))))
+        .into();
+    faults.extend([(11_000, Fault::Rebalance), (26_000, Fault::Replay(1, 25_000, 2900))]);
+    assert_found_by(&faults, Bug::GhostJoins);
+}
+
+/// Nodes 1 and 2 do not hear each other, and ask at about the same time for a view of the same epoch without the one that is
+/// lost. Node 3 agrees with the one, node 4 with the other, and both hear both.
+#[test]
+fn a_ghost_that_votes_is_found() {
+    let cuts = [(1, 2), (2, 1), (2, 3), (3, 2)].map(|(from, to)| (5000, Fault::Cut(from, to, None, 8000)));
+    let found = (300..1000).step_by(20).find_map(|stopped| {
+        let lost = [Fault::ApiDown(Away::Refuses, 8000), Fault::Crash(0, None), Fault::Stop(1, stopped)];
+        let mut faults = [&cuts[..], &lost.map(|fault| (5100, fault))].concat();
+        faults.extend(
+            (5700..6700).step_by(50).flat_map(|at| [3, 4].map(|node| (at, Fault::Replay(node, 100, 100)))),
+        );
+        let play = |bugs: &[(usize, Bug)]| {
+            Schedule::of(5, faults.clone()).with(bugs).play(&Journal::default()).breach
+        };
+        assert_eq!(play(&[]), None, "{stopped}");
+        play(&[1, 2].map(|node| (node, Bug::GhostVotes))).map(|breach| (stopped, breach))
+    });
+    println!("{:?} is found: {found:?}", Bug::GhostVotes);
+    assert!(found.is_some(), "{:?} is not found", Bug::GhostVotes);
 }
 
 /// The faults break a promise with the bug, and none without it.

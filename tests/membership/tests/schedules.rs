@@ -29,6 +29,11 @@ fn a_lease_that_others_change_is_made_good() {
     play_at_random(Kind::Meddled);
 }
 
+#[test]
+fn replayed_messages_have_no_effect() {
+    play_at_random(Kind::Replayed);
+}
+
 fn play_at_random(kind: Kind) {
     let (mut faults, mut writes, mut connected, mut served) = (0, 0, Vec::new(), Vec::new());
     foghorn_simkit::play("FOGHORN_MEMBERSHIP", SCHEDULES, |number, journal| {

@@ -187,5 +187,6 @@ fn plan(weather: &mut Weather, nodes: u64) -> Plan {
         step: 1,
         bounds: Bounds { connected: 130, served: 100, fence: 420, settled: 100_000 },
         bugs: Vec::new(),
+        recorded: 0,
     }
 }

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     Acks, Body, ClaimId, Digest, Epoch, Event, Inventory, MemberId, Nowhere, Output, Preference, Report,
-    Round, Time, Timings, To, View,
+    Round, Time, Timings, To, View, message::stamp_of,
 };
 
 /// Above so many members rounds tell who has reported, not when.
@@ -219,6 +219,7 @@ impl<T: Time> Member<T> {
             acks,
             missing: coordinator.missing.keys().copied().collect(),
             invite,
+            outside: self.hearing.outside(now, dead, &view, WIRES),
         };
         self.broadcast(now, Body::Round(round));
     }
@@ -230,6 +231,7 @@ impl<T: Time> Member<T> {
             (&before.health, &before.hears, before.leaving) != (&report.health, &report.hears, report.leaving)
         });
         self.hearing.set_report(from, at, report.clone());
+        self.note_answer(now, from, stamp_of(&report.heard, self.me.id));
         let in_view = self.view.as_ref().is_some_and(|view| view.epoch == epoch && view.has(from));
         let Role::Coordinator(coordinator) = &mut self.role else { return };
         coordinator.stirred |= stirs;

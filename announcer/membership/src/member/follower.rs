@@ -112,7 +112,7 @@ impl<T: Time> Member<T> {
             if self.view.as_ref().is_some_and(|view| view.epoch > epoch) {
                 self.report(now);
             }
-            return;
+            return self.answer_round(now);
         }
         let Some(view) = self.view.clone() else { return };
         let Role::Follower(follower) = &mut self.role else { return };
@@ -148,7 +148,10 @@ impl<T: Time> Member<T> {
                 follower.reported = now;
                 (follower.round, follower.table())
             }
-            Role::Outsider(_) => (None, 0),
+            Role::Outsider(outsider) => {
+                outsider.reported(now);
+                (None, 0)
+            }
             Role::Coordinator(_) => return self.send_round(now),
         };
         let report = self.own_report(now, round, table);
@@ -293,19 +296,22 @@ impl<T: Time> Member<T> {
     /// Rule 14: while nobody assigns, those who hear a majority go on by the word of the one that takes over.
     fn stand(&mut self, now: T, view: &View) {
         let interval = self.settings.timings.interval;
-        // What was heard before is no proof: by the end of the grace others may have removed this member.
-        let recent = self.settings.timings.permit.saturating_sub(interval);
-        let majority = self.hears_majority(now, recent);
+        // What was only heard is no proof: it may be a record, and by the end of the grace others may have removed this
+        // member. Whoever answers has heard it, and takes it for dead later than this.
+        let answered = self.majority_answered();
+        let grace_of_majority =
+            if answered > T::ZERO { answered + self.settings.timings.permit } else { T::ZERO };
+        let majority = grace_of_majority > now;
         let alone = self.base.as_ref().is_some_and(|base| base.seats.len() == 2)
             && self.lease.failing(now, self.settings.timings.api_failing)
             && self.health.gateway == Some(true);
         let acks = self.acks(view);
         let grace = self.settings.timings.grace;
         let Role::Follower(follower) = &mut self.role else { return };
-        let alone = alone && now.since(follower.alive) <= grace;
-        if majority || alone {
-            follower.grace = now + interval;
+        if alone && now.since(follower.alive) <= grace {
+            follower.grace = follower.grace.max(now + interval);
         }
+        follower.grace = follower.grace.max(grace_of_majority);
         if majority && now.since(follower.candidate) >= interval {
             follower.candidate = now;
             self.broadcast(now, Body::Candidate(acks));

@@ -1,8 +1,8 @@
 //! Who was heard, when and by which way, and what it said last.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{cmp::Reverse, collections::BTreeMap, time::Duration};
 
-use crate::{Epoch, MemberId, Message, Path, Report, Time};
+use crate::{Epoch, MemberId, Message, Path, Report, Time, View};
 
 /// Others that were not heard for so long are forgotten.
 const FORGET: Duration = Duration::from_secs(600);
@@ -16,8 +16,10 @@ pub(super) struct Peer<T> {
     /// The same of what came on the plane's own network.
     newest_on_wire: Option<T>,
     heard_on_wire: Option<T>,
-    /// Since when it has been heard without a pause.
-    pub(super) since: T,
+    /// The latest of this member's own stamps that it has named: by then it was there, whatever is sent again of it.
+    answered: T,
+    /// Since when it has been answering without a pause.
+    pub(super) answers_since: T,
     /// The epoch of its view, as it last said.
     pub(super) epoch: Epoch,
     /// Its latest report, and when it sent that by its own clock.
@@ -40,13 +42,14 @@ impl<T: Time> Hearing<T> {
     /// Notes that a message has come. False if a later one came before it: then it says nothing new.
     ///
     /// Only what is newer than all before, by either way, is a sign of life: a copy that comes late is none (rule 9).
-    pub(super) fn note(&mut self, now: T, path: Path, message: &Message<T>, pause: Duration) -> bool {
+    pub(super) fn note(&mut self, now: T, path: Path, message: &Message<T>) -> bool {
         let peer = self.peers.entry(message.from).or_insert(Peer {
             newest: None,
             heard: T::ZERO,
             newest_on_wire: None,
             heard_on_wire: None,
-            since: now,
+            answered: T::ZERO,
+            answers_since: now,
             epoch: Epoch::default(),
             report: None,
         });
@@ -56,9 +59,6 @@ impl<T: Time> Hearing<T> {
             peer.heard_on_wire = Some(now);
         }
         if peer.newest < at {
-            if now.since(peer.heard) > pause {
-                peer.since = now;
-            }
             peer.newest = at;
             peer.heard = now;
         }
@@ -67,6 +67,46 @@ impl<T: Time> Hearing<T> {
             peer.epoch = message.epoch;
         }
         is_news
+    }
+
+    /// Notes that it has named a stamp of this member. One of the future is none of this member's.
+    pub(super) fn note_answer(&mut self, now: T, id: MemberId, stamp: T, pause: Duration) {
+        let Some(peer) = self.peers.get_mut(&id).filter(|peer| peer.answered < stamp && stamp <= now) else {
+            return;
+        };
+        if now.since(peer.answered) > pause {
+            peer.answers_since = now;
+        }
+        peer.answered = stamp;
+    }
+
+    /// The latest of this member's own stamps that it has named.
+    pub(super) fn answered(&self, id: MemberId) -> T {
+        self.peers.get(&id).map_or(T::ZERO, |peer| peer.answered)
+    }
+
+    /// Whether it has named a stamp of this member that is not older than `limit`: it is there now.
+    pub(super) fn answers(&self, now: T, id: MemberId, limit: Duration) -> bool {
+        let answered = self.answered(id);
+        answered > T::ZERO && now.since(answered) <= limit
+    }
+
+    /// The latest stamps of those that were heard within `limit`: at most so many, those of the greatest epochs first.
+    pub(super) fn stamps(&self, now: T, limit: Duration, most: usize) -> Vec<(MemberId, T)> {
+        let mut heard: Vec<_> =
+            self.peers.iter().filter(|(_, peer)| now.since(peer.heard) <= limit).collect();
+        heard.sort_by_key(|(id, peer)| Reverse((peer.epoch, peer.heard, **id)));
+        heard.into_iter().take(most).filter_map(|(id, peer)| Some((*id, peer.newest?))).collect()
+    }
+
+    /// The latest reports of those that are heard and not in this view: at most so many, the latest first.
+    pub(super) fn outside(&self, now: T, limit: Duration, view: &View, most: usize) -> Vec<(MemberId, T)> {
+        let is_outside =
+            |(id, peer): &(&MemberId, &Peer<T>)| !view.has(**id) && now.since(peer.heard) <= limit;
+        let mut outside: Vec<_> = self.peers.iter().filter(is_outside).collect();
+        outside.sort_by_key(|(id, peer)| Reverse((peer.heard, **id)));
+        let stamp = |(id, peer): (&MemberId, &Peer<T>)| Some((*id, peer.report.as_ref()?.0));
+        outside.into_iter().filter_map(stamp).take(most).collect()
     }
 
     pub(super) fn peer(&self, id: MemberId) -> Option<&Peer<T>> {
@@ -92,6 +132,11 @@ impl<T: Time> Hearing<T> {
         let peer = self.peers.get(&id)?;
         let (at, report) = peer.report.as_ref()?;
         (peer.newest?.since(*at) <= limit).then_some(report)
+    }
+
+    /// From when on silence counts.
+    pub(super) fn judge_from(&self) -> T {
+        self.judge_from
     }
 
     /// When it was last heard by either way, as far as that says something: not before this process was there itself.

@@ -173,26 +173,28 @@ impl<T: Time> Member<T> {
         seats.iter().find(able).or(seats.first()).map(|seat| seat.id)
     }
 
-    /// Members that were not heard for too long.
+    /// Members that were not heard for too long, or are heard and do not answer.
     pub(super) fn silent(&self, now: T, view: &View) -> Members {
-        let dead = self.settings.timings.dead;
-        let Role::Coordinator(coordinator) = &self.role else { return Members::new() };
-        let silent = |id: &MemberId| {
-            let admitted = coordinator.admitted.get(id).copied().unwrap_or(T::ZERO);
-            now.since(self.hearing.heard(*id).max(admitted)) >= dead
-        };
+        let silent = |id: &MemberId| self.is_dead_at(*id) <= now;
         view.others(self.me.id).map(|seat| seat.id).filter(silent).collect()
+    }
+
+    /// When that member will have been silent for too long. One that is heard and reports on no round is not there, or
+    /// hears nobody: by then this coordinator has lost the right to announce (rule 12).
+    fn is_dead_at(&self, id: MemberId) -> T {
+        let Role::Coordinator(coordinator) = &self.role else { return T::NEVER };
+        let timings = &self.settings.timings;
+        let admitted = coordinator.admitted.get(&id).copied().unwrap_or(T::ZERO);
+        let echo = coordinator.echoes.get(&id).copied().unwrap_or(T::ZERO);
+        let answered = echo.max(admitted).max(self.hearing.judge_from());
+        let heard = self.hearing.heard(id).max(admitted);
+        (heard + timings.dead).min(answered + timings.coordinator_dead)
     }
 
     /// When the first member will have been silent for too long.
     pub(super) fn first_silence(&self) -> T {
-        let (Some(view), Role::Coordinator(coordinator)) = (&self.view, &self.role) else { return T::NEVER };
-        let dead = self.settings.timings.dead;
-        let ends = |id: MemberId| {
-            let admitted = coordinator.admitted.get(&id).copied().unwrap_or(T::ZERO);
-            self.hearing.heard(id).max(admitted) + dead
-        };
-        view.others(self.me.id).map(|seat| ends(seat.id)).min().unwrap_or(T::NEVER)
+        let Some(view) = &self.view else { return T::NEVER };
+        view.others(self.me.id).map(|seat| self.is_dead_at(seat.id)).min().unwrap_or(T::NEVER)
     }
 
     /// Those to be let in: heard for long enough, or a new life of a member's node.
@@ -225,8 +227,9 @@ impl<T: Time> Member<T> {
         ready.collect()
     }
 
-    /// The life of each other node that was heard of last, as far as it is heard, and since when. What was heard of the
-    /// one before it may be recent, too; of two that are as new as each other, none can be told to be the later.
+    /// The life of each other node that answers since last, and since when. What was recorded of a former one answers
+    /// nothing of the present, whoever sends it again. Of two that are as new as each other, none can be told to be the
+    /// later.
     fn latest_lives(&self, now: T) -> BTreeMap<&str, (T, MemberId)> {
         let mut latest: BTreeMap<&str, (T, MemberId)> = BTreeMap::new();
         let mut undecided = BTreeSet::new();
@@ -235,15 +238,18 @@ impl<T: Time> Member<T> {
             let report = self.hearing.fresh_report(id, dead).filter(|report| report.seat.id == id);
             let Some(report) = report else { continue };
             let node = report.seat.node.as_str();
-            if !self.hearing.is_alive(now, id, dead) || node == self.me.node {
+            let answers = self.hearing.answers(now, id, dead);
+            #[cfg(feature = "planted-bugs")]
+            let answers = answers || self.bugs.contains(&crate::Bug::GhostJoins);
+            if !answers || !self.hearing.is_alive(now, id, dead) || node == self.me.node {
                 continue;
             }
             let known = latest.get(node).map(|(since, _)| *since);
-            if known == Some(peer.since) {
+            if known == Some(peer.answers_since) {
                 undecided.insert(node);
-            } else if known.is_none_or(|known| known < peer.since) {
+            } else if known.is_none_or(|known| known < peer.answers_since) {
                 undecided.remove(node);
-                latest.insert(node, (peer.since, id));
+                latest.insert(node, (peer.answers_since, id));
             }
         }
         latest.retain(|node, _| !undecided.contains(node));

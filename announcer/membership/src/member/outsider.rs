@@ -14,6 +14,10 @@ impl<T: Time> Outsider<T> {
     pub(super) fn new(now: T) -> Self {
         Self { since: now, reported: T::ZERO }
     }
+
+    pub(super) fn reported(&mut self, now: T) {
+        self.reported = now;
+    }
 }
 
 impl<T: Time> Member<T> {
@@ -25,7 +29,6 @@ impl<T: Time> Member<T> {
             return;
         }
         if now.since(outsider.reported) >= interval {
-            outsider.reported = now;
             self.report(now);
         }
         self.begin(now, since);
@@ -77,10 +80,19 @@ impl<T: Time> Member<T> {
         mine || self.lease.unchanged(now) >= self.settings.timings.abandoned
     }
 
-    /// Whether somebody is heard that is a member of some view.
+    /// A report at once on a round is the sooner an answer; not more often than rounds come.
+    pub(super) fn answer_round(&mut self, now: T) {
+        let pause = self.settings.timings.interval / 2;
+        let Role::Outsider(outsider) = &self.role else { return };
+        if self.ready && self.leaving.is_none() && now.since(outsider.reported) >= pause {
+            self.report(now);
+        }
+    }
+
+    /// Whether there is somebody that is a member of some view, and hears this one: what is only heard may be a record.
     fn hears_member(&self, now: T) -> bool {
         let join = self.settings.timings.join;
         let is_member = |id: MemberId| self.hearing.peer(id).is_some_and(|peer| peer.epoch.view > 0);
-        self.hearing.peers().any(|(id, _)| is_member(id) && self.hearing.is_alive(now, id, join))
+        self.hearing.peers().any(|(id, _)| is_member(id) && self.hearing.answers(now, id, join))
     }
 }

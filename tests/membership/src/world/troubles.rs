@@ -17,7 +17,10 @@ impl<T: Reading> World<T> {
     pub fn suffer(&mut self, fault: &Fault) {
         let now = self.now;
         let until = now.plus(fault.lasts());
-        self.quiet_from = self.quiet_from.max(until);
+        // Of a replay nothing may come: whoever sends it disturbs no quiet.
+        if !matches!(fault, Fault::Replay(..)) {
+            self.quiet_from = self.quiet_from.max(until);
+        }
         match fault {
             Fault::Crash(node, again) => self.on(*node, |node| {
                 node.process = None;
@@ -78,6 +81,7 @@ impl<T: Reading> World<T> {
             }),
             Fault::Twice(node, by, lasts) => self.on(*node, |node| node.twice = (*by, now.plus(*lasts))),
             Fault::Cordon(node, _) => self.on(*node, |node| node.cordoned = node.cordoned.max(until)),
+            Fault::Replay(node, ago, lasts) => self.replay(*node, *ago, *lasts),
             Fault::Rebalance => self.settings.rebalance.push('+'),
             Fault::Lease(hand) => {
                 self.lease_is_members = false;
