@@ -85,7 +85,7 @@ fn a_service_without_a_class_is_served_by_the_default_plane_and_a_foreign_class_
 
 #[test]
 fn a_claim_names_the_nodes_that_serve_its_service_where_no_other_may_have_the_address() -> Result<()> {
-    run(shares_the_lab().at_most(40), |cluster| {
+    run(shares_the_lab().at_most(35), |cluster| {
         let public = cluster.plane()?;
         let shop = cluster.namespace_with_pods("shop")?;
         let service = cluster.existing(&shop, "local", public);
@@ -116,7 +116,7 @@ fn a_claim_names_the_nodes_that_serve_its_service_where_no_other_may_have_the_ad
 
 #[test]
 fn what_is_not_served_yet_is_said_on_the_service() -> Result<()> {
-    run(shares_the_lab().at_most(15), |cluster| {
+    run(shares_the_lab().at_most(10), |cluster| {
         let public = cluster.plane()?;
         let shop = cluster.namespace("shop")?;
         let fixed = cluster.service(&shop, "fixed", public)?;

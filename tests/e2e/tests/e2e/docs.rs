@@ -32,7 +32,7 @@ struct Block {
 
 #[test]
 fn what_the_documentation_shows_works() -> Result<()> {
-    run(disturbs_nodes().within(210, "all examples of the documentation, one after the other"), |cluster| {
+    run(disturbs_nodes().within(195, "all examples of the documentation, one after the other"), |cluster| {
         let blocks = blocks()?;
         let mut names: Vec<_> = blocks.iter().map(|block| block.name.as_str()).collect();
         println!("{names:?}");
@@ -82,7 +82,7 @@ fn what_the_documentation_shows_works() -> Result<()> {
 
 #[test]
 fn the_plane_in_the_comment_of_the_values_is_taken_by_chart_and_api_server() -> Result<()> {
-    run(shares_the_lab().at_most(15), |cluster| {
+    run(shares_the_lab().at_most(10), |cluster| {
         let values = read(&format!("{CHART}/values.yaml"))?;
         let example: String = values
             .lines()

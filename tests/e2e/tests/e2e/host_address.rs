@@ -15,7 +15,7 @@ const RUN_OUT: Duration = Duration::from_secs(20);
 
 #[test]
 fn a_plane_that_becomes_fenced_has_its_address_on_the_holder_and_on_no_other_node() -> Result<()> {
-    run(shares_the_lab().within(85, "the kernel ends the addresses after ten seconds"), |cluster| {
+    run(shares_the_lab().within(75, "the kernel ends the addresses after ten seconds"), |cluster| {
         let (service, address) = served(cluster, "")?;
         let fenced = service.plane;
         let text = address.to_string();
@@ -40,7 +40,7 @@ fn a_plane_that_becomes_fenced_has_its_address_on_the_holder_and_on_no_other_nod
 
 #[test]
 fn an_address_goes_from_the_node_of_an_announcer_that_is_killed_or_stopped() -> Result<()> {
-    run(shares_the_lab().within(85, "the kernel ends the addresses after ten seconds"), |cluster| {
+    run(shares_the_lab().within(75, "the kernel ends the addresses after ten seconds"), |cluster| {
         let (service, address) = served(cluster, MODE)?;
         let fenced = service.plane;
         type Fault = fn(&Lab, &str, &str) -> Result<()>;
@@ -89,7 +89,7 @@ fn what_an_announcer_left_is_taken_away_by_the_next_one_and_what_is_not_the_plan
 
 #[test]
 fn a_fenced_plane_without_a_guard_that_does_not_say_unguarded_is_refused() -> Result<()> {
-    run(shares_the_lab().at_most(15), |cluster| {
+    run(shares_the_lab().at_most(10), |cluster| {
         let fenced = cluster.plane_named("fenced", Network::Public);
         let refused = cluster.make_plane(fenced, "hostAddress: {mode: Fenced}");
         let said = refused.err().map(|error| error.to_string()).unwrap_or_default();

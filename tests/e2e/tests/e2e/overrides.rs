@@ -10,7 +10,7 @@ const HARDWARE_ADDRESS: &str = "foghorn.dev/hardware-address";
 
 #[test]
 fn a_service_is_known_to_the_server_by_what_it_says_where_its_plane_allows_that() -> Result<()> {
-    run(disturbs_nodes().at_most(35), |cluster| {
+    run(disturbs_nodes().at_most(30), |cluster| {
         let (mac, other_mac) = (cluster.mac(1), cluster.mac(2));
         let reserved = NETWORK.address(61);
         let hosts = vec![format!("{mac},{reserved}")];
@@ -54,7 +54,7 @@ fn a_service_is_known_to_the_server_by_what_it_says_where_its_plane_allows_that(
 
 #[test]
 fn what_the_plane_does_not_allow_does_not_count_and_the_condition_says_so() -> Result<()> {
-    run(shares_the_lab().at_most(30), |cluster| {
+    run(shares_the_lab().at_most(20), |cluster| {
         let public = cluster.plane()?;
         let shop = cluster.namespace("shop")?;
         let mac = cluster.mac(1);
@@ -94,7 +94,7 @@ fn a_hardware_address_that_another_service_has_is_waited_for() -> Result<()> {
 
 #[test]
 fn a_group_s_hardware_address_is_refused_and_another_one_begins_a_new_lease() -> Result<()> {
-    run(shares_the_lab().within(75, "leases end and begin one after the other"), |cluster| {
+    run(shares_the_lab().within(65, "leases end and begin one after the other"), |cluster| {
         on_an_open_plane(cluster, |shop, open| {
             let (one, two) = (cluster.mac(1), cluster.mac(2));
             let web = annotated(cluster, shop, "web", open, &[(HARDWARE_ADDRESS, "01:00:5e:00:00:01")])?;

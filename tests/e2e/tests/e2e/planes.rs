@@ -8,7 +8,7 @@ use serde_json::Value;
 
 #[test]
 fn two_planes_on_the_same_nodes_share_nothing() -> Result<()> {
-    run(shares_the_lab().at_most(40), |cluster| {
+    run(shares_the_lab().at_most(25), |cluster| {
         let public = cluster.plane()?;
         let private = cluster.private_plane()?;
         let shop = cluster.namespace("shop")?;
@@ -69,7 +69,7 @@ fn the_token_of_one_plane_is_refused_on_the_claims_of_another_and_on_services() 
 
 #[test]
 fn deleting_one_plane_leaves_the_other_serving_without_a_lost_request() -> Result<()> {
-    run(shares_the_lab().within(105, "a plane is made twice"), |cluster| {
+    run(shares_the_lab().within(100, "a plane is made twice"), |cluster| {
         let private = cluster.private_plane()?;
         let own = cluster.plane_named("going", Network::Public);
         cluster.make_plane(own, "")?;
@@ -108,7 +108,7 @@ fn deleting_one_plane_leaves_the_other_serving_without_a_lost_request() -> Resul
 
 #[test]
 fn a_plane_edit_reaches_running_announcers_without_a_restart() -> Result<()> {
-    run(shares_the_lab().at_most(35), |cluster| {
+    run(shares_the_lab().at_most(30), |cluster| {
         let public = cluster.plane()?;
         let shop = cluster.namespace("shop")?;
         let service = cluster.service(&shop, "web", public)?;
@@ -129,7 +129,7 @@ fn a_plane_edit_reaches_running_announcers_without_a_restart() -> Result<()> {
 
 #[test]
 fn the_younger_of_two_planes_with_one_class_or_lease_name_has_a_condition_and_no_announcers() -> Result<()> {
-    run(shares_the_lab().at_most(15), |cluster| {
+    run(shares_the_lab().at_most(10), |cluster| {
         let public = cluster.plane()?;
         let plane = |name: &str, class: &str, more: &str| {
             format!(
@@ -160,7 +160,7 @@ fn the_younger_of_two_planes_with_one_class_or_lease_name_has_a_condition_and_no
 
 #[test]
 fn what_the_operator_made_is_repaired_when_others_change_it() -> Result<()> {
-    run(shares_the_lab().at_most(15), |cluster| {
+    run(shares_the_lab().at_most(10), |cluster| {
         let public = cluster.plane()?;
         let namespace = public.namespace();
         cluster.lab.kubectl(&["-n", &namespace, "delete", "rolebinding", "announcer"])?;

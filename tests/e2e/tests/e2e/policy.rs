@@ -7,7 +7,7 @@ use foghorn_testbed::{
 
 #[test]
 fn a_plane_whose_announcers_cannot_be_made_says_why() -> Result<()> {
-    run(shares_the_lab().at_most(45), |cluster| {
+    run(shares_the_lab().at_most(40), |cluster| {
         let narrow = narrow(cluster);
         cluster.make_plane(narrow, "nodeSelector: {no: node}")?;
         println!("{}", cluster.plane_reason(narrow, "AnnouncersReady", "NoNodes")?);
@@ -57,7 +57,7 @@ fn two_default_planes_are_a_condition_and_take_nothing_from_a_service_that_has_a
 
 #[test]
 fn a_namespace_that_is_not_allowed_gets_nothing_until_it_is() -> Result<()> {
-    run(shares_the_lab().at_most(55), |cluster| {
+    run(shares_the_lab().at_most(50), |cluster| {
         let narrow = narrow(cluster);
         let (shop, other) = (cluster.namespace("shop")?, cluster.namespace("other")?);
         let allowed = format!("{{names: [{shop}], selector: {{matchLabels: {{narrow: 'yes'}}}}}}");
@@ -77,7 +77,7 @@ fn a_namespace_that_is_not_allowed_gets_nothing_until_it_is() -> Result<()> {
 
 #[test]
 fn a_service_beyond_a_limit_waits_and_gets_the_slot_that_another_gives_back() -> Result<()> {
-    run(shares_the_lab().at_most(50), |cluster| {
+    run(shares_the_lab().at_most(45), |cluster| {
         let narrow = narrow(cluster);
         cluster.make_plane(narrow, "limits: {addresses: 2, addressesPerNamespace: 1}")?;
         cluster.wait_ready(narrow.name)?;

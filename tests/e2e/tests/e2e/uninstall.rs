@@ -18,7 +18,7 @@ const WITHIN: Duration = Duration::from_secs(60 + 30);
 #[test]
 fn an_uninstallation_releases_everything_and_the_next_installation_serves_again() -> Result<()> {
     run(
-        reinstalls_the_chart().within(80, "the chart is removed, and installed again for the next test"),
+        reinstalls_the_chart().within(75, "the chart is removed, and installed again for the next test"),
         |cluster| {
             let served = Served::on_both_planes(cluster)?;
             served.uninstall()?;
@@ -45,7 +45,7 @@ fn an_uninstallation_without_an_operator_releases_everything() -> Result<()> {
 
 #[test]
 fn an_uninstallation_while_the_operator_is_killed_again_and_again_releases_everything() -> Result<()> {
-    run(reinstalls_the_chart().at_most(50), |cluster| {
+    run(reinstalls_the_chart().at_most(45), |cluster| {
         let served = Served::on_both_planes(cluster)?;
         let ended = AtomicBool::new(false);
         thread::scope(|scope| {
