@@ -1,11 +1,12 @@
 //! The lab tests: in several labs at once, and side by side in the first one.
 
 use std::{
+    fs,
     path::PathBuf,
     process::Command,
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use foghorn_lab::{
@@ -117,8 +118,20 @@ fn run_one(record: &Record, program: &Program, place: Place, test: &Declaration)
     }
     let case = Case { program, name: test.name.clone() };
     let ended = case.run(&variables, 3 * declared + GRACE)?;
-    case.record(record, &ended, Some(declared), true);
+    let state = if ended.passed() { String::new() } else { state(place.lab) };
+    case.record_in_lab(record, &ended, declared, &state);
     Ok(())
+}
+
+/// Whether a lab's API server answers, and how busy the machine is.
+fn state(number: usize) -> String {
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load = load.split(' ').next().unwrap_or_default();
+    let began = Instant::now();
+    match lab_name(number).and_then(|name| Lab::open(&name)?.read_api("/version")) {
+        Ok(_) => format!("load {load}, API server answers after {:.1?}", began.elapsed()),
+        Err(error) => format!("load {load}, API server does not answer: {error}"),
+    }
 }
 
 /// Where places ask for tests.

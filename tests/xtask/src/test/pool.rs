@@ -39,27 +39,33 @@ impl Case<'_> {
         run(command, &log_of(&self.full_name())?, limit)
     }
 
-    /// Records what came of it. What a test that passed has printed is shown if `verbose`.
-    pub(crate) fn record(&self, record: &Record, ended: &Ended, declared: Option<Duration>, verbose: bool) {
-        add(record, self.full_name(), ended, declared, verbose);
+    /// Records what came of it.
+    pub(crate) fn record(&self, record: &Record, ended: &Ended) {
+        add(record, self.full_name(), ended, None, "");
+    }
+
+    /// Records what came of it in a lab, with all that it printed. `state` describes the lab after a failure.
+    pub(crate) fn record_in_lab(&self, record: &Record, ended: &Ended, declared: Duration, state: &str) {
+        add(record, self.full_name(), ended, Some(declared), state);
     }
 }
 
-fn add(record: &Record, name: String, ended: &Ended, declared: Option<Duration>, verbose: bool) {
+fn add(record: &Record, name: String, ended: &Ended, declared: Option<Duration>, state: &str) {
     let passed = ended.passed();
-    let mut output = if passed && !verbose { String::new() } else { said(&ended.output) };
+    let mut output = if passed && declared.is_none() { String::new() } else { said(&ended.output) };
     if ended.end == End::Hung {
-        output = format!("{output}\nit hung, and was killed");
+        output.push_str("\nhung: killed after the time limit");
     }
     let Ended { started, took, .. } = *ended;
     let cause = if passed { None } else { cause(&output) };
+    let cause = cause.map(|cause| if state.is_empty() { cause } else { format!("{cause}; {state}") });
     record.add(Test { name, cause, passed, started, took, declared }, &output);
 }
 
 /// Runs a command that is a test as a whole, and records what came of it.
 pub(crate) fn run_command(record: &Record, name: &str, command: Command, limit: Duration) -> Result<()> {
     let ended = run(command, &log_of(name)?, limit)?;
-    add(record, name.to_owned(), &ended, None, false);
+    add(record, name.to_owned(), &ended, None, "");
     Ok(())
 }
 
@@ -78,12 +84,18 @@ fn said(output: &str) -> String {
     lines.join("\n")
 }
 
-/// The line of a test's output that says why it failed: what it panicked with, or the error that it gave.
+/// So many characters of why a test failed are shown beside its name.
+const CAUSE: usize = 160;
+
+/// Why a test failed, from its output: the panic message, or the error that the test returned.
 fn cause(output: &str) -> Option<String> {
     let mut lines = output.lines();
-    let panicked = lines.find(|line| line.contains("panicked at ")).and_then(|_| lines.next());
+    let is_panic = lines.any(|line| line.contains("panicked at "));
+    let message: Vec<_> =
+        lines.take_while(|line| !line.starts_with("stack backtrace")).map(str::trim).collect();
     let error = || output.lines().find_map(|line| line.find("Error: ").and_then(|at| line.get(at..)));
-    panicked.or_else(error).or(output.lines().last()).map(str::to_owned)
+    let cause = if is_panic { message.join(" ") } else { error().or(output.lines().last())?.to_owned() };
+    Some(cause.chars().take(CAUSE).collect())
 }
 
 /// All tests of these programs whose name contains the filter.
@@ -107,7 +119,7 @@ pub(crate) fn run_all(record: &Record, cases: Vec<Case<'_>>, threads: usize, lim
             let next = cases.lock().unwrap_or_else(PoisonError::into_inner).next();
             let Some(case) = next else { return Ok(()) };
             let ended = case.run(&[], limit)?;
-            case.record(record, &ended, None, false);
+            case.record(record, &ended);
         }
     };
     thread::scope(|scope| {
@@ -133,10 +145,10 @@ mod tests {
     fn why_a_test_failed_is_found_in_its_output() {
         let why = |output: &str| cause(output).unwrap_or_default();
         assert_eq!(
-            why("test a ... \nthread 'a' (1) panicked at a.rs:1:2:\nnot equal\nstack backtrace:"),
-            "not equal"
+            why("test a ... \nthread 'a' (1) panicked at a.rs:1:2:\nnot equal\n  left: 1\nstack backtrace:"),
+            "not equal left: 1"
         );
         assert_eq!(why("test a ... Error: Timeout\nFAILED"), "Error: Timeout");
-        assert_eq!(why("test a ...\n\nit hung, and was killed"), "it hung, and was killed");
+        assert_eq!(why("test a ...\n\nhung: killed"), "hung: killed");
     }
 }

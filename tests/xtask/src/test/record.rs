@@ -16,9 +16,6 @@ use super::busy::Busy;
 /// So many of the slowest tests are listed.
 const SLOWEST: usize = 20;
 
-/// So many characters of why a test failed are told beside its name.
-const CAUSE: usize = 160;
-
 /// A run of the tests. Tests that run side by side are all recorded here.
 #[derive(Default, Debug)]
 pub(crate) struct Record(Mutex<Content>);
@@ -179,8 +176,8 @@ impl fmt::Display for Record {
         let failed: Vec<_> = tests.iter().filter(|test| !test.passed).collect();
         writeln!(f)?;
         for test in &failed {
-            let cause: String = test.cause.iter().flat_map(|cause| cause.chars()).take(CAUSE).collect();
-            writeln!(f, "failed: {}: {}", test.name, cause.lines().next().unwrap_or_default())?;
+            let cause = test.cause.iter().flat_map(|cause| cause.lines()).next().unwrap_or_default();
+            writeln!(f, "failed: {}: {cause}", test.name)?;
         }
         skipped.iter().try_for_each(|what| writeln!(f, "skipped: {what}"))?;
         write!(f, "{} passed, {} failed", tests.len() - failed.len(), failed.len())
