@@ -1,8 +1,8 @@
 //! The frames that a packet socket lets through, as a classic BPF program that the kernel runs.
 //!
 //! One passes ARP, IPv4 UDP to port 68 that is no fragment, and ICMP echo requests that are none, another one EtherType with
-//! certain octets; neither passes anything with a VLAN tag, which is another network's. The kernel may hold the tag of a frame apart
-//! from its bytes, so a program asks for that first.
+//! certain octets. A frame with a VLAN tag belongs to another network, unless the VLAN is 0: such a tag has a priority only (IEEE
+//! 802.1Q, 6.9). The kernel keeps the tag of a frame apart from its bytes, so a program asks for that first.
 
 use socket2::SockFilter;
 
@@ -38,16 +38,18 @@ const JUMP_IF_EQUAL: u16 = 0x15;
 const JUMP_IF_ANY_BIT: u16 = 0x45;
 const RETURN: u16 = 0x06;
 
-/// `SKF_AD_OFF + SKF_AD_VLAN_TAG_PRESENT`: not a byte of the frame, but whether the kernel took a tag off it.
-const VLAN_TAG_PRESENT: u32 = 0xffff_f000 + 48;
+/// `SKF_AD_OFF + SKF_AD_VLAN_TAG`: not a byte of the frame, but the tag that the kernel took off it; zero if there was none.
+const VLAN_TAG: u32 = 0xffff_f000 + 44;
+/// The VLAN in a tag.
+const VLAN: u32 = 0x0fff;
 const WHOLE_FRAME: u32 = u32::MAX;
 /// The flag "more fragments" and the fragment offset.
 const FRAGMENT: u32 = 0x3fff;
 
 /// The program for ARP, DHCP and pings. Comments name the instruction, and the one that a jump leads to.
 pub const PROGRAM: [Instruction; 20] = [
-    load(LOAD_WORD, VLAN_TAG_PRESENT),      // 0
-    jump(JUMP_IF_EQUAL, 0, 0, 17),          // 1: tagged -> 19
+    load(LOAD_WORD, VLAN_TAG),              // 0
+    jump(JUMP_IF_ANY_BIT, VLAN, 17, 0),     // 1: of a VLAN -> 19
     load(LOAD_HALF, 12),                    // 2: EtherType
     jump(JUMP_IF_EQUAL, 0x0806, 14, 0),     // 3: ARP -> 18
     jump(JUMP_IF_EQUAL, 0x0800, 0, 14),     // 4: not IPv4 -> 19
@@ -74,8 +76,8 @@ pub fn ethertype(number: u16, at: u16, octets: [u8; 8]) -> [Instruction; 10] {
     let [a, b, c, d, e, f, g, h] = octets;
     let at = 14 + u32::from(at);
     [
-        load(LOAD_WORD, VLAN_TAG_PRESENT),                           // 0
-        jump(JUMP_IF_EQUAL, 0, 0, 7),                                // 1: tagged -> 9
+        load(LOAD_WORD, VLAN_TAG),                                   // 0
+        jump(JUMP_IF_ANY_BIT, VLAN, 7, 0),                           // 1: of a VLAN -> 9
         load(LOAD_HALF, 12),                                         // 2: EtherType
         jump(JUMP_IF_EQUAL, number.into(), 0, 5),                    // 3: another -> 9
         load(LOAD_WORD, at),                                         // 4
@@ -150,6 +152,14 @@ mod tests {
     }
 
     #[test]
+    fn a_tag_with_a_priority_and_no_vlan_is_ignored() {
+        for priority in 0..8_u16 {
+            let run = |vlan| run_program(&PROGRAM, &udp(5, 17, 0, 68), priority << 13 | vlan);
+            assert_eq!((run(0), run(1), run(0xfff)), (WHOLE_FRAME, 0, 0), "priority {priority}");
+        }
+    }
+
+    #[test]
     fn what_is_cut_short_is_dropped() {
         let frame = udp(6, 17, 0, 68);
         for length in 0..14 + 24 + 4 {
@@ -161,30 +171,30 @@ mod tests {
     fn one_ethertype_with_its_octets_passes_whole_and_its_frames_are_none_for_the_others() {
         let payload = *b"FOGHORN of plane public";
         let heartbeat = ethernet(0x88b5, &payload);
-        let only = |frame: &[u8], tagged| run_program(&ethertype(0x88b5, 11, *b"plane pu"), frame, tagged);
-        assert_eq!(only(&heartbeat, false), WHOLE_FRAME);
+        let only = |frame: &[u8], tag| run_program(&ethertype(0x88b5, 11, *b"plane pu"), frame, tag);
+        assert_eq!(only(&heartbeat, 0), WHOLE_FRAME);
         assert_eq!(run(&heartbeat, false), 0, "the filter for ARP, DHCP and pings");
-        assert_eq!(only(&heartbeat, true), 0, "tagged");
+        assert_eq!(only(&heartbeat, 10), 0, "of a VLAN");
         for length in 0..14 + 11 + 8 {
-            assert_eq!(only(&heartbeat[..length], false), 0, "{length} bytes");
+            assert_eq!(only(&heartbeat[..length], 0), 0, "{length} bytes");
         }
         for other in [0x0806, 0x0800, 0x86dd, 0x8100, 0x88b6, 0xb588] {
-            assert_eq!(only(&ethernet(other, &payload), false), 0, "{other:#x}");
+            assert_eq!(only(&ethernet(other, &payload), 0), 0, "{other:#x}");
         }
         for at in 0..payload.len() {
             let mut other = payload;
             other[at] ^= 1;
-            let passes = only(&ethernet(0x88b5, &other), false);
+            let passes = only(&ethernet(0x88b5, &other), 0);
             assert_eq!(passes == 0, (11..19).contains(&at), "byte {at}");
         }
     }
 
     fn run(frame: &[u8], tagged: bool) -> u32 {
-        run_program(&PROGRAM, frame, tagged)
+        run_program(&PROGRAM, frame, if tagged { 10 } else { 0 })
     }
 
-    /// What the kernel would do with the frame: how many bytes of it pass.
-    fn run_program(program: &[Instruction], frame: &[u8], tagged: bool) -> u32 {
+    /// What the kernel would do with the frame, which had this tag: how many bytes of it pass.
+    fn run_program(program: &[Instruction], frame: &[u8], tag: u16) -> u32 {
         let read = |at: u32, length: usize| {
             let at = usize::try_from(at).unwrap();
             let bytes = frame.get(at..at + length)?;
@@ -195,7 +205,7 @@ mod tests {
             let Instruction { code, jump_true, jump_false, operand } = program[next];
             next += 1;
             let value = match code {
-                LOAD_WORD if operand == VLAN_TAG_PRESENT => Some(u32::from(tagged)),
+                LOAD_WORD if operand == VLAN_TAG => Some(tag.into()),
                 LOAD_WORD => read(operand, 4),
                 LOAD_HALF => read(operand, 2),
                 LOAD_BYTE | LOAD_INDEX_HEADER_LENGTH => read(operand, 1),

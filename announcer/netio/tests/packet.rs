@@ -40,6 +40,18 @@ fn a_frame_with_a_vlan_tag_does_not_pass() {
 }
 
 #[test]
+fn a_frame_with_a_priority_tag_is_received_without_it() {
+    in_namespace(|| async {
+        let (left, right) = cable().await;
+        let mut tagged = arp(BROADCAST);
+        tagged.splice(12..12, [0x81, 0x00, 0xc0, 0x00]);
+        right.send(&tagged).unwrap();
+        assert_eq!(next(&left).await.1, arp(BROADCAST));
+        assert_nothing_comes(&left).await;
+    });
+}
+
+#[test]
 fn own_frames_are_not_seen_by_any_socket_of_the_interface() {
     in_namespace(|| async {
         let (left, right) = cable().await;
