@@ -20,8 +20,8 @@ const ANEW: Duration = Duration::from_secs(5);
 const TAKEN: Duration = Duration::from_secs(60);
 /// After the gateway refused.
 const REFUSED: Duration = Duration::from_secs(300);
-/// Entries of a gateway's table that are looked through.
-const ENTRIES: u32 = 256;
+/// Entries of a gateway's table that are looked through, with those that are removed meanwhile.
+const ENTRIES: usize = 256;
 
 impl Machine {
     pub(crate) fn answered(&mut self, now: Instant, asked: Asked, answer: Result<Answer, Fault>) {
@@ -61,7 +61,7 @@ impl Machine {
             What::Sweep(number) => self.swept(number, answer),
             What::Remove(number) => {
                 if let Some(found) = self.found() {
-                    found.removes = None;
+                    found.removed.extend(found.removes.take());
                     // Those after it have moved up.
                     found.sweeps = Some(if answer.is_ok() { number } else { number + 1 });
                 }
@@ -287,13 +287,21 @@ impl Machine {
         external: u16,
         lease: Option<Duration>,
     ) {
+        let by_inner_port = self.found().is_some_and(|found| found.protocol != Protocol::Igd);
         let given = Port { transport: port.transport, number: external };
         let free = self.plane.reserved.get(&given).is_none_or(|by| by == claim);
         let fits =
             external == asked_for || (self.config.another && free && allowed(&self.config.ports, external));
         let Some(of) = self.claims.get_mut(claim) else { return };
         match of.slots.get_mut(&port) {
-            Some(slot) if slot.external == asked_for && fits => slot.hold(now, external, lease),
+            Some(slot) if slot.external == asked_for && fits => {
+                slot.hold(now, external, lease);
+                // To NAT-PMP and PCP a mapping is its inner port: the new one has replaced the one that was to be removed, and
+                // the removal would take the new one away.
+                if by_inner_port {
+                    of.closing.retain(|closing| closing.port != port);
+                }
+            }
             // Not wanted any more, or not this one: it goes back.
             Some(slot) if slot.external == asked_for => {
                 of.close(port, external, now);
@@ -332,14 +340,20 @@ impl Machine {
 
     /// A leftover is a mapping without an end that one of the plane's claims has had, and none has now.
     fn swept(&mut self, number: u32, answer: Result<Answer, Fault>) {
+        let removed = self.found().map_or(0, |found| found.removed.len());
+        let looked_at = usize::try_from(number).unwrap_or(usize::MAX).saturating_add(removed);
         let leftover = match answer {
-            Ok(Answer::Entry(Some(entry))) if number < ENTRIES => self.is_leftover(&entry).then_some(entry),
+            Ok(Answer::Entry(Some(entry))) if looked_at < ENTRIES => {
+                self.is_leftover(&entry).then_some(entry)
+            }
             _ => {
                 self.found().into_iter().for_each(|found| found.sweeps = None);
                 return;
             }
         };
         if let Some(found) = self.found() {
+            // A gateway may say that it has removed an entry, and list it still.
+            let leftover = leftover.filter(|entry| !found.removed.contains(&entry.external));
             found.sweeps = Some(if leftover.is_some() { number } else { number + 1 });
             found.removes = leftover.map(|entry| entry.external);
         }

@@ -1,6 +1,6 @@
 //! What is known of the gateway.
 
-use std::{net::Ipv4Addr, time::Duration};
+use std::{collections::BTreeSet, net::Ipv4Addr, time::Duration};
 
 use foghorn_clock::Instant;
 
@@ -53,6 +53,8 @@ pub(crate) struct Found {
     pub(crate) sweeps: Option<u32>,
     /// That entry is a leftover: the gateway's port, which is to be removed.
     pub(crate) removes: Option<Port>,
+    /// What it was asked to remove in this search. It need not have done so.
+    pub(crate) removed: BTreeSet<Port>,
     silent: u32,
 }
 
@@ -90,6 +92,7 @@ impl Link {
             seek_at: now + REDISCOVER,
             sweeps: (protocol == Protocol::Igd).then_some(0),
             removes: None,
+            removed: BTreeSet::new(),
             silent: 0,
         });
     }
@@ -118,7 +121,8 @@ impl Link {
         self.failures > 0
     }
 
-    /// From when on it is looked for since it has said something unasked. Anybody can say that, and as often as he likes.
+    /// It has said something unasked. Any host can say that in its name, and as often as it likes: so the gateway is asked, and not
+    /// more often than each five seconds.
     pub(crate) fn heed(&mut self, now: Instant) {
         let at = match self.heeded {
             Some(heeded) if now < heeded => return,
@@ -127,7 +131,8 @@ impl Link {
         };
         self.heeded = Some(at);
         match &mut self.state {
-            State::Found(found) => found.seek_at = at,
+            State::Found(found) if found.protocol == Protocol::Igd => found.seek_at = at,
+            State::Found(found) => found.read_at = at,
             State::Seeking(..) => self.seek(at),
         }
     }
@@ -141,6 +146,11 @@ impl Found {
         let kept = self.epoch.is_none_or(|before| read.follows(before));
         self.epoch = Some(read);
         kept
+    }
+
+    /// Whether that reading of its clock, which nobody asked for, would mean that it has lost its mappings.
+    pub(crate) fn contradicts(&self, now: Instant, seconds: u32) -> bool {
+        self.epoch.is_some_and(|before| !Epoch::new(seconds, now).follows(before))
     }
 
     /// It has answered, whatever it said.

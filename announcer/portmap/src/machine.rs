@@ -144,8 +144,8 @@ impl Machine {
         let Some(link) = &mut self.link else { return };
         match (notice, link.found_mut()) {
             (Notice::Epoch(protocol, seconds), Some(found)) if found.protocol == protocol => {
-                if !found.goes_on(now, Some(seconds)) {
-                    self.lose_all(now);
+                if found.contradicts(now, seconds) {
+                    link.heed(now);
                 }
             }
             // It is there again, or anew: what it has forgotten is seen when it is read.

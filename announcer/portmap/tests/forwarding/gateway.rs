@@ -17,6 +17,10 @@ pub struct Gateway {
     pub permanent_only: bool,
     pub same_port_only: bool,
     pub blind: bool,
+    /// The answer to the next removal is lost.
+    pub loses_removal: bool,
+    /// It says that it has removed these, and has not.
+    pub keeps: Vec<Port>,
     pub on: bool,
     pub started: Instant,
     pub table: BTreeMap<Port, (Entry, Option<Instant>, [u8; 12])>,
@@ -32,6 +36,8 @@ impl Gateway {
             permanent_only: false,
             same_port_only: false,
             blind: false,
+            loses_removal: false,
+            keeps: Vec::new(),
             on: true,
             started: Instant::ZERO,
             table: BTreeMap::new(),
@@ -128,7 +134,9 @@ impl Gateway {
             if self.secure && self.table.get(&key).is_some_and(|(entry, ..)| entry.client != request.source) {
                 return Err(Fault::Refused("606".into()));
             }
-            self.table.remove(&key);
+            if !self.keeps.contains(&key) {
+                self.table.remove(&key);
+            }
         } else {
             let own = |entry: &Entry| {
                 entry.client == request.source
@@ -138,6 +146,9 @@ impl Gateway {
             self.table.retain(|_, (entry, ..)| !own(entry));
         }
         self.changes.push(format!("unmap {} {}", mapping.port.transport, mapping.external));
+        if std::mem::take(&mut self.loses_removal) {
+            return Err(Fault::Silent("the answer was lost".into()));
+        }
         Ok(Answer::Unmapped)
     }
 }

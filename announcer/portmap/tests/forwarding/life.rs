@@ -104,6 +104,27 @@ fn another_port_of_the_gateway_takes_the_place_of_the_one_before() {
     }
 }
 
+/// NAT-PMP and PCP remove by the inner port: a removal that is repeated would take the new mapping away.
+#[test]
+fn a_lost_answer_to_a_removal_does_not_end_the_next_mapping() {
+    for protocol in ALL {
+        let mut world = World::new(Gateway::speaking(&[protocol]));
+        world.want("web", 50, &[(tcp(443), 8443)]);
+        world.seconds(20);
+        world.gateway.loses_removal = true;
+        world.change("web", |wanted| {
+            let _before = wanted.ports.insert(tcp(443), 9443);
+        });
+        for second in 0..60 {
+            world.seconds(1);
+            if world.external("web", tcp(443)) == Some(9443) {
+                assert_eq!(world.gateway.shown(), ["TCP 9443 > 203.0.113.50:443"], "{protocol}, {second} s");
+            }
+        }
+        assert_eq!(world.external("web", tcp(443)), Some(9443), "{protocol}");
+    }
+}
+
 #[test]
 fn a_claim_that_ends_leaves_nothing_and_says_so() {
     for protocol in ALL {
@@ -278,6 +299,24 @@ fn notices_without_an_end_make_no_more_than_a_look_each_five_seconds() {
         world.run(Duration::from_millis(10));
     }
     assert!(world.counts()["find"] <= 3);
+}
+
+#[test]
+fn forged_epochs_make_no_more_than_a_reading_every_five_seconds() {
+    for protocol in [Protocol::Pcp, Protocol::NatPmp] {
+        let mut world = World::new(Gateway::speaking(&[protocol]));
+        let ports: Vec<_> = (0..20).map(|n| (tcp(443 + n), 8443 + n)).collect();
+        world.want("web", 50, &ports);
+        world.seconds(60);
+        world.counts();
+        for n in 0..1_000 {
+            world.tell(Input::Heard(Notice::Epoch(protocol, if n % 2 == 0 { 0 } else { 5_000_000 })));
+            world.run(Duration::from_millis(10));
+        }
+        let counts = world.counts();
+        assert!(counts.values().sum::<usize>() <= 3, "{protocol}: {counts:?}");
+        assert_eq!(world.gateway.shown().len(), 20);
+    }
 }
 
 #[test]

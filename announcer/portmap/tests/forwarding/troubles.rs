@@ -155,6 +155,22 @@ fn a_leftover_without_an_end_of_a_claim_that_is_no_more_is_removed_and_no_other(
 }
 
 #[test]
+fn a_leftover_that_stays_after_its_removal_is_removed_once() {
+    let mut world = World::new(igd());
+    let gone = [203, 0, 113, 77].into();
+    for port in 2000..2003 {
+        world.gateway.forward(tcp(port), gone, "foghorn 11111111 deadbeef gone/web", true);
+    }
+    world.gateway.keeps = vec![tcp(2000), tcp(2001)];
+    world.want("web", 50, &[(tcp(443), 8443)]);
+    world.seconds(60);
+    let counts = world.counts();
+    assert_eq!(counts.get("unmap"), Some(&3), "{counts:?}");
+    let left: Vec<_> = world.gateway.table.keys().map(|port| port.number).collect();
+    assert_eq!(left, [2000, 2001, 8443]);
+}
+
+#[test]
 fn a_gateway_that_lets_nobody_look_is_asked_all_the_same() {
     let mut world = World::new(Gateway { blind: true, ..igd() });
     world.want("web", 50, &[(tcp(443), 8443)]);
