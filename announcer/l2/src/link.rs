@@ -67,7 +67,13 @@ pub enum Input<'a> {
     /// [`Input::Withdraw`] of all addresses.
     WithdrawAll,
     /// Is the address in use? Ends in [`Output::ProbeClear`] or [`Output::ProbeConflict`] unless it is cancelled.
-    Probe(Ipv4Addr),
+    Probe {
+        /// The address.
+        address: Ipv4Addr,
+        /// The hardware address that the address was leased to. Switches and access points that know the lease answer with
+        /// it for its owner, which is this host (RFC 5227, 2.1.1: a sender that is not the host's own).
+        own: Mac,
+    },
     /// The answer to [`Input::Probe`] is no longer wanted.
     CancelProbe(Ipv4Addr),
     /// Which hardware address has `target`, a host on the link? Asked three times, a second apart, with the
@@ -173,6 +179,7 @@ struct Announced {
 
 #[derive(Debug)]
 struct Probed {
+    own: Mac,
     sent: u8,
     next: (Task, Instant),
     delayed_since: Option<Instant>,
@@ -209,7 +216,7 @@ impl L2 {
             Input::Announce(address) => self.announce(now, address),
             Input::Withdraw(address) => self.withdraw(address),
             Input::WithdrawAll => self.withdraw_all(),
-            Input::Probe(address) => self.probe(now, address),
+            Input::Probe { address, own } => self.probe(now, address, own),
             Input::CancelProbe(address) => self.cancel_probe(address),
             Input::Resolve { sender, target } => {
                 // Whoever is still to be told that a former question came to nothing waits for this answer.
@@ -309,6 +316,9 @@ impl L2 {
         let Some(probed) = self.probed.get_mut(&address) else {
             return;
         };
+        if frame.sender_mac == probed.own {
+            return;
+        }
         if self.peers.contains(&frame.sender_mac) {
             if is_probe {
                 return;
@@ -384,7 +394,7 @@ impl L2 {
         }
     }
 
-    fn probe(&mut self, now: Instant, address: Ipv4Addr) {
+    fn probe(&mut self, now: Instant, address: Ipv4Addr, own: Mac) {
         if self.probed.contains_key(&address) {
             return;
         }
@@ -394,7 +404,7 @@ impl L2 {
         }
         let first = now + self.config.probing.delay(&mut self.rng);
         let next = (Task::Probe, first);
-        self.probed.insert(address, Probed { sent: 0, next, delayed_since: None });
+        self.probed.insert(address, Probed { own, sent: 0, next, delayed_since: None });
         self.schedule_probe(address, Task::Probe, first);
     }
 

@@ -119,12 +119,12 @@ impl Engine {
         }
         match self.usable(name, lease) {
             Ok(()) => {
-                if let Some(held) = self.held.get_mut(name) {
-                    self.by_address.insert(lease.address, held.name.clone());
-                    held.checking = Some(lease.address);
-                    held.refused = false;
-                }
-                self.tell_l2(now, l2::Input::Probe(lease.address));
+                let Some(held) = self.held.get_mut(name) else { return };
+                self.by_address.insert(lease.address, held.name.clone());
+                held.checking = Some(lease.address);
+                held.refused = false;
+                let own = held.client.config().identity.hardware_address;
+                self.tell_l2(now, l2::Input::Probe { address: lease.address, own });
             }
             Err(refused) => {
                 let verdict = self.refuse(name, lease, refused);

@@ -100,7 +100,7 @@ fn nothing_more_is_sent_for_a_withdrawn_address() {
 fn withdrawing_all_leaves_nothing_to_do() {
     let mut link = Link::announcing(VIP);
     link.input_undrained(Input::Announce(OTHER_VIP));
-    link.input_undrained(Input::Probe(CLIENT_IP));
+    link.input_undrained(Input::Probe { address: CLIENT_IP, own: LEASED });
     link.input_undrained(Input::WithdrawAll);
     assert_eq!(link.drain(), []);
     assert_eq!(link.machine.poll_timeout(), None);
@@ -110,7 +110,7 @@ fn withdrawing_all_leaves_nothing_to_do() {
 #[test]
 fn a_fast_probe_is_three_frames_and_clear_after_four_hundred_milliseconds() {
     let mut link = Link::new(Config::default());
-    link.input(Input::Probe(VIP));
+    link.input(Input::Probe { address: VIP, own: LEASED });
     let start = link.now;
     let sent = link.run(Duration::from_millis(399));
     assert_eq!(sent.iter().map(|(at, _)| *at).collect::<Vec<_>>(), [0, 100, 200]);
@@ -120,13 +120,24 @@ fn a_fast_probe_is_three_frames_and_clear_after_four_hundred_milliseconds() {
     assert_eq!(link.reports, [Output::ProbeClear(VIP)]);
 }
 
+/// So do bridges with `proxy_arp`, access points, and switches that suppress ARP.
+#[test]
+fn an_answer_with_the_leased_mac_address_is_not_a_conflict() {
+    let mut link = Link::new(Config::default());
+    link.input(Input::Probe { address: VIP, own: LEASED });
+    link.run(Duration::from_millis(150));
+    link.hear(ArpFrame::gratuitous_request(LEASED, VIP));
+    link.run(Duration::from_secs(1));
+    assert_eq!(link.reports, [Output::ProbeClear(VIP)]);
+}
+
 #[test]
 fn probing_can_be_off_and_cancelled() {
     let mut link = Link::new(Config { probing: Probing::Off, ..Config::default() });
-    link.input_undrained(Input::Probe(VIP));
+    link.input_undrained(Input::Probe { address: VIP, own: LEASED });
     assert_eq!(link.drain(), [Output::ProbeClear(VIP)]);
     let mut link = Link::new(Config::default());
-    link.input(Input::Probe(VIP));
+    link.input(Input::Probe { address: VIP, own: LEASED });
     link.drain();
     link.input(Input::CancelProbe(VIP));
     assert_eq!(link.run(Duration::from_secs(10)), []);
@@ -137,7 +148,7 @@ fn probing_can_be_off_and_cancelled() {
 fn b35_a_probe_by_rfc_5227_is_three_frames_a_second_or_two_apart_and_clear_two_seconds_later() {
     for _ in 0..50 {
         let mut link = Link::new(Config { probing: Probing::Rfc5227, ..Config::default() });
-        link.input(Input::Probe(VIP));
+        link.input(Input::Probe { address: VIP, own: LEASED });
         let at: Vec<_> = link.run(Duration::from_secs(10)).iter().map(|(at, _)| *at).collect();
         let [first, second, third] = at[..] else { panic!("{at:?}") };
         assert!(first <= 1_000, "{at:?}");
@@ -150,7 +161,7 @@ fn b35_a_probe_by_rfc_5227_is_three_frames_a_second_or_two_apart_and_clear_two_s
 #[test]
 fn b35_an_answer_in_the_two_seconds_after_the_last_probe_is_a_conflict() {
     let mut link = Link::new(Config { probing: Probing::Rfc5227, ..Config::default() });
-    link.input(Input::Probe(VIP));
+    link.input(Input::Probe { address: VIP, own: LEASED });
     while link.machine.poll_timeout().unwrap().1 == "ARP probe"
         && link.run(Duration::from_millis(500)).is_empty()
     {}
@@ -166,7 +177,7 @@ fn a_reply_a_request_or_a_probe_of_another_host_is_a_probe_conflict() {
         ArpFrame::probe(CLIENT, VIP),
     ] {
         let mut link = Link::new(Config::default());
-        link.input(Input::Probe(VIP));
+        link.input(Input::Probe { address: VIP, own: LEASED });
         link.drain();
         link.hear(frame);
         assert_eq!(link.drain(), [Output::ProbeConflict { address: VIP, mac: CLIENT }]);
@@ -178,7 +189,7 @@ fn a_reply_a_request_or_a_probe_of_another_host_is_a_probe_conflict() {
 fn a_peer_that_still_answers_delays_the_probe_but_not_for_ever() {
     let mut link = Link::new(Config::default());
     link.input(Input::SetPeers([PEER].into()));
-    link.input(Input::Probe(VIP));
+    link.input(Input::Probe { address: VIP, own: LEASED });
     link.run(Duration::from_millis(250));
     link.hear(ArpFrame::gratuitous_reply(PEER, VIP));
     let heard = link.now;
@@ -188,7 +199,7 @@ fn a_peer_that_still_answers_delays_the_probe_but_not_for_ever() {
     assert_eq!(link.reports, [Output::ProbeClear(VIP)]);
 
     link.reports.clear();
-    link.input(Input::Probe(VIP));
+    link.input(Input::Probe { address: VIP, own: LEASED });
     for _ in 0..51 {
         link.hear(ArpFrame::gratuitous_reply(PEER, VIP));
         link.run(Duration::from_millis(100));
@@ -313,7 +324,7 @@ proptest! {
                 }
                 Step::Probe(address) => {
                     wanted.insert(*address);
-                    Some(Input::Probe(*address))
+                    Some(Input::Probe { address: *address, own: LEASED })
                 }
                 Step::Resolve(sender, target) => {
                     wanted.insert(*sender);
@@ -465,6 +476,7 @@ impl Link {
 const NIC: Mac = [2, 0, 0, 0, 0, 1];
 const PEER: Mac = [2, 0, 0, 0, 0, 2];
 const CLIENT: Mac = [2, 0, 0, 0, 0, 3];
+const LEASED: Mac = [0x92, 0x1c, 0x4f, 7, 0xaa, 0x3e];
 const CLIENT_IP: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const VIP: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 100);
 const OTHER_VIP: Ipv4Addr = Ipv4Addr::new(192, 0, 3, 7);
