@@ -221,6 +221,7 @@ impl Engine {
             }
             Input::ClaimGone(name) => {
                 self.claims.remove(name);
+                self.forget_holder(now, name);
                 self.plan(now, name);
             }
             Input::Frame { bytes, udp_checksum } => self.receive(now, bytes, udp_checksum),
