@@ -184,7 +184,8 @@ async fn count(context: &Context) {
     loop {
         beats.tick().await;
         context.metrics.planes(context.planes.store().len());
-        context.metrics.claims(context.claims.store().state().iter().map(|claim| &**claim));
+        let claims = context.claims.store().state_filter(services::is_genuine);
+        context.metrics.claims(claims.iter().map(|claim| &**claim));
     }
 }
 

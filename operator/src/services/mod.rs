@@ -61,6 +61,7 @@ use crate::{
     planes::{acceptance::is_accepted, refused_networks},
     watched::Watched,
 };
+pub(crate) use claim::is_genuine;
 use endpoints::Endpoints;
 use memory::{Key, Memory};
 use publish::Notice;

@@ -244,7 +244,8 @@ fn admit(state: &State, service: &Service, plane: &NetworkPlane) -> Result<(), U
         return Ok(());
     }
     let (plane_name, me) = (plane.name_any(), key(service));
-    let claims = state.ctx.claims.store().state();
+    // What others have made in their namespaces uses nothing up.
+    let claims = state.ctx.claims.store().state_filter(claim::is_genuine);
     let claimed = |claim: &AddressClaim| {
         let service = &claim.spec.service_ref;
         (service.namespace.clone(), service.name.clone())
