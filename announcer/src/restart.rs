@@ -75,7 +75,7 @@ impl Restart {
         self.written.as_ref().map(|_| self.due.saturating_since(now))
     }
 
-    /// What was written down, once: if the API server has had its time, and has not answered at all.
+    /// What was written down, once: if the API server has had its time, and has answered no request but by errors.
     pub fn take(&mut self, now: Instant, clock: &ApiClock) -> Option<Snapshot> {
         if clock.measured().is_some() {
             self.written = None;

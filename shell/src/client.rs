@@ -160,7 +160,8 @@ where
             match &answer {
                 Ok(answer) => {
                     observed.count(verb, resource, answer.status().as_str().to_owned());
-                    if let Some(date) = date(answer) {
+                    // An error may come from a proxy, or from an API server that has lost its storage: neither makes it usable.
+                    if let Some(date) = date(answer).filter(|_| answer.status().is_success()) {
                         observed.api_clock.observe(sent, (observed.clock)(), date);
                     }
                 }
@@ -215,6 +216,8 @@ fn verb(method: &Method, named: bool, watch: bool) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use std::{convert::Infallible, future::ready};
+
     use prometheus_client::encoding::text::encode;
     use tower::service_fn;
 
@@ -267,6 +270,21 @@ mod tests {
             assert!(metrics.contains(line), "{metrics}");
         }
         assert!(api_clock.timestamp(boot_time()).is_some());
+    }
+
+    #[tokio::test]
+    async fn an_api_server_that_answers_errors_only_does_not_set_the_clock() {
+        for (code, sets) in [(503, false), (429, false), (404, false), (200, true)] {
+            let api_clock = ApiClock::default();
+            let observed = Observed::new(&mut Registry::default(), boot_time, api_clock.clone());
+            let mut service = observed.layer(service_fn(|_: Request<Body>| {
+                let answer = Response::builder().status(code).header("Date", "Thu, 01 Jan 2026 00:00:00 GMT");
+                ready(Ok::<_, Infallible>(answer.body(()).unwrap()))
+            }));
+            let request = Request::builder().uri("/api/v1/configmaps").body(Body::empty()).unwrap();
+            let _ = service.call(request).await;
+            assert_eq!(api_clock.measured().is_some(), sets, "{code}");
+        }
     }
 
     #[test]
