@@ -16,7 +16,7 @@ pub struct Part {
 
 /// What the parts besides the lab tests may take, one after the other.
 pub const PARTS: [Part; 4] = [
-    Part { name: "formatting, compile and lint", seconds: 370 },
+    Part { name: "formatting, compile and lint", seconds: 400 },
     Part { name: "images", seconds: 20 },
     Part { name: "tests without a lab; servers, the kernel, the lab itself and the demo", seconds: 200 },
     Part { name: "labs, up and down", seconds: 60 },

@@ -7,7 +7,7 @@ use foghorn_testbed::{PATIENCE, PRIVATE, PUBLIC, Result, condition, disturbs_nod
 
 #[test]
 fn a_dhcp_service_is_answered_by_one_node_and_status_claim_and_event_agree() -> Result<()> {
-    run(shares_the_lab().at_most(50), |cluster| {
+    run(shares_the_lab().at_most(30), |cluster| {
         let public = cluster.plane()?;
         let private = cluster.private_plane()?;
         let shop = cluster.namespace("shop")?;
@@ -63,7 +63,7 @@ fn a_server_that_checks_by_ping_is_waited_for() -> Result<()> {
 #[test]
 fn a_service_without_a_class_is_served_by_the_default_plane_and_a_foreign_class_is_not_touched() -> Result<()>
 {
-    run(shares_the_lab().at_most(35), |cluster| {
+    run(shares_the_lab().at_most(20), |cluster| {
         let shop = cluster.namespace("shop")?;
         let classless = cluster.existing(&shop, "classless", PRIVATE);
         let foreign = classless.sibling("foreign");
@@ -85,7 +85,7 @@ fn a_service_without_a_class_is_served_by_the_default_plane_and_a_foreign_class_
 
 #[test]
 fn a_claim_names_the_nodes_that_serve_its_service_where_no_other_may_have_the_address() -> Result<()> {
-    run(shares_the_lab().at_most(35), |cluster| {
+    run(shares_the_lab().at_most(20), |cluster| {
         let public = cluster.plane()?;
         let shop = cluster.namespace_with_pods("shop")?;
         let service = cluster.existing(&shop, "local", public);

@@ -20,7 +20,7 @@ const DEFINITION: &str = "networkplanes.foghorn.dev";
 
 #[test]
 fn an_upgrade_adds_a_plane_and_another_removes_it_and_nobody_else_loses_a_request() -> Result<()> {
-    run(reinstalls_the_chart().within(75, "several upgrades of the chart"), |cluster| {
+    run(reinstalls_the_chart().within(65, "several upgrades of the chart"), |cluster| {
         cluster.namespace("shop")?;
         let (public, private) =
             (cluster.service("shop", "public", PUBLIC)?, cluster.service("shop", "private", PRIVATE)?);
@@ -97,7 +97,7 @@ fn an_upgrade_from_a_chart_with_an_older_definition_brings_in_the_present_one() 
 
 #[test]
 fn a_newer_definition_is_left_alone() -> Result<()> {
-    run(reinstalls_the_chart().at_most(40), |cluster| {
+    run(reinstalls_the_chart().at_most(35), |cluster| {
         let mark = |version: &str| {
             let mark = format!("{VERSION}={version}");
             cluster.lab.kubectl(&["annotate", "--overwrite", "crd", DEFINITION, &mark])
@@ -275,7 +275,7 @@ fn wrong_values_are_refused_with_a_message_that_names_them() -> Result<()> {
 
 #[test]
 fn the_switches_for_metrics_make_a_service_and_monitors_that_find_the_pods() -> Result<()> {
-    run(reinstalls_the_chart().at_most(20), |cluster| {
+    run(reinstalls_the_chart().at_most(10), |cluster| {
         let values = format!("{CHART}/examples/two-planes.yaml");
         cluster.upgrade(&values, &["metrics.service.enabled=true"])?;
         let operator = cluster.leading_operator()?;

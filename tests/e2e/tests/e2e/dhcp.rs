@@ -13,7 +13,7 @@ use foghorn_testbed::{
 #[test]
 fn without_a_server_the_service_says_so_others_are_not_delayed_and_the_address_comes_with_the_server()
 -> Result<()> {
-    run(disturbs_nodes().at_most(30), |cluster| {
+    run(disturbs_nodes().at_most(45), |cluster| {
         cluster.namespace("shop")?;
         cluster.lab.dhcp(PUBLIC.network).stop()?;
         let waiting = cluster.service("shop", "waiting", PUBLIC)?;
@@ -65,7 +65,7 @@ fn a_claim_tells_how_it_stands_with_its_server_and_the_server_knows_the_services
 
 #[test]
 fn a_short_lease_is_renewed_by_unicast_by_the_owner_and_by_the_next_one() -> Result<()> {
-    run(disturbs_nodes().within(150, "two renewals of a lease of 120 s"), |cluster| {
+    run(disturbs_nodes().within(155, "two renewals of a lease of 120 s"), |cluster| {
         let short = DhcpConfig { lease_seconds: 120, ..DhcpConfig::of(PUBLIC.network) };
         cluster.lab.dhcp(PUBLIC.network).configure(&short)?;
         cluster.namespace("shop")?;
@@ -96,7 +96,7 @@ fn a_short_lease_is_renewed_by_unicast_by_the_owner_and_by_the_next_one() -> Res
 
 #[test]
 fn a_server_that_refuses_the_renewal_gives_a_new_address_that_reaches_the_status() -> Result<()> {
-    run(disturbs_nodes().within(100, "a lease of 120 s is refused when it is renewed"), |cluster| {
+    run(disturbs_nodes().within(90, "a lease of 120 s is refused when it is renewed"), |cluster| {
         let server = cluster.lab.dhcp(PUBLIC.network);
         let short = DhcpConfig { lease_seconds: 120, authoritative: true, ..DhcpConfig::of(PUBLIC.network) };
         server.configure(&short)?;
@@ -129,7 +129,7 @@ fn a_server_that_offers_the_address_of_a_node_or_router_is_refused_by_name() -> 
 
 #[test]
 fn a_server_that_offers_a_node_s_address_that_kubernetes_does_not_know_is_refused() -> Result<()> {
-    run(disturbs_nodes().at_most(15), |cluster| {
+    run(disturbs_nodes().at_most(20), |cluster| {
         cluster.namespace("shop")?;
         // The node itself knows all its addresses; to the others it answers the probe.
         offer_to(cluster, PUBLIC, 12, |holder| match holder {

@@ -24,7 +24,7 @@ fn an_announcer_that_is_killed_is_followed_by_another_node_with_the_same_address
 
 #[test]
 fn a_node_that_loses_power_is_followed_and_has_nothing_to_say_when_it_comes_back() -> Result<()> {
-    run(disturbs_nodes().at_most(30), |cluster| {
+    run(disturbs_nodes().at_most(35), |cluster| {
         let lost = lose(cluster, "lost power", |owner| cluster.lab.power_off(owner))?;
         let wire = watch(cluster)?;
         cluster.lab.power_on(&lost.owner)?;
@@ -34,7 +34,7 @@ fn a_node_that_loses_power_is_followed_and_has_nothing_to_say_when_it_comes_back
 
 #[test]
 fn an_announcer_that_is_stopped_is_followed_and_says_nothing_stale_when_it_is_resumed() -> Result<()> {
-    run(shares_the_lab().at_most(45), |cluster| {
+    run(shares_the_lab().at_most(35), |cluster| {
         let public = cluster.plane()?;
         let lost =
             lose(cluster, "stopped announcer", |owner| cluster.lab.stop_announcer(public.name, owner))?;
@@ -50,7 +50,7 @@ fn an_announcer_that_is_stopped_is_followed_and_says_nothing_stale_when_it_is_re
 
 #[test]
 fn a_cable_that_is_pulled_moves_the_addresses_although_the_node_is_well() -> Result<()> {
-    run(disturbs_nodes().at_most(40), |cluster| {
+    run(disturbs_nodes().at_most(35), |cluster| {
         let lost = lose(cluster, "pulled cable", |owner| cluster.lab.unplug(owner, PUBLIC.network))?;
         let plane = cluster.lab.kubectl_json(&["get", "networkplane", PUBLIC.name])?;
         println!("{}", foghorn_testbed::condition(&plane, "InterfacesReady").cloned().unwrap_or_default());
@@ -62,7 +62,7 @@ fn a_cable_that_is_pulled_moves_the_addresses_although_the_node_is_well() -> Res
 
 #[test]
 fn a_node_that_is_cut_from_the_api_keeps_what_it_has_while_others_reach_it() -> Result<()> {
-    run(disturbs_nodes().at_most(35), |cluster| {
+    run(disturbs_nodes().at_most(40), |cluster| {
         let (service, address) = served(cluster)?;
         let owner = service.holder()?;
         let report = probed(cluster, address, || {
@@ -98,7 +98,7 @@ fn announcers_whose_connections_die_without_a_word_while_they_ask_ask_again() ->
 
 #[test]
 fn without_an_api_server_everybody_keeps_what_it_has_and_a_lost_node_is_followed() -> Result<()> {
-    run(disturbs_nodes().within(95, "the API server ends and starts again twice"), |cluster| {
+    run(disturbs_nodes().within(65, "the API server ends and starts again twice"), |cluster| {
         let (service, address) = served(cluster)?;
         let owner = service.holder()?;
         cluster.lab.stop_api()?;
@@ -146,7 +146,7 @@ fn a_rollout_hands_every_address_over_before_its_announcer_ends() -> Result<()> 
 
 #[test]
 fn a_lease_that_foreign_hands_delete_or_spoil_is_written_again_and_an_event_says_so() -> Result<()> {
-    run(shares_the_lab().at_most(25), |cluster| {
+    run(shares_the_lab().at_most(30), |cluster| {
         let public = cluster.plane()?;
         let (service, address) = served(cluster)?;
         let owner = service.holder()?;

@@ -22,7 +22,7 @@ const SLOWER: &str = r#"{"mode":"Custom","intervalMilliseconds":400,"missedHeart
 
 #[test]
 fn a_way_that_is_not_heard_on_is_told_with_the_nodes_and_moves_nothing() -> Result<()> {
-    run(disturbs_nodes().within(120, "all announcers start anew twice"), |cluster| {
+    run(disturbs_nodes().within(200, "all announcers start anew twice"), |cluster| {
         let own = own_plane(cluster, PATIENT)?;
         let services = spread(cluster, own)?;
         let plane = cluster.lab.kubectl_json(&["get", "networkplane", own.name])?;
@@ -67,7 +67,7 @@ fn an_announcer_with_a_fifth_of_a_core_is_not_taken_for_lost() -> Result<()> {
 
 #[test]
 fn a_node_whose_announcer_goes_up_and_down_does_not_make_the_addresses_of_others_move() -> Result<()> {
-    run(shares_the_lab().at_most(55), |cluster| {
+    run(shares_the_lab(), |cluster| {
         let public = cluster.plane()?;
         let services = spread(cluster, public)?;
         let before = cluster.holders(&services)?;
@@ -97,7 +97,7 @@ fn a_node_whose_announcer_goes_up_and_down_does_not_make_the_addresses_of_others
 
 #[test]
 fn a_change_of_failure_detection_takes_effect_and_moves_nothing() -> Result<()> {
-    run(shares_the_lab().within(90, "two modes, each observed for seconds"), |cluster| {
+    run(shares_the_lab().within(70, "two modes, each observed for seconds"), |cluster| {
         let own = own_plane(cluster, PATIENT)?;
         let services = spread(cluster, own)?;
         let (members, before) = (cluster.members(own)?, cluster.holders(&services)?);

@@ -15,7 +15,7 @@ const RUN_OUT: Duration = Duration::from_secs(20);
 
 #[test]
 fn a_plane_that_becomes_fenced_has_its_address_on_the_holder_and_on_no_other_node() -> Result<()> {
-    run(shares_the_lab().within(75, "the kernel ends the addresses after ten seconds"), |cluster| {
+    run(shares_the_lab().within(65, "the kernel ends the addresses after ten seconds"), |cluster| {
         let (service, address) = served(cluster, "")?;
         let fenced = service.plane;
         let text = address.to_string();
@@ -40,7 +40,7 @@ fn a_plane_that_becomes_fenced_has_its_address_on_the_holder_and_on_no_other_nod
 
 #[test]
 fn an_address_goes_from_the_node_of_an_announcer_that_is_killed_or_stopped() -> Result<()> {
-    run(shares_the_lab().within(75, "the kernel ends the addresses after ten seconds"), |cluster| {
+    run(shares_the_lab().within(65, "the kernel ends the addresses after ten seconds"), |cluster| {
         let (service, address) = served(cluster, MODE)?;
         let fenced = service.plane;
         type Fault = fn(&Lab, &str, &str) -> Result<()>;

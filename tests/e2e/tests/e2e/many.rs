@@ -14,7 +14,7 @@ const MEBIBYTE: u64 = 1 << 20;
 
 #[test]
 fn a_hundred_services_have_a_hundred_addresses_and_the_announcer_stays_small() -> Result<()> {
-    run(disturbs_nodes().within(75, "a hundred Services are made and deleted"), |cluster| {
+    run(disturbs_nodes().within(65, "a hundred Services are made and deleted"), |cluster| {
         let public = cluster.plane()?;
         let shop = cluster.namespace("shop")?;
         let first = cluster.service(&shop, "web-000", public)?;

@@ -20,7 +20,7 @@ use serde_json::Value;
 
 #[test]
 fn the_metrics_of_announcers_tell_who_assigns_who_holds_and_what_was_said_on_the_wire() -> Result<()> {
-    run(shares_the_lab().at_most(20), |cluster| {
+    run(shares_the_lab().at_most(10), |cluster| {
         let public = cluster.plane()?;
         let shop = cluster.namespace("shop")?;
         let service = cluster.service(&shop, "web", public)?;
@@ -76,7 +76,7 @@ fn the_metrics_of_announcers_tell_who_assigns_who_holds_and_what_was_said_on_the
 
 #[test]
 fn the_metrics_of_the_operator_count_planes_claims_and_requests() -> Result<()> {
-    run(shares_the_lab().at_most(15), |cluster| {
+    run(shares_the_lab().at_most(20), |cluster| {
         let public = cluster.plane()?;
         let shop = cluster.namespace("shop")?;
         cluster.service(&shop, "web", public)?.address()?;
@@ -131,7 +131,7 @@ fn the_probes_of_an_announcer_answer_on_its_node_only_and_not_while_it_is_stoppe
 
 #[test]
 fn an_announcer_without_its_configuration_lives_and_is_not_ready() -> Result<()> {
-    run(shares_the_lab().at_most(20), |cluster| {
+    run(shares_the_lab().at_most(15), |cluster| {
         let shop = cluster.namespace("shop")?;
         cluster.lab.apply(&format!(
             r#"
@@ -175,7 +175,7 @@ spec:
 
 #[test]
 fn an_operator_that_is_cut_off_from_the_api_server_is_not_ready() -> Result<()> {
-    run(disturbs_nodes().at_most(30), |cluster| {
+    run(disturbs_nodes().at_most(35), |cluster| {
         let pod = cluster.leading_operator()?;
         let node = cluster.lab.node(&pod.node)?;
         let readyz = || fetch(&node, &format!("http://{}:8081/readyz", pod.address));
@@ -195,7 +195,7 @@ fn an_operator_that_is_cut_off_from_the_api_server_is_not_ready() -> Result<()> 
 #[test]
 fn nothing_is_written_and_no_event_told_while_only_endpoints_change() -> Result<()> {
     // A plane that another test makes beside it is written into the configuration of all planes.
-    run(disturbs_nodes().within(85, "fifteen seconds in which nothing changes, on two planes"), |cluster| {
+    run(disturbs_nodes().within(65, "fifteen seconds in which nothing changes, on two planes"), |cluster| {
         let (public, private) = (PUBLIC, PRIVATE);
         let shop = cluster.namespace_with_pods("shop")?;
         for plane in [public, private] {

@@ -118,7 +118,7 @@ fn a_node_that_is_cordoned_excluded_or_out_of_service_hands_over_and_the_plane_s
 
 #[test]
 fn a_taint_that_evicts_the_announcer_moves_the_address_once_and_without_a_gap() -> Result<()> {
-    run(disturbs_nodes().at_most(30), |cluster| {
+    run(disturbs_nodes().at_most(35), |cluster| {
         let (service, address) = served(cluster)?;
         let owner = service.holder()?;
         let taint = |taint: &str| cluster.lab.kubectl(&["taint", "node", &owner, taint]).map(drop);
@@ -160,7 +160,7 @@ fn if_every_node_would_be_passed_over_the_addresses_stay() -> Result<()> {
 
 #[test]
 fn a_plane_that_ignores_the_label_leaves_addresses_on_nodes_that_have_it() -> Result<()> {
-    run(disturbs_nodes().at_most(35), |cluster| {
+    run(disturbs_nodes().at_most(40), |cluster| {
         let (own, shop) = own_plane(cluster, "placement: {ignoreExcludeLabel: true}")?;
         let services = cluster.services(&shop, 3, own)?;
         let before = cluster.holders(&services)?;
@@ -176,7 +176,7 @@ fn a_plane_that_ignores_the_label_leaves_addresses_on_nodes_that_have_it() -> Re
 
 #[test]
 fn with_a_local_traffic_policy_the_address_follows_the_endpoints() -> Result<()> {
-    run(shares_the_lab().within(90, "an announcer is away until its addresses have moved"), |cluster| {
+    run(shares_the_lab().within(105, "an announcer is away until its addresses have moved"), |cluster| {
         let public = cluster.plane()?;
         cluster.all_members(public)?;
         let shop = cluster.namespace("shop")?;

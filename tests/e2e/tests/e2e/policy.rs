@@ -7,7 +7,7 @@ use foghorn_testbed::{
 
 #[test]
 fn a_plane_whose_announcers_cannot_be_made_says_why() -> Result<()> {
-    run(shares_the_lab().at_most(40), |cluster| {
+    run(shares_the_lab().at_most(25), |cluster| {
         let narrow = narrow(cluster);
         cluster.make_plane(narrow, "nodeSelector: {no: node}")?;
         println!("{}", cluster.plane_reason(narrow, "AnnouncersReady", "NoNodes")?);
@@ -26,7 +26,7 @@ fn a_plane_whose_announcers_cannot_be_made_says_why() -> Result<()> {
 
 #[test]
 fn two_default_planes_are_a_condition_and_take_nothing_from_a_service_that_has_a_claim() -> Result<()> {
-    run(disturbs_nodes().at_most(35), |cluster| {
+    run(disturbs_nodes().at_most(40), |cluster| {
         let (narrow, shop) = (narrow(cluster), cluster.namespace("shop")?);
         let old = cluster.service(&shop, "named", PRIVATE)?.sibling("old");
         old.apply(None)?;
@@ -77,7 +77,7 @@ fn a_namespace_that_is_not_allowed_gets_nothing_until_it_is() -> Result<()> {
 
 #[test]
 fn a_service_beyond_a_limit_waits_and_gets_the_slot_that_another_gives_back() -> Result<()> {
-    run(shares_the_lab().at_most(45), |cluster| {
+    run(shares_the_lab().at_most(40), |cluster| {
         let narrow = narrow(cluster);
         cluster.make_plane(narrow, "limits: {addresses: 2, addressesPerNamespace: 1}")?;
         cluster.wait_ready(narrow.name)?;

@@ -89,7 +89,7 @@ fn a_service_is_reached_from_the_internet_also_after_a_fail_over_and_only_while_
 /// a gateway that is not secure, are in `tests/interop/tests/interop/mappings.rs`.
 #[test]
 fn by_pcp_and_by_upnp_a_mapping_lives_its_whole_life_with_few_questions() -> Result<()> {
-    run(disturbs_nodes().within(185, "two kinds of gateway, each with a renewal after a minute"), |cluster| {
+    run(disturbs_nodes().within(205, "two kinds of gateway, each with a renewal after a minute"), |cluster| {
         let gateway = cluster.lab.gateway(Network::Public);
         plane(cluster, "portForwarding: {mode: OptIn}")?;
         let service = cluster.service(PORTS.name, "web", PORTS)?;
@@ -214,7 +214,7 @@ fn a_gateway_that_is_away_forgets_or_has_the_port_for_another_is_told_and_no_oth
 
 #[test]
 fn a_mapping_follows_the_address_and_what_a_killed_announcer_has_left_is_gone_on_with() -> Result<()> {
-    run(disturbs_nodes().within(105, "a lease of 120 s, renewed at another address"), |cluster| {
+    run(disturbs_nodes().within(110, "a lease of 120 s, renewed at another address"), |cluster| {
         let gateway = cluster.lab.gateway(Network::Public);
         gateway.forward(Forwards { secure: false, ..Forwards::default() })?;
         let short = DhcpConfig { lease_seconds: 120, ..DhcpConfig::of(Network::Public) };

@@ -46,7 +46,7 @@ fn a_client_beyond_the_public_gateway_is_answered_by_that_gateway_wherever_the_p
 #[test]
 fn of_two_planes_each_answers_the_same_client_by_its_own_gateway_and_takes_nothing_by_the_others_interface()
 -> Result<()> {
-    run(shares_the_lab().within(105, "two planes"), |cluster| {
+    run(shares_the_lab().within(95, "two planes"), |cluster| {
         let public = apart(cluster, Network::Public, "returnPath: {mode: Auto}")?;
         let private = apart(cluster, Network::Private, "returnPath: {mode: Auto}")?;
         let [of_public, of_private] = [public.address()?, private.address()?];
@@ -180,7 +180,7 @@ fn with_kube_proxy_in_iptables_mode_it_is_the_same() -> Result<()> {
 
 #[test]
 fn an_interface_without_an_address_of_the_node_serves_a_plane_with_a_return_path() -> Result<()> {
-    run(disturbs_nodes().at_most(30), |cluster| {
+    run(disturbs_nodes().at_most(35), |cluster| {
         let addresses = |act: &str| {
             cluster.lab.nodes().iter().try_for_each(|node| {
                 node.ip(&format!("addr {act} {}/24 dev eth1", public_address(node.name())))

@@ -35,7 +35,7 @@ fn an_uninstallation_releases_everything_and_the_next_installation_serves_again(
 
 #[test]
 fn an_uninstallation_without_an_operator_releases_everything() -> Result<()> {
-    run(reinstalls_the_chart().at_most(40), |cluster| {
+    run(reinstalls_the_chart(), |cluster| {
         let served = Served::on_both_planes(cluster)?;
         cluster.scale_operator(0)?;
         served.uninstall()?;
@@ -45,7 +45,7 @@ fn an_uninstallation_without_an_operator_releases_everything() -> Result<()> {
 
 #[test]
 fn an_uninstallation_while_the_operator_is_killed_again_and_again_releases_everything() -> Result<()> {
-    run(reinstalls_the_chart().at_most(45), |cluster| {
+    run(reinstalls_the_chart().at_most(40), |cluster| {
         let served = Served::on_both_planes(cluster)?;
         let ended = AtomicBool::new(false);
         thread::scope(|scope| {

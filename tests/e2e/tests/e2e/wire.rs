@@ -39,7 +39,7 @@ fn garbage_and_storms_do_not_slow_the_service_of_others() -> Result<()> {
 
 #[test]
 fn a_host_that_claims_an_address_is_named_in_an_event_and_the_address_stays() -> Result<()> {
-    run(shares_the_lab().at_most(35), |cluster| {
+    run(shares_the_lab().at_most(30), |cluster| {
         let public = cluster.plane()?;
         let (service, address) = served(cluster)?;
         let owner = service.holder()?;
