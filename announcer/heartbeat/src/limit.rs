@@ -37,15 +37,6 @@ pub enum Origin {
 }
 
 impl Origin {
-    /// The way.
-    #[must_use]
-    pub const fn path(self) -> Path {
-        match self {
-            Self::Wire(_) => Path::Wire,
-            Self::Udp => Path::Udp,
-        }
-    }
-
     /// What is signed of it: an octet for the way, and the hardware address.
     pub(crate) fn octets(self) -> Vec<u8> {
         match self {
