@@ -26,6 +26,9 @@ use super::{
 /// How long a test may go on beyond three times what it declares before it counts as hung.
 const GRACE: Duration = Duration::from_secs(300);
 
+/// What the names of planes have in them that a lane made.
+const LANE: &str = "-lane";
+
 /// The name of a lab of the tests. Whatever runs under this name is taken down.
 pub(crate) fn lab_name(number: usize) -> Result<LabName> {
     format!("test{}", number + 1).parse()
@@ -100,7 +103,13 @@ pub(crate) fn run(
     let desk = &desk;
     in_parallel(places.into_iter().map(|place| {
         move || {
+            let mut shared = false;
             while let Some(test) = desk.next(place) {
+                let shares = test.need == Need::SharesTheLab;
+                if shared && !shares {
+                    remove_lanes(place.lab)?;
+                }
+                shared = shares;
                 let ran = run_one(record, program, place, &test);
                 desk.ended(place);
                 ran?;
@@ -120,6 +129,19 @@ fn run_one(record: &Record, program: &Program, place: Place, test: &Declaration)
     let ended = case.run(&variables, 3 * declared + GRACE)?;
     let state = if ended.passed() { String::new() } else { state(place.lab) };
     case.record_in_lab(record, &ended, declared, &state);
+    Ok(())
+}
+
+/// Removes the planes that lanes left for their next tests: a test that has the lab to itself does not wait for that.
+fn remove_lanes(number: usize) -> Result<()> {
+    let lab = Lab::open(&lab_name(number)?)?;
+    let planes = lab.plane_names()?;
+    let left: Vec<_> = planes.iter().map(String::as_str).filter(|name| name.contains(LANE)).collect();
+    if !left.is_empty() {
+        lab.kubectl(
+            &[&["delete", "networkplane", "--timeout=90s", "--ignore-not-found"], left.as_slice()].concat(),
+        )?;
+    }
     Ok(())
 }
 
