@@ -168,7 +168,7 @@ fn the_wire_shows_who_answers_arp(lab: &Lab) {
     assert_eq!(client.who_has("eth0", Ipv4Addr::new(203, 0, 113, 222)).unwrap(), BTreeSet::new());
     assert!(Wire::start(&client, "eth0", "no such filter").unwrap_err().to_string().contains("syntax error"));
     let wire = Wire::start(&lab.switch(), Network::Public.bridge(), "icmp").unwrap();
-    client.exec(&["ping", "-c1", "-W1", "203.0.113.12"]).unwrap();
+    client.exec(&["ping", "-c1", "-W10", "203.0.113.12"]).unwrap();
     wire.wait_for(&["02:0f:09:00:02:c8 > 02:0f:09:00:02:0c", "echo request"], SOON).unwrap();
     wire.wait_for(&["02:0f:09:00:02:0c > 02:0f:09:00:02:c8", "echo reply"], SOON).unwrap();
     assert_eq!(wire.lines().len(), 2);
@@ -186,27 +186,28 @@ fn a_cable_without_carrier_is_seen_by_the_host(lab: &Lab) {
 
 fn a_node_without_power_is_silent_and_comes_back(lab: &Lab) {
     let client = lab.client(Network::Private);
-    let ping = || client.exec(&["ping", "-c1", "-W1", "198.51.100.12"]).is_ok();
+    // Until the first answer.
+    let ping = |seconds| client.exec(&["ping", "-c1", "-w", seconds, "198.51.100.12"]).is_ok();
     lab.power_off("w2").unwrap();
-    assert!(!ping());
+    assert!(!ping("1"));
     assert!(lab.container_pids("w2", "default").is_err());
     let status = lab.status().unwrap();
     let faults = &status.iter().find(|host| host.name == "w2").unwrap().faults;
     assert_eq!(faults.as_slice(), ["eth0 unplugged", "eth1 unplugged", "no power"]);
     lab.power_on("w2").unwrap();
-    assert!(ping());
+    assert!(ping("10"));
     assert!(lab.status().unwrap().iter().all(|host| host.faults.is_empty()));
 }
 
 fn the_api_server_can_be_stopped_and_cut_off(lab: &Lab) {
     let node = lab.node("w1").unwrap();
-    let reach = || node.exec(&["curl", "-ksS", "-m1", "https://198.19.0.1/livez"]).is_ok();
-    assert!(reach());
+    let reach = |seconds| node.exec(&["curl", "-ksS", "-m", seconds, "https://198.19.0.1/livez"]).is_ok();
+    assert!(reach("10"));
     lab.cut_api("w1").unwrap();
     lab.cut_api("w1").unwrap();
-    assert!(!reach());
+    assert!(!reach("1"));
     lab.mend_api("w1").unwrap();
-    assert!(reach());
+    assert!(reach("10"));
     lab.stop_api().unwrap();
     assert!(lab.kubectl(&["get", "nodes"]).is_err());
     lab.start_api().unwrap();

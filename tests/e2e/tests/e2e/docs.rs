@@ -236,7 +236,7 @@ fn port_forwarding(cluster: &Cluster, text: &str) -> Result<()> {
     })?;
     println!("{said}");
     let internet = cluster.lab.host("inet")?;
-    let page = internet.exec(&["curl", "-sS", "--max-time", "2", "http://192.0.2.1:8080/"])?;
+    let page = internet.exec(&["curl", "-sS", "--max-time", "10", "http://192.0.2.1:8080/"])?;
     assert!(page.contains(" on w"), "{page}");
     cluster.remove_plane(HOME)
 }

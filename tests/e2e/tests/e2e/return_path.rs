@@ -113,7 +113,7 @@ fn of_a_guarded_address_on_the_node_only_the_services_ports_are_open() -> Result
         let refused =
             client.exec(&["sh", "-c", &format!("curl -sS -m 2 http://{address}:81/ 2>&1 || true")])?;
         assert!(refused.contains("Couldn't connect"), "{refused}");
-        let ping = client.exec(&["ping", "-c", "3", "-i", "0.2", "-W", "1", &address.to_string()])?;
+        let ping = client.exec(&["ping", "-c", "3", "-i", "0.2", "-W", "10", &address.to_string()])?;
         assert!(ping.contains("3 received"), "{ping}");
         remove(cluster, service.plane)
     })
