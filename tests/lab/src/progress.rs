@@ -112,8 +112,8 @@ impl Progress {
 
 fn interrupt(state: &State) {
     if let Some(child) = state.child {
-        // It may have ended by itself.
-        let _gone = kill_process(child, Signal::INT);
+        // It may have ended by itself. A shell that starts the build in the background lets it ignore SIGINT.
+        let _gone = kill_process(child, Signal::TERM);
     }
 }
 
