@@ -1,6 +1,9 @@
 //! What can happen to a cluster, on demand.
 
-use std::time::Duration;
+use std::{
+    thread::sleep,
+    time::{Duration, Instant},
+};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -10,12 +13,13 @@ use crate::{
     foghorn::namespace,
     lab::Lab,
     network, node,
-    poll::until,
     topology::Network,
 };
 
-/// kubelet starts a container that has ended for the first time at once.
-const RESTART: Duration = Duration::from_secs(30);
+/// For so long an announcer that is killed for long does not come back.
+const LOST: Duration = Duration::from_secs(6);
+/// Between two looks for what kubelet has started.
+const LOOK: Duration = Duration::from_millis(20);
 
 impl Lab {
     /// A node loses power: its cables are dead and its processes stand still.
@@ -133,18 +137,21 @@ impl Lab {
         self.signal_announcer(plane, node, Signal::KILL)
     }
 
-    /// The same for long: what kubelet starts again at once is killed too, and for that it waits ten seconds.
+    /// The same for longer than any plane of the tests waits for a lost member: what kubelet starts again is killed too.
     ///
     /// # Errors
-    /// [`Error::NoContainer`], or if it is not started again.
+    /// [`Error::NoContainer`].
     pub fn kill_announcer_for_long(&self, plane: &str, node: &str) -> Result<()> {
-        let before = self.announcer_pids(plane, node)?;
         self.kill_announcer(plane, node)?;
-        until(&format!("{node} starts its announcer again"), RESTART, || {
-            let now = self.announcer_pids(plane, node).unwrap_or_default();
-            Ok(now.iter().any(|pid| !before.contains(pid)).then_some(()))
-        })?;
-        self.kill_announcer(plane, node)
+        let end = Instant::now() + LOST;
+        while Instant::now() < end {
+            for pid in self.announcer_pids(plane, node).unwrap_or_default() {
+                // It may have ended by itself.
+                let _gone = Pid::from_raw(pid).map(|pid| kill_process(pid, Signal::KILL));
+            }
+            sleep(LOOK);
+        }
+        Ok(())
     }
 
     /// Stops the announcer where it is (SIGSTOP).

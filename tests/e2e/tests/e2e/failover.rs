@@ -14,7 +14,7 @@ use foghorn_testbed::{
 
 #[test]
 fn an_announcer_that_is_killed_is_followed_by_another_node_with_the_same_address() -> Result<()> {
-    run(shares_the_lab().at_most(30), |cluster| {
+    run(shares_the_lab().at_most(35), |cluster| {
         let public = cluster.plane()?;
         // One that is started again soon enough is a later life of the node, and has the address again.
         lose(cluster, "killed announcer", |owner| cluster.lab.kill_announcer_for_long(public.name, owner))?;
