@@ -12,6 +12,7 @@ mod api_time;
 mod carriage;
 mod clients;
 mod frames;
+mod gates;
 mod held;
 mod peers;
 mod plan;
@@ -37,10 +38,11 @@ use foghorn_membership::Grant;
 use foghorn_netio::Link;
 use rand::rngs::StdRng;
 
-pub use self::api_time::ApiTime;
+pub use self::{api_time::ApiTime, gates::Proxy};
 use self::{
     carriage::Carriage,
     clients::Kept,
+    gates::Gates,
     held::Held,
     peers::Peers,
     recipients::Recipients,
@@ -80,6 +82,8 @@ pub enum Input<'a> {
     Claim(Arc<AddressClaim>),
     /// A claim is no more.
     ClaimGone(&'a str),
+    /// What is known of the node's proxy; asked for while an [address waits for it](Engine::waits_for_proxy).
+    Proxy(Proxy),
     /// A frame from the plane's interface.
     Frame {
         /// The Ethernet frame.
@@ -155,6 +159,7 @@ pub struct Engine {
     by_address: BTreeMap<Ipv4Addr, Arc<str>>,
     by_next_hop: BTreeMap<Ipv4Addr, BTreeSet<Arc<str>>>,
     peers: Peers,
+    gates: Gates,
     l2: Option<L2>,
     echoes: Echoes,
     starts: Starts,
@@ -187,6 +192,7 @@ impl Engine {
             by_address: BTreeMap::new(),
             by_next_hop: BTreeMap::new(),
             peers: Peers::default(),
+            gates: Gates::default(),
             l2: None,
             echoes: Echoes::default(),
             starts: Starts::default(),
@@ -215,6 +221,9 @@ impl Engine {
             Input::Claim(claim) => {
                 if let Some(name) = claim.metadata.name.clone() {
                     self.meet_holder(now, &claim);
+                    if let Some(address) = claim.status.as_ref().and_then(|status| status.address) {
+                        self.gates.published(now, &name, address);
+                    }
                     self.claims.insert(name.clone(), claim);
                     self.plan(now, &name);
                 }
@@ -224,6 +233,7 @@ impl Engine {
                 self.forget_holder(now, name);
                 self.plan(now, name);
             }
+            Input::Proxy(proxy) => self.gates.see(proxy),
             Input::Frame { bytes, udp_checksum } => self.receive(now, bytes, udp_checksum),
         }
         self.handle_timeout(now);
@@ -243,6 +253,8 @@ impl Engine {
                 self.tell(now, &name, dhcp::Input::Start);
             }
         }
+        self.settle(now);
+        self.open_gates(now);
         self.settle(now);
         while let Some((at, name)) = self.reports.first().cloned()
             && at <= now
@@ -278,7 +290,8 @@ impl Engine {
         let client = self.timers.first().map(|(at, _)| (*at, "DHCP"));
         let start = self.pace().and_then(|pace| self.starts.due(&pace)).map(|at| (at, "next exchange"));
         let report = self.reports.first().map(|(at, _)| (*at, "report"));
-        [l2, client, start, report].into_iter().flatten().min()
+        let gate = self.gates.due().map(|at| (at, "proxy"));
+        [l2, client, start, report, gate].into_iter().flatten().min()
     }
 
     /// The next thing to do. Drain it after each call.
@@ -308,6 +321,12 @@ impl Engine {
     #[must_use]
     pub fn announces(&self, claim: &str) -> bool {
         self.addresses().values().any(|name| **name == *claim)
+    }
+
+    /// Whether an address is held that waits for the node's proxy to know it.
+    #[must_use]
+    pub fn waits_for_proxy(&self) -> bool {
+        self.gates.wait()
     }
 
     /// How many claims have an address that this node announces.

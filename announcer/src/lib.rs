@@ -20,6 +20,7 @@ pub mod ownership;
 pub mod plane_lease;
 pub mod pod_conditions;
 pub mod port;
+pub mod proxy;
 pub mod report;
 pub mod restart;
 pub mod routers;

@@ -49,6 +49,7 @@ use crate::{
     plane_lease::PlaneLease,
     pod_conditions::{self, PathWatch, PodConditions},
     port::Port,
+    proxy::ProxyWatch,
     report::{Permit, Report, Reporter, merged},
     restart::Restart,
     settings,
@@ -122,6 +123,7 @@ struct Announcer {
     teller: Teller,
     restart: Restart,
     datapath: Option<Datapath>,
+    proxy: ProxyWatch,
     /// Since when something has changed that the node's network may have to change for.
     stirred: Option<Instant>,
     /// The plane's interface, also while it has no carrier.
@@ -178,6 +180,7 @@ impl Announcer {
             teller,
             restart,
             datapath,
+            proxy: ProxyWatch::start(),
             stirred: None,
             last_link: None,
             claims: BTreeMap::new(),
@@ -206,6 +209,7 @@ impl Announcer {
             self.restore(&netlink).await?;
             self.act();
             self.report();
+            self.proxy.want(self.port.engine().waits_for_proxy());
             let waits = [self.port.idle(), self.restart.remaining(clock::now()), self.collects()];
             let due = waits.into_iter().flatten().fold(TURN, Duration::min);
             tokio::select! {
@@ -239,6 +243,7 @@ impl Announcer {
                     self.tell_conditions(BTreeMap::from([(contract::DATAPATH_CONDITION, telling)]));
                 }
                 Some((claim, report)) = forwarding::reported(&mut self.forwarding) => self.take_forwarded(&claim, &report),
+                proxy = self.proxy.seen() => self.port.tell(Input::Proxy(proxy)),
                 Some(keys) = keys.next() => if let Some(part) = &self.part {
                     part.ownership.set_keys(keys);
                 },

@@ -6,7 +6,7 @@ use foghorn_clock::Instant;
 use foghorn_crds::policy::{AddressPolicy, Refusal};
 use foghorn_dhcp::{self as dhcp, Lease, Mode, Rejection, Verdict, wire::Reply};
 use foghorn_l2 as l2;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::Engine;
 
@@ -162,18 +162,34 @@ impl Engine {
         if held.releasing {
             return;
         }
-        info!(claim = name, address = %lease.address, server = %lease.server_id, "address announced");
+        let address = lease.address;
+        let known = [held.announced, held.known].contains(&Some(address));
+        info!(claim = name, %address, server = %lease.server_id, "address held");
         held.announced = Some(lease.address);
         held.checking = None;
         held.remark = None;
         held.refused = false;
         self.starts.finish(name);
-        self.by_address.insert(lease.address, held.name.clone());
-        self.tell_l2(now, l2::Input::Announce(lease.address));
+        self.by_address.insert(address, held.name.clone());
+        let status = self.claims.get(name).and_then(|claim| claim.status.as_ref());
+        if known || status.and_then(|status| status.address) == Some(address) {
+            self.tell_l2(now, l2::Input::Announce(address));
+        } else {
+            self.gates.close(now, name, address);
+        }
+    }
+
+    /// Answers for the addresses that have waited for the node's proxy.
+    pub(super) fn open_gates(&mut self, now: Instant) {
+        while let Some((claim, address)) = self.gates.open(now) {
+            debug!(claim, %address, "address announced");
+            self.tell_l2(now, l2::Input::Announce(address));
+        }
     }
 
     /// Stops to answer, to probe and to ask for a claim's address.
     pub(super) fn withdraw(&mut self, now: Instant, name: &str) {
+        self.gates.forget(name);
         let Some(held) = self.held.get_mut(name) else { return };
         let addresses = [held.announced.take(), held.checking.take()];
         for address in addresses.into_iter().flatten() {

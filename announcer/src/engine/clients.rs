@@ -100,6 +100,7 @@ impl Engine {
                 let at = now + TAKEOVER_REPORT_DELAY;
                 if let Some(held) = self.held.get_mut(name) {
                     held.report.not_before = at;
+                    held.known = Some(lease.address);
                 }
                 self.due(name, at);
                 self.tell(now, name, dhcp::Input::Resume(lease));

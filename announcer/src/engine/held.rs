@@ -17,6 +17,8 @@ pub(super) struct Held {
     pub(super) client: Client,
     /// The address that ARP is answered for.
     pub(super) announced: Option<Ipv4Addr>,
+    /// The address that was announced before this node had the claim, or the interface: the nodes' proxies know it.
+    pub(super) known: Option<Ipv4Addr>,
     /// The lease that the server granted last: where it and its network are, even after the client has ended.
     pub(super) granted: Option<Lease>,
     /// The address that is being probed.
@@ -103,6 +105,7 @@ impl Held {
             asked,
             client,
             announced: None,
+            known: None,
             granted: None,
             checking: None,
             releasing: false,

@@ -46,6 +46,7 @@ impl Engine {
         self.outputs.retain(|output| !matches!(output, Output::Send { .. } | Output::Report(_)));
         self.recipients.clear();
         self.by_address.clear();
+        self.gates.clear();
         self.by_next_hop.clear();
         self.starts = Starts::default();
         self.timers.clear();

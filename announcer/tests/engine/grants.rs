@@ -236,6 +236,7 @@ fn at_a_hand_over_two_nodes_announce_and_neither_takes_the_other_for_a_conflict(
 fn a_lease_in_hand_when_the_interface_went_away_is_forgotten_with_the_grant() {
     for (revoked, announced) in [(true, None), (false, Some(NIC))] {
         let mut network = Network::new();
+        network.publishes = false;
         network.claim("web");
         network.run(SECOND);
         let address = network.address("web").unwrap();
@@ -246,7 +247,7 @@ fn a_lease_in_hand_when_the_interface_went_away_is_forgotten_with_the_grant() {
         network.grant("web", 2);
         network.input(Input::Link(Some(Box::new(link()))));
         assert_eq!(network.who_has(address), announced, "the claim's status tells of no lease");
-        network.run(SECOND);
+        network.run(3 * SECOND);
         assert_eq!(network.who_has(address), Some(NIC));
     }
 }

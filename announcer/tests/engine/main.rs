@@ -8,6 +8,7 @@ mod identity;
 mod moments;
 mod network;
 mod ping;
+mod proxy;
 mod server;
 mod takeover;
 mod wire;

@@ -9,7 +9,7 @@ use std::{
 };
 
 use foghorn_announcer::{
-    engine::{ApiTime, Conflict, Engine, Input, Output},
+    engine::{ApiTime, Conflict, Engine, Input, Output, Proxy},
     metrics::Metrics,
     report::Report,
 };
@@ -68,6 +68,8 @@ pub(crate) struct Network {
     /// What the switch at the announcer's port makes of frames with a source that is not the interface's.
     pub(crate) port: Port,
     claims: BTreeMap<String, AddressClaim>,
+    /// Whether what is reported is published at once, and the node's proxy has it at once.
+    pub(crate) publishes: bool,
     /// By which all claims are granted to it, if they are.
     grant: Option<Grant>,
     /// Claims that are granted to it.
@@ -110,6 +112,7 @@ impl Network {
             joined: BTreeSet::new(),
             port: Port::Open,
             claims: BTreeMap::new(),
+            publishes: true,
             grant: None,
             granted: BTreeSet::new(),
         };
@@ -278,9 +281,26 @@ impl Network {
                 Output::Join(mac) => assert!(self.joined.insert(mac)),
                 Output::Leave(mac) => assert!(self.joined.remove(&mac)),
                 Output::Conflict(conflict) => self.conflicts.push(conflict),
-                Output::Report(report) => self.reports.push(Told::of(&report)),
+                Output::Report(report) => {
+                    let told = Told::of(&report);
+                    let news = self.publishes && told.status.address.is_some();
+                    let claim = self.claims.get(&told.claim).filter(|_| news).cloned();
+                    self.reports.push(told);
+                    if let Some(claim) = claim {
+                        self.publish(claim);
+                    }
+                }
             }
         }
+    }
+
+    /// The claim's last status comes back from the API server, and the proxy has brought it to the kernel.
+    fn publish(&mut self, mut claim: AddressClaim) {
+        let last = self.reports.last().map(|told| told.status.clone());
+        claim.status = last;
+        let proxy = Proxy::Seen { queued: self.now, synced: self.now };
+        self.engine.handle_input(self.now, Input::Claim(Arc::new(claim)));
+        self.engine.handle_input(self.now, Input::Proxy(proxy));
     }
 
     fn deliver(&mut self, frame: &[u8]) {

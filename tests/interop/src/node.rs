@@ -3,7 +3,7 @@
 use std::{fs::File, sync::Mutex, time::Duration};
 
 use foghorn_announcer::{
-    engine::{ApiTime, Engine, Input},
+    engine::{ApiTime, Engine, Input, Proxy},
     interface::Selector,
     metrics::Metrics,
     port::Port,
@@ -89,6 +89,9 @@ async fn run(name: &str, config: PlaneConfig, store: Store, view: u32, mut stop:
                 news.unwrap();
                 let claims = stored.borrow_and_update().claims.clone();
                 tell_changes(&mut port, grant, &told, &claims);
+                // A proxy that is told of everything at once.
+                let now = clock::now();
+                port.tell(Input::Proxy(Proxy::Seen { queued: now, synced: now }));
                 told = claims;
             }
             () = sleep(idle) => {}
