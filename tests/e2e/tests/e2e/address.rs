@@ -48,6 +48,24 @@ fn a_dhcp_service_is_answered_by_one_node_and_status_claim_and_event_agree() -> 
 }
 
 #[test]
+fn a_client_that_connects_as_soon_as_the_address_is_published_is_served() -> Result<()> {
+    run(shares_the_lab().at_most(60), |cluster| {
+        let plane = cluster.plane()?;
+        let namespace = cluster.namespace("first")?;
+        for number in 0..10 {
+            let service = cluster.service(&namespace, &format!("first-{number}"), plane)?;
+            let url = format!("http://{}/", service.address()?);
+            // One connection. The kernel asks ARP for three seconds.
+            let began = Instant::now();
+            let page = cluster.lab.client(plane.network).exec(&["curl", "-sS", "--max-time", "4", &url])?;
+            println!("{url} answers after {:.2?}", began.elapsed());
+            assert!(page.contains(" on w"), "{page}");
+        }
+        Ok(())
+    })
+}
+
+#[test]
 fn a_server_that_checks_by_ping_is_waited_for() -> Result<()> {
     run(disturbs_nodes().at_most(25), |cluster| {
         let slow = DhcpConfig { ping_check: true, ..DhcpConfig::of(PUBLIC.network) };
