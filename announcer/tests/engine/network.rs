@@ -339,6 +339,7 @@ pub(crate) fn link() -> Link {
         master: None,
         kind: Some("veth".into()),
         addresses: vec![(NODE, 24)],
+        arp: true,
     }
 }
 
