@@ -146,7 +146,7 @@ impl Link {
             kind: None,
             addresses: addresses
                 .iter()
-                .filter(|a| a.header.index == header.index && !fenced::is_ours(a))
+                .filter(|a| a.header.index == header.index && !fenced::is_kept(a))
                 .filter_map(address)
                 .collect(),
         };
