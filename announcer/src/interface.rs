@@ -306,8 +306,8 @@ mod tests {
         links[3].addresses = vec![(service, 32)];
         let own = without_services(&links, &BTreeSet::from([service]));
         assert_eq!(choose(by_subnet(), &own).map(|link| link.index), Ok(3));
-        let of_nobody = without_services(&links, &BTreeSet::new());
-        assert_eq!(choose(by_subnet(), &of_nobody).unwrap_err().reason(), reasons::INTERFACE_AMBIGUOUS);
+        let without_claims = without_services(&links, &BTreeSet::new());
+        assert_eq!(choose(by_subnet(), &without_claims).unwrap_err().reason(), reasons::INTERFACE_AMBIGUOUS);
         links[3].addresses = vec![(service, 24)];
         let of_node = without_services(&links, &BTreeSet::from([service]));
         assert_eq!(of_node, links, "an address with its network is the node's own");

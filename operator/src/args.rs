@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use clap::{Args, Parser, Subcommand};
 use foghorn_shell::logs::LogArgs;
@@ -69,6 +69,10 @@ pub struct Run {
     /// Address and port of `/healthz` and `/readyz`.
     #[arg(long, default_value = "0.0.0.0:8081")]
     pub probe_address: SocketAddr,
+    /// The address of each node at which its announcers serve `/metrics`; if not given, the node's own, as the kubelet
+    /// tells it.
+    #[arg(long)]
+    pub announcer_metrics_address: Option<IpAddr>,
     /// The first of the ports that announcers use on their nodes, two for each plane.
     #[arg(long, default_value_t = 17400)]
     pub port_base: u16,
