@@ -316,6 +316,7 @@ mod tests {
             name: name.into(),
             mac: None,
             admin_up: true,
+            arp: true,
             carrier: true,
             master: None,
             kind: None,

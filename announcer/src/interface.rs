@@ -1,12 +1,16 @@
 //! Which interface of the node is on the plane's network.
 
-use std::net::Ipv4Addr;
+use std::{collections::BTreeSet, net::Ipv4Addr};
 
 use foghorn_crds::{InterfaceSelector, conditions::reasons};
 use foghorn_netio::Link;
 use ipnet::Ipv4Net;
 use regex::Regex;
 use thiserror::Error;
+
+/// The kind of an interface that leads nowhere and serves to hold addresses.
+const DUMMY: &str = "dummy";
+const HOST_PREFIX: u8 = 32;
 
 /// Why a node has no interface for the plane.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -38,9 +42,14 @@ pub enum InterfaceFault {
         /// `is down` or `has no carrier`.
         what: &'static str,
     },
-    /// Not an Ethernet interface.
-    #[error("{0} has no Ethernet address; a plane needs an interface that speaks ARP")]
-    NotEthernet(String),
+    /// It cannot be on a network.
+    #[error("{interface} {what}; a plane needs an Ethernet interface that speaks ARP")]
+    Unfit {
+        /// The interface.
+        interface: String,
+        /// `has no Ethernet address`, `is a dummy interface` or `has ARP turned off`.
+        what: &'static str,
+    },
     /// Without an address of the node.
     #[error(
         "{0} has no IPv4 address; the node needs an address on the plane's network, or replies do not leave by this interface"
@@ -53,7 +62,7 @@ impl InterfaceFault {
     #[must_use]
     pub fn reason(&self) -> &'static str {
         match self {
-            Self::Selector(_) | Self::NotFound { .. } | Self::NotEthernet(_) => reasons::INTERFACE_NOT_FOUND,
+            Self::Selector(_) | Self::NotFound { .. } | Self::Unfit { .. } => reasons::INTERFACE_NOT_FOUND,
             Self::Ambiguous { .. } => reasons::INTERFACE_AMBIGUOUS,
             Self::Down { .. } => reasons::INTERFACE_DOWN,
             Self::WithoutAddress(_) => reasons::INTERFACE_WITHOUT_ADDRESS,
@@ -115,13 +124,25 @@ impl Selector {
         route: Option<u32>,
         needs_address: bool,
     ) -> Result<Link, InterfaceFault> {
-        // What is part of a bond or a bridge has no life of its own: its master is on the network.
+        // What is part of a bond or a bridge has no life of its own: its master is on the network. Nor is an interface on
+        // a network that only holds addresses, as kube-proxy's `kube-ipvs0` does, or that is down.
         let free: Vec<&Link> = links.iter().filter(|link| link.master.is_none()).collect();
         let matching: Vec<&Link> = free.iter().copied().filter(|link| self.matches(link, route)).collect();
+        let able: Vec<&Link> =
+            matching.iter().copied().filter(|link| link.admin_up && unfit(link).is_none()).collect();
         let names = |links: &[&Link]| links.iter().map(|link| link.name.clone()).collect();
-        let link = match matching.as_slice() {
-            [] => return Err(InterfaceFault::NotFound { selector: self.to_string(), present: names(&free) }),
+        let link = match able.as_slice() {
             [link] => (*link).clone(),
+            // What stands in the way of the one that could be on a network is told rather than of those that cannot.
+            [] => match matching.iter().min_by_key(|link| unfit(link).is_some()) {
+                Some(link) => (*link).clone(),
+                None => {
+                    return Err(InterfaceFault::NotFound {
+                        selector: self.to_string(),
+                        present: names(&free),
+                    });
+                }
+            },
             several => {
                 return Err(InterfaceFault::Ambiguous {
                     selector: self.to_string(),
@@ -130,8 +151,8 @@ impl Selector {
             }
         };
         let interface = link.name.clone();
-        if link.mac.is_none() {
-            return Err(InterfaceFault::NotEthernet(interface));
+        if let Some(what) = unfit(&link) {
+            return Err(InterfaceFault::Unfit { interface, what });
         }
         if !link.admin_up {
             return Err(InterfaceFault::Down { interface, what: "is down" });
@@ -165,6 +186,27 @@ impl std::fmt::Display for Selector {
             Self::CanReach(address) => write!(f, "canReach {address}"),
             Self::Subnet(subnet) => write!(f, "subnet {subnet}"),
         }
+    }
+}
+
+/// The interfaces with the addresses of the node alone. Of the addresses of Services, `of_services`, kube-proxy puts each
+/// on an interface of every node in IPVS mode, and other programs do alike: as a /32, which says nothing of a network.
+#[must_use]
+pub fn without_services(links: &[Link], of_services: &BTreeSet<Ipv4Addr>) -> Vec<Link> {
+    let mut links = links.to_vec();
+    for link in &mut links {
+        link.addresses.retain(|(address, bits)| *bits != HOST_PREFIX || !of_services.contains(address));
+    }
+    links
+}
+
+/// Why an interface cannot be on a network, if so.
+fn unfit(link: &Link) -> Option<&'static str> {
+    match link {
+        Link { mac: None, .. } => Some("has no Ethernet address"),
+        Link { kind: Some(kind), .. } if kind == DUMMY => Some("is a dummy interface"),
+        Link { arp: false, .. } => Some("has ARP turned off"),
+        Link { .. } => None,
     }
 }
 
@@ -224,10 +266,56 @@ mod tests {
     }
 
     #[test]
+    fn interfaces_that_only_hold_addresses_are_passed_over() {
+        let wanted = |spec: &InterfaceSelector, change: fn(&mut Link)| {
+            let mut links = node();
+            let mut other = Link { index: 9, name: "eth1-ipvs".into(), ..links[2].clone() };
+            other.addresses = vec![(Ipv4Addr::new(203, 0, 113, 57), 32)];
+            change(&mut other);
+            links.push(other);
+            choose(spec.clone(), &links).map(|link| link.index)
+        };
+        let regex = InterfaceSelector { regex: Some("eth1.*".into()), ..InterfaceSelector::default() };
+        for spec in [by_subnet(), regex] {
+            assert!(wanted(&spec, |_| {}).is_err(), "an interface like any other is ambiguous");
+            assert_eq!(wanted(&spec, |link| link.kind = Some("dummy".into())), Ok(3));
+            assert_eq!(wanted(&spec, |link| link.arp = false), Ok(3));
+            assert_eq!(wanted(&spec, |link| link.mac = None), Ok(3));
+            assert_eq!(wanted(&spec, |link| link.admin_up = false), Ok(3));
+            assert!(wanted(&spec, |link| link.carrier = false).is_err(), "a cable may be back at any time");
+        }
+    }
+
+    #[test]
+    fn the_fault_of_the_interface_that_can_be_on_a_network_is_told() {
+        let mut links = node();
+        links[2].admin_up = false;
+        let dummy = Link { name: "kube-ipvs0".into(), kind: Some("dummy".into()), ..links[2].clone() };
+        links.insert(0, dummy);
+        assert_eq!(choose(by_subnet(), &links).unwrap_err().to_string(), "eth1 is down");
+        let fault = choose(by_name("kube-ipvs0"), &links).unwrap_err();
+        assert_eq!(fault.reason(), reasons::INTERFACE_NOT_FOUND);
+        assert!(fault.to_string().starts_with("kube-ipvs0 is a dummy interface"), "{fault}");
+    }
+
+    #[test]
+    fn addresses_of_services_are_none_of_the_node() {
+        let service = Ipv4Addr::new(203, 0, 113, 57);
+        let mut links = node();
+        links.push(Link { index: 9, name: "kube-ipvs0".into(), ..links[2].clone() });
+        links[3].addresses = vec![(service, 32)];
+        let own = without_services(&links, &BTreeSet::from([service]));
+        assert_eq!(choose(by_subnet(), &own).map(|link| link.index), Ok(3));
+        let without_claims = without_services(&links, &BTreeSet::new());
+        assert_eq!(choose(by_subnet(), &without_claims).unwrap_err().reason(), reasons::INTERFACE_AMBIGUOUS);
+        links[3].addresses = vec![(service, 24)];
+        let of_node = without_services(&links, &BTreeSet::from([service]));
+        assert_eq!(of_node, links, "an address with its network is the node's own");
+    }
+
+    #[test]
     fn subnet_and_route_choose_by_address() {
-        let subnet =
-            InterfaceSelector { subnet: Some("203.0.113.0/24".into()), ..InterfaceSelector::default() };
-        assert_eq!(choose(subnet, &node()).map(|link| link.index), Ok(3));
+        assert_eq!(choose(by_subnet(), &node()).map(|link| link.index), Ok(3));
         let reach = InterfaceSelector {
             can_reach: Some(Ipv4Addr::new(192, 0, 2, 1)),
             ..InterfaceSelector::default()
@@ -258,12 +346,17 @@ mod tests {
         InterfaceSelector { name: Some(name.into()), ..InterfaceSelector::default() }
     }
 
+    fn by_subnet() -> InterfaceSelector {
+        InterfaceSelector { subnet: Some("203.0.113.0/24".into()), ..InterfaceSelector::default() }
+    }
+
     fn node() -> Vec<Link> {
         let link = |index: u32, name: &str, last: u8, address| Link {
             index,
             name: name.into(),
             mac: Some([2, 0, 0, 0, 0, last]),
             admin_up: true,
+            arp: true,
             carrier: true,
             master: None,
             kind: None,

@@ -88,7 +88,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let agent = concat!("foghorn-announcer/", env!("CARGO_PKG_VERSION"));
     let client = client::connect(agent, &mut registry, clock::now, api_clock.clone()).await?;
     let health = http::Health::new(clock::now, STALL);
-    let server = Server::bind(&args.http).await?;
+    let server = Server::bind(&args.http)?;
     let serving = server.serve(Arc::new(registry), health.clone());
 
     let (conditions, told) = watch::channel(PodConditions::new());

@@ -87,6 +87,9 @@ pub struct RefusedNetwork {
     pub network: Ipv4Net,
     /// Whose it is, in words: `node w1`, `the Pods of node w1`, `the cluster's Services`.
     pub what: String,
+    /// A Node object says so, which its kubelet writes: that keeps addresses from being taken, and takes none away.
+    #[serde(default)]
+    pub by_node: bool,
 }
 
 /// Why a ConfigMap is not a plane's configuration.

@@ -1,4 +1,4 @@
-//! Which addresses no Service may have, whoever gave them.
+//! Which addresses no Service may have, whichever server or pool gave them.
 //!
 //! kube-proxy captures a load balancer address on every node: a Service that had a node's, a router's or a Pod's
 //! address would take other people's traffic. A DHCP server is not trusted to know that.
@@ -53,6 +53,9 @@ pub struct AddressPolicy<'a> {
     pub server: Option<Ipv4Addr>,
     /// The network that the address is in, as the DHCP server's subnet mask says.
     pub prefix_length: Option<u8>,
+    /// The Service has the address already. A Node object that begins to claim it takes it away no more: else any kubelet
+    /// could end any Service.
+    pub in_use: bool,
 }
 
 impl AddressPolicy<'_> {
@@ -64,7 +67,8 @@ impl AddressPolicy<'_> {
         if let Some(what) = not_a_host(address, self.prefix_length) {
             return Err(Refusal::NotAHost { address, what });
         }
-        if let Some(refused) = self.refused.iter().find(|r| r.network.contains(&address)) {
+        let counts = |refused: &&RefusedNetwork| !(self.in_use && refused.by_node);
+        if let Some(refused) = covering(self.refused, address).find(counts) {
             return Err(Refusal::ClusterNetwork { address, what: refused.what.clone() });
         }
         if self.routers.contains(&address) {
@@ -78,6 +82,16 @@ impl AddressPolicy<'_> {
         }
         Ok(())
     }
+}
+
+/// The Node object that claims an address, in words, if one does.
+#[must_use]
+pub fn claimed_by_node(refused: &[RefusedNetwork], address: Ipv4Addr) -> Option<&str> {
+    covering(refused, address).find(|refused| refused.by_node).map(|refused| refused.what.as_str())
+}
+
+fn covering(refused: &[RefusedNetwork], address: Ipv4Addr) -> impl Iterator<Item = &RefusedNetwork> {
+    refused.iter().filter(move |refused| refused.network.contains(&address))
 }
 
 fn not_a_host(address: Ipv4Addr, prefix_length: Option<u8>) -> Option<&'static str> {
@@ -135,7 +149,7 @@ mod tests {
 
     #[test]
     fn addresses_of_others_are_refused_by_name() {
-        let refused = [RefusedNetwork { network: net("203.0.113.11/32"), what: "node w1".into() }];
+        let refused = [refused("203.0.113.11/32", "node w1", true)];
         let policy = AddressPolicy { refused: &refused, ..policy() };
         assert_eq!(
             policy.check(ip("203.0.113.11")).map_err(|e| e.to_string()),
@@ -143,6 +157,20 @@ mod tests {
         );
         assert_eq!(policy.check(ip("203.0.113.1")), Err(Refusal::Router(ip("203.0.113.1"))));
         assert_eq!(policy.check(ip("203.0.113.2")), Err(Refusal::Server(ip("203.0.113.2"))));
+    }
+
+    #[test]
+    fn a_node_takes_no_address_that_is_in_use() {
+        let networks = [
+            refused("203.0.113.11/32", "node w1", true),
+            refused("203.0.113.64/28", "the cluster's Services", false),
+        ];
+        let policy = |in_use| AddressPolicy { refused: &networks, in_use, ..policy() };
+        assert!(policy(false).check(ip("203.0.113.11")).is_err());
+        assert_eq!(policy(true).check(ip("203.0.113.11")), Ok(()));
+        assert_eq!(claimed_by_node(&networks, ip("203.0.113.11")), Some("node w1"));
+        assert!(policy(true).check(ip("203.0.113.65")).is_err(), "what no node says counts all the same");
+        assert_eq!(claimed_by_node(&networks, ip("203.0.113.65")), None);
     }
 
     #[test]
@@ -162,6 +190,10 @@ mod tests {
             prefix_length: Some(24),
             ..AddressPolicy::default()
         }
+    }
+
+    fn refused(network: &str, what: &str, by_node: bool) -> RefusedNetwork {
+        RefusedNetwork { network: net(network), what: what.into(), by_node }
     }
 
     fn ip(text: &str) -> Ipv4Addr {

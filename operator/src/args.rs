@@ -1,9 +1,10 @@
 //! The command line.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use clap::{Args, Parser, Subcommand};
 use foghorn_shell::logs::LogArgs;
+use ipnet::Ipv4Net;
 
 /// Foghorn's operator: planes to announcers, Services to addresses.
 #[derive(Parser, Debug)]
@@ -55,6 +56,10 @@ pub struct Run {
     /// The priority of the rules that lead to these tables, before that of the main table.
     #[arg(long, default_value_t = 7400, value_parser = clap::value_parser!(u32).range(1..32766))]
     pub route_rule_priority: u32,
+    /// Networks of which no Service may have an address, besides those of nodes, their Pods and of Services that the API
+    /// server tells of: the Pod networks of a CNI that does not use `spec.podCIDRs` of nodes, the underlay, a VPN.
+    #[arg(long, value_delimiter = ',')]
+    pub refused_networks: Vec<Ipv4Net>,
     /// The ClusterRole that each plane's announcers are bound to, in their own namespace.
     #[arg(long)]
     pub announcer_cluster_role: String,
@@ -64,6 +69,10 @@ pub struct Run {
     /// Address and port of `/healthz` and `/readyz`.
     #[arg(long, default_value = "0.0.0.0:8081")]
     pub probe_address: SocketAddr,
+    /// The address of each node at which its announcers serve `/metrics`; if not given, the node's own, as the kubelet
+    /// tells it.
+    #[arg(long)]
+    pub announcer_metrics_address: Option<IpAddr>,
     /// The first of the ports that announcers use on their nodes, two for each plane.
     #[arg(long, default_value_t = 17400)]
     pub port_base: u16,

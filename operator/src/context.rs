@@ -110,12 +110,13 @@ impl Context {
         Ok(())
     }
 
-    /// The networks of the cluster itself, of which no Service may have an address.
+    /// The networks of the cluster itself, and those that the administrator names: no Service may have an address of them.
     #[must_use]
     pub fn refused_networks(&self) -> Vec<RefusedNetwork> {
         let nodes = self.nodes.store().state();
         let cidrs = self.service_cidrs.as_ref().map(|cidrs| cidrs.store().state()).unwrap_or_default();
-        planes::refused_networks(nodes.iter().map(|node| &**node), cidrs.iter().map(|cidr| &**cidr))
+        let (nodes, cidrs) = (nodes.iter().map(|node| &**node), cidrs.iter().map(|cidr| &**cidr));
+        planes::refused_networks(nodes, cidrs, &self.args.refused_networks)
     }
 }
 

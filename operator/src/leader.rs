@@ -87,7 +87,7 @@ pub async fn run(options: Run) -> Result<(), RunError> {
     health.set(API_SERVER, false, "it has not answered yet");
     let addresses =
         HttpArgs { metrics_address: options.metrics_address, probe_address: options.probe_address };
-    let server = Server::bind(&addresses).await?;
+    let server = Server::bind(&addresses)?;
     let mut candidacy = candidacy(&client, &options);
     let standing = candidacy.standing();
     let ended = tokio::select! {

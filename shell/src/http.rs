@@ -1,11 +1,17 @@
 //! The HTTP servers: metrics for everybody who may ask, probes for the kubelet.
+//!
+//! Anybody on the network may be able to open connections to them. So they have a thread of their own, which keeps no
+//! other work waiting, and [limits](connections).
+
+mod connections;
 
 use std::{
     collections::BTreeMap,
     fmt::Write as _,
     io,
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread,
     time::Duration,
 };
 
@@ -18,8 +24,10 @@ use axum::{
 };
 use foghorn_clock::Instant;
 use prometheus_client::{encoding::text, registry::Registry};
-use tokio::net::TcpListener;
+use tokio::{runtime, sync::oneshot};
+use tracing::warn;
 
+pub use self::connections::{HEADER_TIME, MOST_CONNECTIONS, WHOLE_TIME};
 use crate::clock::Clock;
 
 /// The content type of the OpenMetrics text format 1.0.0.
@@ -84,7 +92,9 @@ impl Health {
 
 /// An address that cannot be listened on.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address} for {purpose}: {source}; give a free port with {option}")]
+#[error(
+    "cannot listen on {address} for {purpose}: {source}; give an address of this host and a free port with {option}"
+)]
 pub struct BindError {
     address: SocketAddr,
     purpose: &'static str,
@@ -95,8 +105,8 @@ pub struct BindError {
 /// The options of a program about its HTTP servers.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub struct HttpArgs {
-    /// Where /metrics is served
-    #[arg(long, env = "FOGHORN_METRICS_ADDRESS", default_value = "[::]:9470")]
+    /// Where /metrics is served: address and port, as 192.0.2.11:9470 or, with any address in brackets, [192.0.2.11]:9470
+    #[arg(long, env = "FOGHORN_METRICS_ADDRESS", default_value = "[::]:9470", value_parser = socket_address)]
     pub metrics_address: SocketAddr,
     /// Where /healthz and /readyz are served
     #[arg(long, env = "FOGHORN_PROBE_ADDRESS", default_value = "127.0.0.1:9471")]
@@ -111,14 +121,22 @@ pub struct Server {
 }
 
 impl Server {
-    /// Listens on both addresses; port 0 is any free one.
+    /// Listens on both addresses; port 0 is any free one. Metrics are not worth the program's end: if their address is not
+    /// this host's, such as a node's behind NAT, they are served to the host itself only.
     ///
     /// # Errors
-    /// If an address is taken or is not this host's.
-    pub async fn bind(args: &HttpArgs) -> Result<Self, BindError> {
+    /// If a port is taken, or the probes' address is not this host's.
+    pub fn bind(args: &HttpArgs) -> Result<Self, BindError> {
+        let metrics = |address| listen(address, "metrics", "--metrics-address");
         Ok(Self {
-            metrics: listen(args.metrics_address, "metrics", "--metrics-address").await?,
-            probes: listen(args.probe_address, "probes", "--probe-address").await?,
+            metrics: metrics(args.metrics_address).or_else(|error| {
+                if error.source.kind() != io::ErrorKind::AddrNotAvailable {
+                    return Err(error);
+                }
+                warn!(%error, "metrics are served on the loopback address only");
+                metrics(loopback(args.metrics_address))
+            })?,
+            probes: listen(args.probe_address, "probes", "--probe-address")?,
         })
     }
 
@@ -138,27 +156,65 @@ impl Server {
         self.probes.local_addr()
     }
 
-    /// Serves until a server fails.
+    /// Serves on a thread of its own, until the future is dropped.
     ///
     /// # Errors
-    /// The failure of either server.
+    /// If there is no thread to be had, or it has ended.
     pub async fn serve(self, registry: Arc<Registry>, health: Health) -> io::Result<()> {
+        let (_wanted, unwanted) = oneshot::channel::<()>();
+        let (ended, end) = oneshot::channel();
+        let run = move || {
+            let _waiting = ended.send(self.run(registry, health, unwanted));
+        };
+        thread::Builder::new().name("http".to_owned()).spawn(run)?;
+        end.await.unwrap_or_else(|_| Err(io::Error::other("the thread has panicked")))
+    }
+
+    fn run(self, registry: Arc<Registry>, health: Health, unwanted: oneshot::Receiver<()>) -> io::Result<()> {
         let metrics = Router::new().route("/metrics", get(metrics)).with_state(registry);
         let probes =
             Router::new().route("/healthz", get(healthz)).route("/readyz", get(readyz)).with_state(health);
-        tokio::select! {
-            ended = axum::serve(self.metrics, metrics) => ended,
-            ended = axum::serve(self.probes, probes) => ended,
-        }
+        runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+            // Each has limits of its own: clients of the metrics keep no probe waiting.
+            tokio::select! {
+                ended = connections::serve(self.metrics, metrics) => ended,
+                ended = connections::serve(self.probes, probes) => ended,
+                _ = unwanted => Ok(()),
+            }
+        })
     }
 }
 
-async fn listen(
+fn loopback(address: SocketAddr) -> SocketAddr {
+    let loopback = match address {
+        SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+        SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+    };
+    SocketAddr::new(loopback, address.port())
+}
+
+fn listen(
     address: SocketAddr,
     purpose: &'static str,
     option: &'static str,
 ) -> Result<TcpListener, BindError> {
-    TcpListener::bind(address).await.map_err(|source| BindError { address, purpose, option, source })
+    let listening = TcpListener::bind(address).and_then(|listener| {
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    });
+    listening.map_err(|source| BindError { address, purpose, option, source })
+}
+
+/// An address and a port. Brackets may be around any address: a template can have them without knowing the family.
+fn socket_address(text: &str) -> Result<SocketAddr, String> {
+    let bracketed = || {
+        let (address, port) = text.strip_prefix('[')?.rsplit_once("]:")?;
+        Some(SocketAddr::new(address.parse::<IpAddr>().ok()?, port.parse().ok()?))
+    };
+    text.parse()
+        .ok()
+        .or_else(bracketed)
+        .ok_or_else(|| "address and port are wanted, as [192.0.2.11]:9470".to_owned())
 }
 
 #[allow(clippy::unused_async, reason = "axum's handlers are futures")]
@@ -184,5 +240,24 @@ fn verdict(complaint: Option<String>) -> (StatusCode, String) {
     match complaint {
         None => (StatusCode::OK, "ok\n".to_owned()),
         Some(complaint) => (StatusCode::SERVICE_UNAVAILABLE, complaint),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn brackets_may_be_around_any_address() {
+        for (text, address) in [
+            ("192.0.2.11:17400", "192.0.2.11:17400"),
+            ("[192.0.2.11]:17400", "192.0.2.11:17400"),
+            ("[2001:db8::11]:17400", "[2001:db8::11]:17400"),
+        ] {
+            assert_eq!(socket_address(text), Ok(address.parse().unwrap()), "{text}");
+        }
+        for wrong in ["", "192.0.2.11", "[]:1", "[w1]:17400", "[192.0.2.11]:port", "2001:db8::11:17400"] {
+            assert!(socket_address(wrong).is_err(), "{wrong}");
+        }
     }
 }

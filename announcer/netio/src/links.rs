@@ -31,6 +31,8 @@ pub struct Link {
     pub mac: Option<[u8; 6]>,
     /// It was set up.
     pub admin_up: bool,
+    /// ARP is not turned off on it (`IFF_NOARP`).
+    pub arp: bool,
     /// It is up, has a carrier, and may carry frames (`IFF_LOWER_UP` and `IFF_RUNNING`).
     pub carrier: bool,
     /// The bond, bridge or VRF that it is part of.
@@ -138,12 +140,13 @@ impl Link {
             name: String::new(),
             mac: None,
             admin_up: header.flags.contains(LinkFlags::Up),
+            arp: !header.flags.contains(LinkFlags::Noarp),
             carrier: header.flags.contains(running),
             master: None,
             kind: None,
             addresses: addresses
                 .iter()
-                .filter(|a| a.header.index == header.index && !fenced::is_ours(a))
+                .filter(|a| a.header.index == header.index && !fenced::is_kept(a))
                 .filter_map(address)
                 .collect(),
         };

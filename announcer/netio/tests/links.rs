@@ -65,6 +65,21 @@ fn a_new_hardware_address_and_a_master_are_seen() {
 }
 
 #[test]
+fn addresses_on_an_interface_without_arp_are_seen_with_it() {
+    in_namespace(|| async {
+        // kube-proxy's is a dummy interface.
+        ip("link add kube-ipvs0 type bridge");
+        assert!(link("kube-ipvs0").await.arp);
+        ip("link set kube-ipvs0 arp off");
+        ip("address add 192.0.2.77/32 dev kube-ipvs0");
+        let holder = link("kube-ipvs0").await;
+        assert!(!holder.arp && !holder.admin_up);
+        assert_eq!(holder.addresses, [(Ipv4Addr::new(192, 0, 2, 77), 32)]);
+        assert!(link("left").await.arp);
+    });
+}
+
+#[test]
 fn an_interface_that_is_gone_is_seen_to_be_gone() {
     in_namespace(|| async {
         let mut monitor = LinkMonitor::open().unwrap();

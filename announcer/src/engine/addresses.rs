@@ -65,6 +65,7 @@ impl Engine {
             routers: &routers,
             server: Some(lease.server_id),
             prefix_length: lease.subnet_mask.and_then(|mask| ipnet::ipv4_mask_to_prefix(mask).ok()),
+            in_use: self.has(name, lease.address),
         };
         let node_mac = self.held.get(name).is_some_and(|held| held.client.config().mode == Mode::NodeMac);
         let own = self.link.iter().flat_map(|link| &link.addresses).any(|(own, _)| *own == lease.address);
@@ -90,6 +91,12 @@ impl Engine {
                 Refused { verdict: Verdict::Conflict, why: format!("{refusal}; {OUT_OF_RANGE}") }
             }
         })
+    }
+
+    /// Whether the claim has the address already, on this node or on its last holder.
+    fn has(&self, name: &str, address: Ipv4Addr) -> bool {
+        let held = self.held.get(name);
+        held.is_some_and(|held| [held.announced, held.inherited].contains(&Some(address)))
     }
 
     /// Whether an offer is one to ask for; if not, what the claim's client is told of it.
@@ -143,7 +150,7 @@ impl Engine {
         verdict
     }
 
-    /// Gives up addresses that may no longer be had, such as that of a node that is new. Those that are still being
+    /// Gives up addresses that may no longer be had, such as one that has become this node's own. Those that are still being
     /// checked are looked at again at the end of the check.
     pub(super) fn check_again(&mut self, now: Instant) {
         let announced = self.held.iter().filter(|(_, held)| held.announced.is_some());
@@ -157,22 +164,23 @@ impl Engine {
     }
 
     pub(super) fn announce(&mut self, now: Instant, name: &str, lease: &Lease) {
+        let address = lease.address;
+        let status = self.claims.get(name).and_then(|claim| claim.status.as_ref());
+        let is_published =
+            self.has(name, address) || status.and_then(|status| status.address) == Some(address);
         let Some(held) = self.held.get_mut(name) else { return };
         held.granted = Some(lease.clone());
         if held.releasing {
             return;
         }
-        let address = lease.address;
-        let known = [held.announced, held.known].contains(&Some(address));
         info!(claim = name, %address, server = %lease.server_id, "address held");
-        held.announced = Some(lease.address);
+        held.announced = Some(address);
         held.checking = None;
         held.remark = None;
         held.refused = false;
         self.starts.finish(name);
         self.by_address.insert(address, held.name.clone());
-        let status = self.claims.get(name).and_then(|claim| claim.status.as_ref());
-        if known || status.and_then(|status| status.address) == Some(address) {
+        if is_published {
             self.tell_l2(now, l2::Input::Announce(address));
         } else {
             self.gates.close(now, name, address);

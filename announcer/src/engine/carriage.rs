@@ -161,6 +161,7 @@ mod tests {
             name: "eth1".into(),
             mac: Some([2, 0, 0, 0, 0, 1]),
             admin_up: true,
+            arp: true,
             carrier: true,
             master: None,
             kind: Some(kind.into()),

@@ -4,8 +4,8 @@ use std::{net::Ipv4Addr, time::Duration};
 
 use foghorn_clock::Instant;
 use foghorn_crds::{
-    AddressClaim, AddressFamily, DhcpOption, IdentityInUse, IdentityMode, PlaneConfig, TakeoverMode,
-    conditions::reasons, hardware_address,
+    AddressClaim, AddressFamily, ClaimState, DhcpOption, IdentityInUse, IdentityMode, PlaneConfig,
+    TakeoverMode, conditions::reasons, hardware_address,
 };
 use foghorn_dhcp::{self as dhcp, Client, ClientConfig, Family, Identity, Lease, Mode, PARAMETERS};
 use foghorn_netio::Link;
@@ -74,8 +74,11 @@ impl Engine {
         if !matches!(recalled, Recalled::Nothing) {
             client_config.start_jitter = Pace::of(&config.dhcp).time_for(self.claims.len());
         }
+        let mut inherited = None;
         if let Recalled::Lease(Lease { address, .. }, _) | Recalled::Address(address) = &recalled {
             client_config.requested_address = Some(*address);
+            let state = claim.status.as_ref().and_then(|status| status.state);
+            inherited = Some(*address).filter(|_| state != Some(ClaimState::Checking));
         }
         if client_config.mode != Mode::NodeMac && fault.is_none() {
             self.recipients.own(mac, name);
@@ -83,6 +86,7 @@ impl Engine {
         let rng = StdRng::seed_from_u64(self.rng.random());
         let mut held = Held::new(name, config.dhcp.identity, Client::new(client_config, rng));
         held.releasing = ending;
+        held.inherited = inherited;
         held.outdated = outdated;
         held.fault = fault;
         let claim = held.name.clone();
@@ -100,7 +104,6 @@ impl Engine {
                 let at = now + TAKEOVER_REPORT_DELAY;
                 if let Some(held) = self.held.get_mut(name) {
                     held.report.not_before = at;
-                    held.known = Some(lease.address);
                 }
                 self.due(name, at);
                 self.tell(now, name, dhcp::Input::Resume(lease));

@@ -17,8 +17,8 @@ pub(super) struct Held {
     pub(super) client: Client,
     /// The address that ARP is answered for.
     pub(super) announced: Option<Ipv4Addr>,
-    /// The address that was announced before this node had the claim, or the interface: the nodes' proxies know it.
-    pub(super) known: Option<Ipv4Addr>,
+    /// The address that the claim had when it was taken in hand. One that was still being checked is none.
+    pub(super) inherited: Option<Ipv4Addr>,
     /// The lease that the server granted last: where it and its network are, even after the client has ended.
     pub(super) granted: Option<Lease>,
     /// The address that is being probed.
@@ -105,7 +105,7 @@ impl Held {
             asked,
             client,
             announced: None,
-            known: None,
+            inherited: None,
             granted: None,
             checking: None,
             releasing: false,

@@ -1,6 +1,9 @@
 //! The plane's interface, and by which ways the others are heard.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
+};
 
 use foghorn_crds::{conditions::reasons, contract};
 use foghorn_membership::Health;
@@ -11,7 +14,7 @@ use tracing::{info, warn};
 use super::{Announcer, TURN};
 use crate::{
     engine::Input,
-    interface::Selector,
+    interface::{Selector, without_services},
     pod_conditions::{self, PodConditions},
 };
 
@@ -43,7 +46,8 @@ impl Announcer {
             None => None,
         };
         let needs_address = config.return_path.is_none();
-        let chosen = selector.and_then(|selector| selector.choose(&self.links, route, needs_address));
+        let links = without_services(&self.links, &self.addresses_of_services());
+        let chosen = selector.and_then(|selector| selector.choose(&links, route, needs_address));
         let chosen = chosen.map_err(|fault| (fault.reason(), fault.to_string()));
         let opened = chosen.and_then(|link| {
             let attached = self.port.attach(&link);
@@ -73,6 +77,13 @@ impl Announcer {
         }
         self.tell_health();
         self.tell_conditions(BTreeMap::from([(contract::INTERFACE_CONDITION, telling)]));
+    }
+
+    /// The addresses of the plane's claims, whichever node announces them.
+    pub(super) fn addresses_of_services(&self) -> BTreeSet<Ipv4Addr> {
+        let statuses = self.claims.values().filter_map(|claim| claim.status.as_ref());
+        let told = statuses.filter_map(|status| status.address);
+        told.chain(self.port.engine().addresses().into_keys()).collect()
     }
 
     /// Who is heard by which way, and by which hardware addresses the others are known on the plane's network.

@@ -1,11 +1,6 @@
 //! What the plane wants of its node: rules and routes, and addresses on the interface.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::Ipv4Addr,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, net::Ipv4Addr, sync::Arc, time::Duration};
 
 use foghorn_crds::HostAddressMode;
 use foghorn_netio::{Netlink, clock};
@@ -76,15 +71,13 @@ impl Announcer {
                 }
             }
         }
-        let statuses = self.claims.values().filter_map(|claim| claim.status.as_ref());
-        let of_plane: BTreeSet<_> = statuses.filter_map(|status| status.address).collect();
         let announced = self.port.engine().addresses();
         // What is left over is looked for once, when all claims are known.
         let link = self.port.link().filter(|_| self.claims_complete);
         let wanted = Wanted {
             interface: link.map(|link| link.index),
             addresses: if fenced { announced } else { self.spoken_for(announced) },
-            of_plane,
+            of_plane: self.addresses_of_services(),
             limit: usize::try_from(config.host_address.max_per_node).unwrap_or(usize::MAX),
         };
         let Some(sender) = &self.host_addresses else { return };

@@ -3,11 +3,11 @@
 use std::net::Ipv4Addr;
 
 use crate::{
-    network::{self, MS, NIC, NODE, Network, ROUTER, SECOND, link},
+    network::{self, MS, NIC, NODE, Network, ROUTER, SECOND, link, node},
     server::{DISCOVER, RELEASE, REQUEST, SERVER},
 };
 use foghorn_announcer::engine::Input;
-use foghorn_crds::{ClaimState, ProbeMode, conditions::reasons};
+use foghorn_crds::{ClaimState, ProbeMode, RefusedNetwork, conditions::reasons};
 use foghorn_l2::ArpFrame;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
@@ -386,4 +386,32 @@ fn what_could_not_be_dated_is_reported_once_the_api_servers_time_is_known() {
     network.own(1);
     network.run(SECOND);
     assert!(network.address("web").is_some());
+}
+
+#[test]
+fn an_address_in_use_that_a_node_begins_to_claim_is_kept() {
+    let mut network = Network::new();
+    network.claim("web");
+    network.run(SECOND);
+    let address = network.address("web").unwrap();
+    network.configure(|config| config.refused_networks.push(node("w3", &format!("{address}/32"))));
+    network.run(60 * SECOND);
+    assert_eq!(network.address("web"), Some(address));
+    assert_eq!(network.who_has(address), Some(NIC));
+    assert_eq!(network.server.count(RELEASE), 0);
+}
+
+#[test]
+fn an_address_in_use_is_given_up_if_the_administrator_refuses_it() {
+    let mut network = Network::new();
+    network.claim("web");
+    network.run(SECOND);
+    let address = network.address("web").unwrap();
+    network.configure(|config| {
+        let refused = RefusedNetwork { by_node: false, ..node("", &format!("{address}/32")) };
+        config.refused_networks.push(refused);
+    });
+    assert_eq!(network.who_has(address), None);
+    network.run(SECOND);
+    assert_eq!(network.reason("web").0, reasons::ADDRESS_REFUSED);
 }

@@ -345,8 +345,12 @@ impl Network {
 }
 
 pub(crate) fn config() -> PlaneConfig {
-    let node = RefusedNetwork { network: "203.0.113.12/32".parse().unwrap(), what: "node w2".into() };
-    PlaneConfig { refused_networks: vec![node], ..fixtures::config() }
+    PlaneConfig { refused_networks: vec![node("w2", "203.0.113.12/32")], ..fixtures::config() }
+}
+
+/// What a Node object says of an address.
+pub(crate) fn node(name: &str, network: &str) -> RefusedNetwork {
+    RefusedNetwork { network: network.parse().unwrap(), what: format!("node {name}"), by_node: true }
 }
 
 pub(crate) fn link() -> Link {
@@ -355,6 +359,7 @@ pub(crate) fn link() -> Link {
         name: "eth1".into(),
         mac: Some(NIC),
         admin_up: true,
+        arp: true,
         carrier: true,
         master: None,
         kind: Some("veth".into()),

@@ -10,7 +10,7 @@ use foghorn_netio::Link;
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 
 use crate::{
-    network::{MS, NIC, Network, Port, SECOND, link},
+    network::{MS, NIC, Network, Port, SECOND, link, node},
     server::{DECLINE, DISCOVER, RELEASE, REQUEST, Server},
 };
 
@@ -37,6 +37,25 @@ fn what_was_taken_over_is_told_when_the_others_that_were_too_are_announced_thoug
     assert!(next.reports.is_empty());
     next.run(100 * MS);
     assert_eq!(next.last_report("web").unwrap().status.state, Some(ClaimState::Bound));
+}
+
+#[test]
+fn the_next_owner_keeps_an_address_that_a_node_claims() {
+    // It was announced, no node could have it for a while, or it was still being checked.
+    for (state, keeps) in
+        [(ClaimState::Bound, true), (ClaimState::Unassigned, true), (ClaimState::Checking, false)]
+    {
+        let (mut first, address) = bound();
+        let status = first.stored_claim.status.as_mut().unwrap();
+        status.state = Some(state);
+        status.address = status.address.filter(|_| state == ClaimState::Bound);
+        let mut next = Network::standby();
+        next.configure(|config| config.refused_networks.push(node("w3", &format!("{address}/32"))));
+        take_over(&mut next, first, 5 * SECOND);
+        next.run(SECOND);
+        let (announced, released) = (next.who_has(address) == Some(NIC), next.server.count(RELEASE));
+        assert_eq!((announced, released), (keeps, 0), "{state:?}");
+    }
 }
 
 #[test]

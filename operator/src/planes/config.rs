@@ -79,18 +79,26 @@ pub(super) fn plane_config(
     }
 }
 
-/// The IPv4 networks of the cluster itself, sorted: addresses of nodes and ranges of their Pods, and of Services.
+/// The IPv4 networks of which no Service may have an address, sorted: addresses of nodes and ranges of their Pods, ranges
+/// of Services, and `more` that only the administrator knows.
 #[must_use]
 pub fn refused_networks<'a>(
     nodes: impl IntoIterator<Item = &'a Node>,
     service_cidrs: impl IntoIterator<Item = &'a ServiceCIDR>,
+    more: &[Ipv4Net],
 ) -> Vec<RefusedNetwork> {
     let mut refused: Vec<_> = nodes.into_iter().flat_map(of_node).collect();
     let services = service_cidrs.into_iter().filter_map(|cidr| cidr.spec.as_ref()?.cidrs.as_ref());
-    refused.extend(services.flatten().filter_map(|cidr| network(cidr, "the cluster's Services".to_owned())));
+    let services = services.flatten().filter_map(|cidr| network(cidr));
+    refused.extend(services.map(|network| of_cluster(network, "the cluster's Services")));
+    refused.extend(more.iter().map(|network| of_cluster(network.trunc(), "the operator's refusedNetworks")));
     refused.sort();
     refused.dedup();
     refused
+}
+
+fn of_cluster(network: Ipv4Net, what: &str) -> RefusedNetwork {
+    RefusedNetwork { network, what: what.to_owned(), by_node: false }
 }
 
 fn of_node(node: &Node) -> Vec<RefusedNetwork> {
@@ -98,14 +106,16 @@ fn of_node(node: &Node) -> Vec<RefusedNetwork> {
     let addresses = node.status.iter().flat_map(|status| status.addresses.iter().flatten());
     let own = addresses
         .filter_map(|address| address.address.parse::<Ipv4Addr>().ok())
-        .map(|address| RefusedNetwork { network: Ipv4Net::from(address), what: format!("node {name}") });
+        .map(|address| (Ipv4Net::from(address), format!("node {name}")));
     let pods = node.spec.iter().flat_map(|spec| spec.pod_cidrs.iter().flatten().chain(&spec.pod_cidr));
-    own.chain(pods.filter_map(|cidr| network(cidr, format!("the Pods of node {name}")))).collect()
+    let pods =
+        pods.filter_map(|cidr| network(cidr)).map(|network| (network, format!("the Pods of node {name}")));
+    own.chain(pods).map(|(network, what)| RefusedNetwork { network, what, by_node: true }).collect()
 }
 
 /// Networks of another address family are none of ours.
-fn network(cidr: &str, what: String) -> Option<RefusedNetwork> {
-    cidr.parse::<Ipv4Net>().ok().map(|network| RefusedNetwork { network: network.trunc(), what })
+fn network(cidr: &str) -> Option<Ipv4Net> {
+    cidr.parse::<Ipv4Net>().ok().map(|network| network.trunc())
 }
 
 #[cfg(test)]
@@ -121,12 +131,15 @@ mod tests {
             fixtures::node("w2", "192.0.2.12", "10.244.2.0/24"),
             fixtures::node("w1", "192.0.2.11", "10.244.1.0/24"),
         ];
-        let refused =
-            refused_networks(&nodes, &[fixtures::service_cidr(&["10.96.0.0/12", "2001:db8::/108"])]);
+        let services = [fixtures::service_cidr(&["10.96.0.0/12", "2001:db8::/108"])];
+        let refused = refused_networks(&nodes, &services, &["10.0.3.0/8".parse().unwrap()]);
         let words: Vec<_> = refused.iter().map(|r| format!("{}: {}", r.network, r.what)).collect();
+        let by_nodes: Vec<_> = refused.iter().map(|r| r.by_node).collect();
+        assert_eq!(by_nodes, [false, false, true, true, true, true]);
         assert_eq!(
             words,
             [
+                "10.0.0.0/8: the operator's refusedNetworks",
                 "10.96.0.0/12: the cluster's Services",
                 "10.244.1.0/24: the Pods of node w1",
                 "10.244.2.0/24: the Pods of node w2",
@@ -185,6 +198,6 @@ mod tests {
     fn the_order_of_nodes_does_not_change_the_configuration() {
         let one = fixtures::node("w1", "192.0.2.11", "10.244.1.0/24");
         let two = fixtures::node("w2", "192.0.2.12", "10.244.2.0/24");
-        assert_eq!(refused_networks([&one, &two], []), refused_networks([&two, &one], []));
+        assert_eq!(refused_networks([&one, &two], [], &[]), refused_networks([&two, &one], [], &[]));
     }
 }

@@ -28,6 +28,8 @@ use crate::args::Run;
 const STATE_PATH: &str = "/var/lib/foghorn";
 
 const NAME_LABEL: (&str, &str) = ("app.kubernetes.io/name", "foghorn-announcer");
+/// The variable of the Pod that has the node's own address.
+const HOST_IP: &str = "HOST_IP";
 const HEARTBEAT_VOLUME: &str = "heartbeat";
 const STATE_VOLUME: &str = "state";
 const DEFAULT_PRIORITY_CLASS: &str = "system-node-critical";
@@ -147,7 +149,7 @@ fn container(plane: &NetworkPlane, ports: PlanePorts, options: &Run, datapath: b
             field("POD_NAMESPACE", "metadata.namespace"),
             field("POD_NAME", "metadata.name"),
             field("NODE_NAME", "spec.nodeName"),
-            field("HOST_IP", "status.hostIP"),
+            field(HOST_IP, "status.hostIP"),
         ]),
         ports: Some(vec![
             port("metrics", "TCP", ports.metrics),
@@ -178,7 +180,7 @@ fn container(plane: &NetworkPlane, ports: PlanePorts, options: &Run, datapath: b
 fn arguments(plane: &NetworkPlane, ports: PlanePorts, options: &Run, datapath: bool) -> Vec<String> {
     let mut arguments = vec![
         format!("--plane={}", plane.name_any()),
-        format!("--metrics-address=0.0.0.0:{}", ports.metrics),
+        format!("--metrics-address={}:{}", metrics_address(options), ports.metrics),
         format!("--probe-address=127.0.0.1:{}", ports.probes),
         format!("--heartbeat-port={}", ports.metrics),
         format!("--heartbeat-keys={}", contract::HEARTBEAT_KEYS_PATH),
@@ -190,6 +192,16 @@ fn arguments(plane: &NetworkPlane, ports: PlanePorts, options: &Run, datapath: b
         arguments.push(format!("--datapath-socket={}", contract::DATAPATH_SOCKET));
     }
     arguments
+}
+
+/// The address of the node at which its announcers serve metrics, in brackets: its own, by which monitoring finds the Pod,
+/// or another one that the administrator names.
+fn metrics_address(options: &Run) -> String {
+    match options.announcer_metrics_address {
+        Some(address) => format!("[{address}]"),
+        // The kubelet puts it in; of which family it is is not known here.
+        None => format!("[$({HOST_IP})]"),
+    }
 }
 
 pub(super) fn wants_datapath(plane: &NetworkPlane) -> bool {
@@ -299,7 +311,7 @@ mod tests {
             container.args.unwrap(),
             [
                 "--plane=blue",
-                "--metrics-address=0.0.0.0:17402",
+                "--metrics-address=[$(HOST_IP)]:17402",
                 "--probe-address=127.0.0.1:17403",
                 "--heartbeat-port=17402",
                 "--heartbeat-keys=/etc/foghorn/heartbeat",
@@ -318,6 +330,17 @@ mod tests {
         assert!(fields.contains(&("POD_NAMESPACE".into(), "metadata.namespace".into())));
         assert!(fields.contains(&("POD_NAME".into(), "metadata.name".into())));
         assert!(fields.contains(&("HOST_IP".into(), "status.hostIP".into())));
+    }
+
+    #[test]
+    fn metrics_are_served_where_the_administrator_says() {
+        let addresses = ["127.0.0.1", "::"].map(|address| {
+            let options = Run { announcer_metrics_address: address.parse().ok(), ..options() };
+            let ports = PlanePorts { metrics: 17402, probes: 17403, return_path: None };
+            let set = daemon_set(&plane("blue", "x.dev/blue"), ports, &options, false);
+            container_of(&set).args.unwrap().remove(1)
+        });
+        assert_eq!(addresses, ["--metrics-address=[127.0.0.1]:17402", "--metrics-address=[::]:17402"]);
     }
 
     #[test]

@@ -124,7 +124,7 @@ impl World {
             ),
             all_planes(
                 planes,
-                ctx.nodes.changes_of(|node| (config::refused_networks([node], []), nodes::aspect(node))),
+                ctx.nodes.changes_of(|node| (config::refused_networks([node], [], &[]), nodes::aspect(node))),
             ),
         ];
         if let Some(service_cidrs) = &ctx.service_cidrs {

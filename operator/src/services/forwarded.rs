@@ -211,8 +211,11 @@ mod tests {
     #[test]
     fn the_gateway_s_address_is_not_said_without_a_forwarded_port_or_if_it_is_the_cluster_s() {
         let of = |claim: &AddressClaim| {
-            let refused =
-                [RefusedNetwork { network: "192.0.2.11/32".parse().unwrap(), what: "node w1".into() }];
+            let refused = [RefusedNetwork {
+                network: "192.0.2.11/32".parse().unwrap(),
+                what: "node w1".into(),
+                by_node: true,
+            }];
             of(&asked(), claim, &plane_with(ExternalAddressUse::Ingress), &refused).ingress
         };
         assert_eq!(of(&forwarded_claim("192.0.2.12")), Some(ip("192.0.2.12")));

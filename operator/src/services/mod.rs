@@ -123,7 +123,7 @@ fn run_services(state: &Arc<State>) -> impl Future<Output = ()> + use<> {
             ctx.namespaces.changes_of(|namespace| namespace.metadata.labels.clone()),
             of_namespace,
         )
-        .watches_shared_stream(ctx.nodes.changes_of(|node| refused_networks([node], [])), of_node)
+        .watches_shared_stream(ctx.nodes.changes_of(|node| refused_networks([node], [], &[])), of_node)
         .watches_shared_stream(service_cidrs, of_service_cidr)
         .reconcile_on(state.endpoints.changes())
         .run(service::reconcile, service::retry, state.clone())

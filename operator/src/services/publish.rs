@@ -6,7 +6,7 @@ use foghorn_crds::{
     AddressClaim, ClaimState, NetworkPlane, RefusedNetwork,
     conditions::{self, reasons as claim_reasons},
     contract,
-    policy::AddressPolicy,
+    policy::{AddressPolicy, claimed_by_node},
 };
 use ipnet::Ipv4Net;
 use k8s_openapi::{
@@ -188,7 +188,7 @@ pub(crate) fn of_claim<'a>(
     let Some(address) = held_address(claim) else {
         return Publication::none(&ready.reason, format!("plane {plane_name}: {}", ready.message));
     };
-    if let Err(refusal) = check(address, claim, plane, refused) {
+    if let Err(refusal) = check(address, claim, plane, refused, is_published(claim)) {
         return Publication::none(claim_reasons::ADDRESS_REFUSED, format!("plane {plane_name}: {refusal}"));
     }
     let precedence = |claim: &AddressClaim| (!is_published(claim), age(claim));
@@ -208,10 +208,14 @@ pub(crate) fn of_claim<'a>(
         );
     }
     let source = status.lease.map(|lease| format!(", leased by DHCP server {}", lease.server));
+    let contested = claimed_by_node(refused, address).map(|node| {
+        format!("; {node} claims it too: remove it from that node, or exclude it from the DHCP range")
+    });
+    let rest = [source, contested].into_iter().flatten().collect::<String>();
     Publication {
         ingress: Ingress::Address(address),
         reason: ready.reason.clone(),
-        message: format!("{address} on plane {plane_name}{}", source.unwrap_or_default()),
+        message: format!("{address} on plane {plane_name}{rest}"),
         forwarded: Forwarded::default(),
     }
 }
@@ -229,12 +233,14 @@ pub(crate) fn age(claim: &AddressClaim) -> (Option<Timestamp>, Option<String>) {
     (claim.creation_timestamp().map(|time| time.0), claim.uid())
 }
 
-/// Whether the policy of the claim's plane allows the address. Announcers check this too; that they did is not relied on.
+/// Whether the policy of the claim's plane allows the address, which its Service has already if it is `in_use`. Announcers
+/// check this too; that they did is not relied on.
 pub(crate) fn check(
     address: Ipv4Addr,
     claim: &AddressClaim,
     plane: &NetworkPlane,
     refused: &[RefusedNetwork],
+    in_use: bool,
 ) -> Result<(), String> {
     let subnets = plane.spec.allowed_subnets.iter();
     let allowed: Vec<Ipv4Net> = subnets
@@ -243,12 +249,16 @@ pub(crate) fn check(
         })
         .collect::<Result<_, _>>()?;
     let lease = claim.status.as_ref().and_then(|status| status.lease.as_ref());
+    let gateways = lease.iter().flat_map(|lease| lease.routes.iter().map(|route| route.gateway));
+    let routers: Vec<_> =
+        lease.iter().flat_map(|lease| lease.routers.iter().copied()).chain(gateways).collect();
     let policy = AddressPolicy {
         allowed: &allowed,
         refused,
-        routers: lease.map(|lease| lease.routers.as_slice()).unwrap_or_default(),
+        routers: &routers,
         server: lease.map(|lease| lease.server),
         prefix_length: lease.and_then(|lease| lease.prefix_length),
+        in_use,
     };
     policy.check(address).map_err(|refusal| refusal.to_string())
 }

@@ -305,7 +305,8 @@ impl State {
         });
         rivals.retain(|rival| {
             let plane = self.ctx.planes.store().get(&ObjectRef::new(&rival.spec.plane));
-            plane.is_some_and(|plane| publish::check(address, rival, &plane, refused).is_ok())
+            let in_use = self.is_published(rival);
+            plane.is_some_and(|plane| publish::check(address, rival, &plane, refused, in_use).is_ok())
         });
         rivals
     }

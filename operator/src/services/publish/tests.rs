@@ -1,3 +1,5 @@
+use foghorn_crds::ClaimRoute;
+
 use super::{super::fixtures::*, *};
 
 #[test]
@@ -154,6 +156,27 @@ fn conditions_of_others_are_left_out_of_what_is_applied() {
 }
 
 #[test]
+fn an_address_in_use_that_a_node_claims_stays_published() {
+    let claim = bound("web", "203.0.113.11");
+    let published = |is_published| of_claim(&claim, &plane("a").build(), &refused(), [], |_| is_published);
+    assert_eq!(published(false).reason, claim_reasons::ADDRESS_REFUSED, "a new one is refused");
+    let kept = published(true);
+    assert_eq!(kept.ingress, Ingress::Address([203, 0, 113, 11].into()));
+    assert!(kept.message.contains("; node w1 claims it too: remove it"), "{}", kept.message);
+}
+
+#[test]
+fn the_gateway_of_a_classless_route_is_refused() {
+    let mut claim = bound("web", "203.0.113.9");
+    let lease = claim.status.as_mut().and_then(|status| status.lease.as_mut()).unwrap();
+    let destination = "10.0.0.0/8".parse().unwrap();
+    lease.routes = vec![ClaimRoute { destination, gateway: [203, 0, 113, 9].into() }];
+    let refused = of(&claim, &[]);
+    assert_eq!(refused.reason, claim_reasons::ADDRESS_REFUSED);
+    assert!(refused.message.contains("the network's router"), "{}", refused.message);
+}
+
+#[test]
 fn an_address_that_someone_added_or_cleared_is_a_difference() {
     let publication = of(&bound("web", "203.0.113.7"), &[]);
     let mut cleared = service("web").build();
@@ -241,5 +264,5 @@ fn of(claim: &AddressClaim, others: &[AddressClaim]) -> Publication {
 }
 
 fn refused() -> [RefusedNetwork; 1] {
-    [RefusedNetwork { network: "203.0.113.11/32".parse().unwrap(), what: "node w1".into() }]
+    [RefusedNetwork { network: "203.0.113.11/32".parse().unwrap(), what: "node w1".into(), by_node: true }]
 }

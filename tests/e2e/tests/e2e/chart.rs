@@ -257,6 +257,8 @@ fn wrong_values_are_refused_with_a_message_that_names_them() -> Result<()> {
                 &["planes.shop.interface.name=eth1", "planes.shop.announce.probe=Slow"],
                 &["/planes/shop/announce/probe", "RFC5227"],
             ),
+            (&["announcer.metricsAddress=node-1"], &["/announcer/metricsAddress", "node-1"]),
+            (&["operator.refusedNetworks[0]=10.0.0.0"], &["/operator/refusedNetworks/0", "10.0.0.0"]),
             (&["planes.a.interface.subnet=203.0.113.0"], &["/planes/a/interface/subnet", "203.0.113.0"]),
         ];
         for (values, words) in cases {

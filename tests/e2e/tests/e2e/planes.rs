@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, thread::sleep, time::Duration};
 
 use foghorn_lab::{Probe, topology::Network, until};
-use foghorn_testbed::{PATIENCE, Plane, Result, condition, run, shares_the_lab};
+use foghorn_testbed::{PATIENCE, Plane, Result, condition, disturbs_nodes, run, shares_the_lab};
 use serde_json::Value;
 
 #[test]
@@ -124,6 +124,38 @@ fn a_plane_edit_reaches_running_announcers_without_a_restart() -> Result<()> {
         service.reason("Announced")?;
         assert_eq!(cluster.announcers(public)?, pods);
         Ok(())
+    })
+}
+
+#[test]
+fn an_address_on_kube_ipvs0_leaves_a_plane_by_subnet_as_it_is() -> Result<()> {
+    run(disturbs_nodes().at_most(30), |cluster| {
+        let own = cluster.plane_named("by-subnet", Network::Public);
+        cluster.make_plane(own, "")?;
+        let subnet = Network::Public.cidr();
+        cluster.patch_plane(
+            own,
+            &format!(r#"{{"spec":{{"interface":{{"name":null,"subnet":"{subnet}"}}}}}}"#),
+        )?;
+        cluster.wait_ready(own.name)?;
+        let service = cluster.service(&cluster.namespace("shop")?, "web", own)?;
+        let address = service.address()?;
+        let holder = service.holder()?;
+        // As kube-proxy does on each node in IPVS mode, but that this interface is like any other.
+        for node in cluster.lab.nodes() {
+            node.ip(&format!(
+                "link add kube-ipvs0 type bridge\nlink set kube-ipvs0 up\naddress add {address}/32 dev kube-ipvs0"
+            ))?;
+        }
+        sleep(Duration::from_secs(3));
+        let plane = cluster.lab.kubectl_json(&["get", "networkplane", own.name])?;
+        for node in cluster.lab.nodes() {
+            node.ip("link delete kube-ipvs0")?;
+        }
+        let found = condition(&plane, "InterfacesReady");
+        assert!(found.is_some_and(|found| found["status"] == "True"), "{plane}");
+        assert_eq!((service.address()?, service.holder()?), (address, holder));
+        cluster.remove_plane(own)
     })
 }
 
