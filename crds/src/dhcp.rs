@@ -16,7 +16,8 @@ pub struct DhcpSpec {
     /// What a node does with a lease that it takes over from another one, besides announcing its address.
     pub takeover: TakeoverMode,
     /// The host name that the server is told for a Service (option 12). `{service}`, `{namespace}` and `{plane}` stand
-    /// for their names. Empty: none. A server's DNS may know no more of it than what is before the first dot.
+    /// for their names; where one of several in a label has a hyphen, a tag keeps the names of different Services apart.
+    /// Empty: none. A server's DNS may know no more of it than what is before the first dot.
     #[schemars(length(max = 253), regex(pattern = r"^([-A-Za-z0-9_.]|\{(service|namespace|plane)\})*$"))]
     pub hostname: String,
     /// The domain name that the server is told in place of the host name (option 81, RFC 4702), made in the same way. It

@@ -22,6 +22,7 @@ pub(crate) mod fixtures;
 mod forwarded;
 mod forwarding;
 mod memory;
+mod names;
 mod overrides;
 mod publish;
 mod reasons;
