@@ -220,13 +220,24 @@ pub struct DhcpRequest {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = r"^([0-9a-f]{2}:){5}[0-9a-f]{2}$"))]
     pub hardware_address: Option<String>,
-    /// A client identifier in place of the derived one, type octet included, as hexadecimal digits.
+    /// A client identifier in place of the derived one, type byte included, as hexadecimal digits. Not given beside a
+    /// hardware address: that of an ordinary client, 01 and the hardware address.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 4, max = 510), regex(pattern = r"^([0-9a-f]{2})*$"))]
     pub client_id: Option<String>,
     /// The address that the server is asked for before it is known to have leased one (option 50).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requested_address: Option<Ipv4Addr>,
+}
+
+impl DhcpRequest {
+    /// The client identifier that takes the place of the derived one, if any. A MAC address that is given alone is meant for
+    /// a client like any other that has it: type 1 (Ethernet) and the address (RFC 2132, 9.14).
+    #[must_use]
+    pub fn client_id_in_effect(&self) -> Option<String> {
+        let of_mac = || Some(format!("01{}", self.hardware_address.as_ref()?.replace(':', "")));
+        self.client_id.clone().or_else(of_mac)
+    }
 }
 
 /// Where a claim's DHCP client stands, as its present holder knows it.
@@ -254,4 +265,23 @@ pub struct ClaimRoute {
     pub destination: Ipv4Net,
     /// The router to it; 0.0.0.0 is the link itself.
     pub gateway: Ipv4Addr,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mac_address_alone_is_that_of_an_ordinary_client() {
+        let given = |mac: Option<&str>, id: Option<&str>| DhcpRequest {
+            hardware_address: mac.map(Into::into),
+            client_id: id.map(Into::into),
+            ..DhcpRequest::default()
+        };
+        let mac = Some("02:00:5e:10:00:01");
+        assert_eq!(given(mac, None).client_id_in_effect().as_deref(), Some("0102005e100001"));
+        assert_eq!(given(mac, Some("ff01")).client_id_in_effect().as_deref(), Some("ff01"));
+        assert_eq!(given(None, Some("ff01")).client_id_in_effect().as_deref(), Some("ff01"));
+        assert_eq!(given(None, None).client_id_in_effect(), None);
+    }
 }

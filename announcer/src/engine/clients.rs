@@ -286,8 +286,8 @@ fn identity(config: &PlaneConfig, claim: &AddressClaim) -> (Identity, Option<Fau
             Err(error) => fault = Some(error.to_string()),
         }
     }
-    if let Some(text) = &claim.spec.dhcp.client_id {
-        match octets(text).filter(|id| (2..=255).contains(&id.len())) {
+    if let Some(text) = claim.spec.dhcp.client_id_in_effect() {
+        match octets(&text).filter(|id| (2..=255).contains(&id.len())) {
             Some(client_id) => identity.client_id = client_id,
             None => {
                 fault = Some(format!(

@@ -150,6 +150,20 @@ fn a_hardware_address_and_client_identifier_may_be_given() {
 }
 
 #[test]
+fn a_mac_address_given_alone_makes_an_ordinary_client_of_the_claim() {
+    for identity in [IdentityMode::VirtualMac, IdentityMode::NodeMac] {
+        let mut network = with(identity);
+        let mut web = overridden("web", "02:00:5e:00:00:07");
+        web.spec.dhcp.client_id = None;
+        network.put(web);
+        network.run(SECOND);
+        let identity = network.last_report("web").unwrap().status.identity.clone().unwrap();
+        assert_eq!(identity.client_id, "0102005e000007");
+        assert!(network.server.leases.contains_key(&[1, 2, 0, 0x5e, 0, 0, 7][..]));
+    }
+}
+
+#[test]
 fn a_hardware_address_that_no_claim_may_have_is_named_and_not_used() {
     for (mac, reason) in [
         ("02:00:00:00:00:11", reasons::HARDWARE_ADDRESS_TAKEN),

@@ -68,7 +68,8 @@ pub(crate) fn corrected(present: &AddressClaim, desired: &AddressClaim) -> Optio
 /// server would have two clients, and the former one's lease.
 pub(crate) fn has_identity(claim: &AddressClaim, overrides: &DhcpRequest) -> bool {
     let own = &claim.spec.dhcp;
-    own.hardware_address == overrides.hardware_address && own.client_id == overrides.client_id
+    own.hardware_address == overrides.hardware_address
+        && own.client_id_in_effect() == overrides.client_id_in_effect()
 }
 
 /// Whether the claim is one that the operator made: in the namespace of its plane, with the name of its Service.
@@ -193,6 +194,10 @@ mod tests {
         assert!(!has_identity(&claim, &address));
         let id = DhcpRequest { client_id: Some("0102".into()), ..DhcpRequest::default() };
         assert!(!has_identity(&claim, &id));
+        let same = DhcpRequest { client_id: Some("0102005e100001".into()), ..address.clone() };
+        let mut claim = claim;
+        claim.spec.dhcp = address;
+        assert!(has_identity(&claim, &same));
     }
 
     #[test]
