@@ -221,6 +221,7 @@ impl Engine {
             }
             Input::ClaimGone(name) => {
                 self.claims.remove(name);
+                self.carriage.forget(name);
                 self.forget_holder(now, name);
                 self.plan(now, name);
             }
@@ -341,7 +342,9 @@ impl Engine {
         let changed = mac(&self.link) != mac(&link);
         if changed {
             if link.is_none() {
-                self.carriage.lost_carrier(now);
+                let unanswered = self.held.iter().filter(|(name, _)| !self.carriage.has_passed(name));
+                let tried = unanswered.filter_map(|(_, held)| held.tried).max();
+                self.carriage.lost_link(now, tried);
             }
             // Another interface is another network: nothing of this but the leases is true there.
             let leases = self.held.iter().filter(|(_, held)| !held.releasing).filter_map(|(name, held)| {

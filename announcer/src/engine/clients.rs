@@ -63,7 +63,7 @@ impl Engine {
         {
             // The lease is that of the identity which it was got with, whatever the plane says by now.
             (client_config.mode, client_config.finds_mode) =
-                self.carriage.begin(IdentityMode::Auto, link, recorded_mode(claim));
+                self.carriage.begin(IdentityMode::Auto, link, name, recorded_mode(claim));
             (client_config.identity, outdated) = (identity, true);
         }
         let confirms = client_config.confirm_takeover;
@@ -226,7 +226,8 @@ fn settings(
     claim: &AddressClaim,
 ) -> (ClientConfig, Option<Fault>) {
     let plane = &config.dhcp;
-    let (mode, finds_mode) = carriage.begin(plane.identity, link, recorded_mode(claim));
+    let name = claim.metadata.name.as_deref().unwrap_or_default();
+    let (mode, finds_mode) = carriage.begin(plane.identity, link, name, recorded_mode(claim));
     let (mut identity, fault) = identity(config, claim);
     if let (Mode::NodeMac, Some(mac)) = (mode, link.mac) {
         identity.hardware_address = mac;

@@ -108,7 +108,10 @@ impl Engine {
             self.metrics.dropped("hardware address");
             return;
         }
-        self.carriage.sent(now, transmit.mode);
+        let finds_out = held.client.config().finds_mode && !self.carriage.has_passed(name);
+        if finds_out && transmit.mode == Mode::VirtualMac {
+            held.tried.get_or_insert(now);
+        }
         let server = match transmit.to {
             Destination::Broadcast => {
                 self.send(name, &transmit, frame::BROADCAST, Ipv4Addr::BROADCAST);

@@ -40,6 +40,10 @@ pub(super) struct Held {
     pub(super) queued: bool,
     /// As the metrics count it.
     pub(super) counted: Counted,
+    /// When the first frame was sent from its own MAC address, if none was answered on this interface before.
+    pub(super) tried: Option<Instant>,
+    /// Its frames carry the interface's MAC address although those of other claims get through with their own.
+    pub(super) limited: bool,
     /// Whether the interface receives what is sent to the claim's hardware address.
     pub(super) joined: bool,
     /// When its timer is set.
@@ -94,6 +98,7 @@ pub(super) struct Facts {
     pub(super) reason: &'static str,
     /// The message has more to say than before.
     pub(super) is_heard_by_neither_way: bool,
+    pub(super) limited: bool,
 }
 
 impl Held {
@@ -115,6 +120,8 @@ impl Held {
             awaits: None,
             queued: false,
             counted: Counted::default(),
+            tried: None,
+            limited: false,
             joined: false,
             armed: None,
             report: Reporting::default(),
@@ -151,6 +158,7 @@ impl Held {
             mode: self.client.mode().or_else(|| lease_in_hand.then_some(self.client.config().mode)),
             reason,
             is_heard_by_neither_way: self.is_heard_by_neither_way(now),
+            limited: self.limited,
         }
     }
 

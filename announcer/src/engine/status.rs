@@ -14,6 +14,10 @@ use k8s_openapi::{
 
 use super::{ApiTime, carriage::in_use, held::Facts};
 
+/// Of an address that is announced, where a port carries the MAC addresses of some claims and not that of this one.
+const PORT_LIMIT: &str = "; its DHCP frames have the interface's MAC address, since no server answered to the claim's own: the \
+    switch port may limit the number of MAC addresses";
+
 /// Who reports, and when.
 pub(super) struct Reporter<'a> {
     pub(super) node: &'a str,
@@ -36,7 +40,8 @@ impl Reporter<'_> {
         let ready = facts.address.is_some();
         let message = match (facts.address, &error) {
             (Some(address), _) => {
-                format!("{address} is announced by node {} on {}", self.node, self.interface)
+                let note = if facts.limited { PORT_LIMIT } else { "" };
+                format!("{address} is announced by node {} on {}{note}", self.node, self.interface)
             }
             (None, Some(error)) => error.clone(),
             (None, None) if facts.reason == conditions::reasons::RELEASED => "given back".to_owned(),

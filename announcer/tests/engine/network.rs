@@ -65,8 +65,12 @@ pub(crate) struct Network {
     pub(crate) conflicts: Vec<Conflict>,
     pub(crate) joined: BTreeSet<Mac>,
     registry: Registry,
+    /// The interface's MAC address.
+    nic: Mac,
     /// What the switch at the announcer's port makes of frames with a source that is not the interface's.
     pub(crate) port: Port,
+    /// Those of these sources that it has carried.
+    pub(crate) carried: BTreeSet<Mac>,
     claims: BTreeMap<String, AddressClaim>,
     /// By which all claims are granted to it, if they are.
     grant: Option<Grant>,
@@ -80,6 +84,10 @@ pub(crate) enum Port {
     Open,
     /// Drops them.
     OneAddress,
+    /// Drops those of further sources once it has carried so many.
+    Limited(usize),
+    /// Is shut by the first one of a further source.
+    ShutsAbove(usize),
     /// Is shut by the first one; the test takes the carrier away.
     Shuts,
     Shut,
@@ -108,7 +116,9 @@ impl Network {
             reports: Vec::new(),
             conflicts: Vec::new(),
             joined: BTreeSet::new(),
+            nic: NIC,
             port: Port::Open,
+            carried: BTreeSet::new(),
             claims: BTreeMap::new(),
             grant: None,
             granted: BTreeSet::new(),
@@ -247,6 +257,9 @@ impl Network {
     }
 
     pub(crate) fn input(&mut self, input: Input<'_>) {
+        if let Input::Link(Some(link)) = &input {
+            self.nic = link.mac.unwrap();
+        }
         self.engine.handle_input(self.now, input);
         self.settle();
     }
@@ -284,9 +297,20 @@ impl Network {
     }
 
     fn deliver(&mut self, frame: &[u8]) {
-        let foreign = frame[6..12] != NIC;
+        let foreign = frame[6..12] != self.nic;
+        let source = frame[6..12].try_into().unwrap();
+        let above = |most: usize| !self.carried.contains(&source) && self.carried.len() >= most;
         match self.port {
             Port::Open => {}
+            Port::Limited(most) if foreign && above(most) => return,
+            Port::ShutsAbove(most) if foreign && above(most) => {
+                self.port = Port::Shut;
+                return;
+            }
+            Port::Limited(_) | Port::ShutsAbove(_) if foreign => {
+                self.carried.insert(source);
+            }
+            Port::Limited(_) | Port::ShutsAbove(_) => {}
             Port::OneAddress if foreign => return,
             Port::OneAddress => {}
             Port::Shuts if foreign => {
@@ -320,7 +344,9 @@ impl Network {
 impl Network {
     fn receives(&self, frame: &[u8]) -> bool {
         let destination = &frame[..6];
-        destination == [0xff; 6] || destination == NIC || self.joined.iter().any(|mac| destination == mac)
+        destination == [0xff; 6]
+            || destination == self.nic
+            || self.joined.iter().any(|mac| destination == mac)
     }
 }
 
