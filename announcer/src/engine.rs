@@ -20,6 +20,7 @@ mod reports;
 mod settle;
 mod starts;
 mod status;
+mod strangers;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -107,6 +108,8 @@ pub enum Output {
     Leave([u8; 6]),
     /// Tell people that another host says that it has a claim's address.
     Conflict(Conflict),
+    /// Tell people that another host uses a claim's MAC address.
+    Stranger(Stranger),
     /// Write the status of a claim, unless it was written by a later grant.
     Report(Box<Report>),
 }
@@ -133,6 +136,15 @@ pub struct Conflict {
     pub mac: [u8; 6],
     /// Whether it was told off (RFC 5227, 2.4); else the address is given up for now.
     pub defended: bool,
+}
+
+/// Another host uses the MAC address of a claim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stranger {
+    /// The claim, by name.
+    pub claim: Arc<str>,
+    /// The MAC address.
+    pub mac: [u8; 6],
 }
 
 /// The engine of one node.

@@ -7,6 +7,8 @@ use foghorn_crds::{ClaimDhcp, ClaimState, IdentityMode, conditions::reasons};
 use foghorn_dhcp::{Client, Lease, LostReason, MessageKind, Mode, Problem, State, Transmit};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use super::strangers::Heard;
+
 /// A claim, its DHCP client, and what of it is on the wire.
 #[derive(Debug)]
 pub(super) struct Held {
@@ -44,6 +46,8 @@ pub(super) struct Held {
     pub(super) tried: Option<Instant>,
     /// Its frames carry the interface's MAC address although those of other claims get through with their own.
     pub(super) limited: bool,
+    /// Other hosts with its MAC address.
+    pub(super) strangers: Heard,
     /// Whether the interface receives what is sent to the claim's hardware address.
     pub(super) joined: bool,
     /// When its timer is set.
@@ -120,6 +124,7 @@ impl Held {
             awaits: None,
             queued: false,
             counted: Counted::default(),
+            strangers: Heard::default(),
             tried: None,
             limited: false,
             joined: false,

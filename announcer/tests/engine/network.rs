@@ -9,7 +9,7 @@ use std::{
 };
 
 use foghorn_announcer::{
-    engine::{ApiTime, Conflict, Engine, Input, Output},
+    engine::{ApiTime, Conflict, Engine, Input, Output, Stranger},
     metrics::Metrics,
     report::Report,
 };
@@ -63,6 +63,7 @@ pub(crate) struct Network {
     pub(crate) speakers: Vec<Arc<str>>,
     pub(crate) reports: Vec<Told>,
     pub(crate) conflicts: Vec<Conflict>,
+    pub(crate) strangers: Vec<Stranger>,
     pub(crate) joined: BTreeSet<Mac>,
     registry: Registry,
     /// The interface's MAC address.
@@ -115,6 +116,7 @@ impl Network {
             speakers: Vec::new(),
             reports: Vec::new(),
             conflicts: Vec::new(),
+            strangers: Vec::new(),
             joined: BTreeSet::new(),
             nic: NIC,
             port: Port::Open,
@@ -291,6 +293,7 @@ impl Network {
                 Output::Join(mac) => assert!(self.joined.insert(mac)),
                 Output::Leave(mac) => assert!(self.joined.remove(&mac)),
                 Output::Conflict(conflict) => self.conflicts.push(conflict),
+                Output::Stranger(stranger) => self.strangers.push(stranger),
                 Output::Report(report) => self.reports.push(Told::of(&report)),
             }
         }
