@@ -344,7 +344,13 @@ impl Engine {
         if let Some(l2) = &mut self.l2 {
             l2.handle_input(now, l2::Input::SetConfig(l2_config(&config)));
         }
-        self.config = Some(config);
+        let former = self.config.replace(config);
+        let seed = |config: &PlaneConfig| config.identity_seed().to_owned();
+        if former.as_ref().map(seed).is_some_and(|former| Some(former) != self.config.as_ref().map(seed)) {
+            // The leases in hand are those of the cluster that this one is a copy of.
+            self.kept.clear();
+            self.drop_all();
+        }
         self.plan_all(now);
         self.check_again(now);
     }

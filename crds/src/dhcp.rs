@@ -13,6 +13,11 @@ use serde::{Deserialize, Serialize};
 pub struct DhcpSpec {
     /// Who a Service is to the server and to the switches on the way.
     pub identity: IdentityMode,
+    /// What Services' identities are derived from in place of the UID of the namespace `kube-system`. For a copy of a cluster on
+    /// the same network, which must not take the leases of the original. A change gives every Service without a MAC address of
+    /// its own another identity, and mostly another address; the former leases are not released. Empty: the UID.
+    #[schemars(length(max = 63))]
+    pub identity_seed: String,
     /// What a node does with a lease that it takes over from another one, besides announcing its address.
     pub takeover: TakeoverMode,
     /// The host name that the server is told for a Service (option 12). `{service}`, `{namespace}` and `{plane}` stand
@@ -65,6 +70,7 @@ impl Default for DhcpSpec {
     fn default() -> Self {
         Self {
             identity: IdentityMode::Auto,
+            identity_seed: String::new(),
             takeover: TakeoverMode::Confirm,
             hostname: "{service}-{namespace}".to_owned(),
             fqdn: String::new(),

@@ -127,7 +127,9 @@ impl Engine {
         if let Some(Kept { lease, announced, .. }) = kept {
             return Recalled::Lease(lease, announced);
         }
-        let Some(status) = &claim.status else { return Recalled::Nothing };
+        let Some(status) = claim.status.as_ref().filter(|_| !self.is_of_another_cluster(claim)) else {
+            return Recalled::Nothing;
+        };
         let Some(lease) = &status.lease else { return Recalled::Nothing };
         let announced = status.address == Some(lease.address);
         match self.api_time {
@@ -140,6 +142,14 @@ impl Engine {
             }
             _ => Recalled::Address(lease.address),
         }
+    }
+
+    /// Whether the lease in the claim's status was got by the identity of another seed: by the cluster that this one is a copy
+    /// of. It is neither used nor released.
+    fn is_of_another_cluster(&self, claim: &AddressClaim) -> bool {
+        let identity = claim.status.as_ref().and_then(|status| status.identity.as_ref());
+        let (Some(config), Some(identity)) = (&self.config, identity) else { return false };
+        identity.seed.as_ref().unwrap_or(&config.cluster_id) != config.identity_seed()
     }
 
     /// Why the claim cannot have the hardware address, if somebody here has it.
@@ -269,7 +279,7 @@ fn of_lease(claim: &AddressClaim) -> Option<Identity> {
 fn identity(config: &PlaneConfig, claim: &AddressClaim) -> (Identity, Option<Fault>) {
     let service = &claim.spec.service_ref;
     let mut identity = Identity::derive(&dhcp::Owner {
-        cluster: &config.cluster_id,
+        cluster: config.identity_seed(),
         plane: &config.plane,
         namespace: &service.namespace,
         service: &service.name,

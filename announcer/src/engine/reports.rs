@@ -120,7 +120,8 @@ impl Engine {
         let Some(held) = self.held.get_mut(name) else { return };
         held.report.due = None;
         let grant = self.grants.get(name).copied();
-        let (Some(grant), Some(api_time), Some(link)) = (grant, self.api_time, &self.link) else { return };
+        let (Some(grant), Some(api_time)) = (grant, self.api_time) else { return };
+        let (Some(link), Some(config)) = (&self.link, &self.config) else { return };
         let Some(claim) = self.claims.get(name) else { return };
         let facts = held.facts(now, &claim.metadata);
         let Some(time) = api_time.timestamp(now) else { return };
@@ -128,6 +129,7 @@ impl Engine {
             node: &self.node,
             interface: &link.name,
             hardware_address: link.mac,
+            seed: &config.dhcp.identity_seed,
             grant,
             api_time,
             now: time,

@@ -9,5 +9,6 @@ mod moments;
 mod network;
 mod ping;
 mod server;
+mod strangers;
 mod takeover;
 mod wire;

@@ -409,6 +409,7 @@ mod tests {
         let identity = ClaimIdentity {
             hardware_address: hardware_address.into(),
             client_id: client_id.into(),
+            seed: None,
             mode: None,
         };
         claim.status = Some(AddressClaimStatus { identity: Some(identity), ..AddressClaimStatus::default() });
