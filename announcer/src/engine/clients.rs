@@ -256,7 +256,8 @@ fn settings(
         rapid_commit: plane.rapid_commit,
         offer_wait: Duration::from_millis(plane.offer_wait_milliseconds.into()),
         requested_address: wanted.requested_address,
-        confirm_takeover: plane.takeover == TakeoverMode::Confirm,
+        // The lease has the former node's MAC address.
+        confirm_takeover: plane.takeover == TakeoverMode::Confirm || mode == Mode::NodeMac,
         parameters: parameters(&plane.parameters),
         ..ClientConfig::new(identity)
     };

@@ -7,6 +7,7 @@ mod grants;
 mod identity;
 mod moments;
 mod network;
+mod node_mac;
 mod ping;
 mod server;
 mod strangers;
