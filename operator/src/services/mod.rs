@@ -21,6 +21,8 @@ mod endpoints;
 pub(crate) mod fixtures;
 mod forwarded;
 mod forwarding;
+#[cfg(test)]
+mod hostile;
 mod memory;
 mod names;
 mod overrides;
