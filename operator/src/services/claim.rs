@@ -81,7 +81,7 @@ pub(crate) fn is_genuine(claim: &AddressClaim) -> bool {
 }
 
 /// The overrides, and the plane's names where they have none. A host name of the Service's own is also the domain name,
-/// on a plane that tells the server one. What is in no name, and what is too much of a label, the client leaves out.
+/// on a plane that tells the server one. The client replaces what is in no name, and the end of a label that is too long.
 fn dhcp(plane: &NetworkPlane, namespace: &str, service: &str, overrides: &DhcpRequest) -> DhcpRequest {
     let templates = &plane.spec.dhcp;
     let plane = plane.name_any();
