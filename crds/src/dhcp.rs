@@ -132,7 +132,7 @@ pub enum TakeoverMode {
     /// Confirm it with the server (INIT-REBOOT). That also shows the switches where the hardware address is now.
     #[default]
     Confirm,
-    /// Nothing before T1.
+    /// Nothing before T1. With `NodeMac` as `Confirm`, since the lease has the former node's MAC address.
     Silent,
 }
 
