@@ -21,6 +21,7 @@ mod reports;
 mod settle;
 mod starts;
 mod status;
+mod strangers;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -111,6 +112,8 @@ pub enum Output {
     Leave([u8; 6]),
     /// Tell people that another host says that it has a claim's address.
     Conflict(Conflict),
+    /// Tell people that another host uses a claim's MAC address.
+    Stranger(Stranger),
     /// Write the status of a claim, unless it was written by a later grant.
     Report(Box<Report>),
 }
@@ -137,6 +140,15 @@ pub struct Conflict {
     pub mac: [u8; 6],
     /// Whether it was told off (RFC 5227, 2.4); else the address is given up for now.
     pub defended: bool,
+}
+
+/// Another host uses the MAC address of a claim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stranger {
+    /// The claim, by name.
+    pub claim: Arc<str>,
+    /// The MAC address.
+    pub mac: [u8; 6],
 }
 
 /// The engine of one node.
@@ -230,6 +242,7 @@ impl Engine {
             }
             Input::ClaimGone(name) => {
                 self.claims.remove(name);
+                self.carriage.forget(name);
                 self.forget_holder(now, name);
                 self.plan(now, name);
             }
@@ -350,7 +363,13 @@ impl Engine {
         if let Some(l2) = &mut self.l2 {
             l2.handle_input(now, l2::Input::SetConfig(l2_config(&config)));
         }
-        self.config = Some(config);
+        let former = self.config.replace(config);
+        let seed = |config: &PlaneConfig| config.identity_seed().to_owned();
+        if former.as_ref().map(seed).is_some_and(|former| Some(former) != self.config.as_ref().map(seed)) {
+            // The leases in hand are those of the cluster that this one is a copy of.
+            self.kept.clear();
+            self.drop_all();
+        }
         self.plan_all(now);
         self.check_again(now);
     }
@@ -360,7 +379,9 @@ impl Engine {
         let changed = mac(&self.link) != mac(&link);
         if changed {
             if link.is_none() {
-                self.carriage.lost_carrier(now);
+                let unanswered = self.held.iter().filter(|(name, _)| !self.carriage.has_passed(name));
+                let tried = unanswered.filter_map(|(_, held)| held.tried).max();
+                self.carriage.lost_link(now, tried);
             }
             // Another interface is another network: nothing of this but the leases is true there.
             let leases = self.held.iter().filter(|(_, held)| !held.releasing).filter_map(|(name, held)| {

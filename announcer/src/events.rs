@@ -42,6 +42,19 @@ impl Telling {
         Self { object: claim.object_ref(&()), reason: "ForeignClaimant", note }
     }
 
+    /// Another host uses the MAC address of a claim.
+    #[must_use]
+    pub fn stranger(claim: &AddressClaim, mac: [u8; 6]) -> Self {
+        let mac = hardware_address::format(mac);
+        let remedy = if claim.spec.dhcp.hardware_address.is_some() {
+            "change the annotation of the Service, or the host"
+        } else {
+            "was this cluster cloned, or restored on the same network? Set dhcp.identitySeed on the copy's planes"
+        };
+        let note = format!("another host uses the claim's MAC address {mac}: {remedy}");
+        Self { object: claim.object_ref(&()), reason: reasons::HARDWARE_ADDRESS_TAKEN, note }
+    }
+
     /// Nobody can have a claim.
     #[must_use]
     pub fn nowhere(claim: &AddressClaim, why: Nowhere) -> Self {

@@ -9,7 +9,7 @@ use foghorn_netio::{Link, PacketSocket, SendError, SocketError, clock};
 use tracing::{debug, warn};
 
 use crate::{
-    engine::{Conflict, Engine, FrameKind, Input, Output},
+    engine::{Conflict, Engine, FrameKind, Input, Output, Stranger},
     metrics::{Metrics, Phase},
     report::Report,
 };
@@ -33,6 +33,7 @@ pub struct Port {
     gateway: Gateway,
     reports: Vec<Report>,
     conflicts: Vec<Conflict>,
+    strangers: Vec<Stranger>,
     /// Claims that were granted and are not announced yet, and since when.
     granted: BTreeMap<Arc<str>, Instant>,
     buffer: Vec<u8>,
@@ -50,6 +51,7 @@ impl Port {
             gateway: Gateway::default(),
             reports: Vec::new(),
             conflicts: Vec::new(),
+            strangers: Vec::new(),
             granted: BTreeMap::new(),
             buffer: vec![0; FRAME_LENGTH],
         }
@@ -140,7 +142,7 @@ impl Port {
         self.socket = None;
     }
 
-    /// Does all that the engine wants, but for reports and conflicts, which are kept.
+    /// Does all that the engine wants, but for reports, conflicts and strangers, which are kept.
     pub fn act(&mut self, permit: impl Fn(&str) -> Instant) {
         while let Some(output) = self.engine.poll_output() {
             match output {
@@ -148,6 +150,7 @@ impl Port {
                 Output::Join(mac) => self.membership(mac, PacketSocket::join_unicast),
                 Output::Leave(mac) => self.membership(mac, PacketSocket::leave_unicast),
                 Output::Conflict(conflict) => self.conflicts.push(conflict),
+                Output::Stranger(stranger) => self.strangers.push(stranger),
                 Output::Report(report) => self.reports.push(*report),
             }
         }
@@ -163,6 +166,12 @@ impl Port {
     #[must_use]
     pub fn conflicts(&mut self) -> Vec<Conflict> {
         mem::take(&mut self.conflicts)
+    }
+
+    /// The hosts with a claim's MAC address that were heard since the last call.
+    #[must_use]
+    pub fn strangers(&mut self) -> Vec<Stranger> {
+        mem::take(&mut self.strangers)
     }
 
     /// Waits for a frame. Pending while there is no interface.

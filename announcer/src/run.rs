@@ -297,6 +297,11 @@ impl Announcer {
                 ));
             }
         }
+        for stranger in self.port.strangers() {
+            if let Some(claim) = self.claims.get(&*stranger.claim) {
+                self.teller.tell(Telling::stranger(claim, stranger.mac));
+            }
+        }
     }
 
     /// Writes what is to be written, and counts. Once a turn is enough: it looks at all claims.

@@ -204,6 +204,10 @@ pub struct ClaimIdentity {
     pub hardware_address: String,
     /// Option 61, type octet included, as hexadecimal digits.
     pub client_id: String,
+    /// What the identity was derived from, if that is not the UID of the namespace `kube-system`. A lease of another seed is
+    /// another cluster's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<String>,
     /// How the frames are made; what the plane's `dhcp.identity` came to. Not given before it was found out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<IdentityInUse>,

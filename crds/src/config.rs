@@ -109,6 +109,12 @@ pub enum ConfigError {
 }
 
 impl PlaneConfig {
+    /// What the identities of the plane's Services are derived from.
+    #[must_use]
+    pub fn identity_seed(&self) -> &str {
+        if self.dhcp.identity_seed.is_empty() { &self.cluster_id } else { &self.dhcp.identity_seed }
+    }
+
     /// The data of the ConfigMap that carries this configuration.
     ///
     /// # Errors

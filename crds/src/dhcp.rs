@@ -13,10 +13,16 @@ use serde::{Deserialize, Serialize};
 pub struct DhcpSpec {
     /// Who a Service is to the server and to the switches on the way.
     pub identity: IdentityMode,
+    /// What Services' identities are derived from in place of the UID of the namespace `kube-system`. For a copy of a cluster on
+    /// the same network, which must not take the leases of the original. A change gives every Service without a MAC address of
+    /// its own another identity, and mostly another address; the former leases are not released. Empty: the UID.
+    #[schemars(length(max = 63))]
+    pub identity_seed: String,
     /// What a node does with a lease that it takes over from another one, besides announcing its address.
     pub takeover: TakeoverMode,
     /// The host name that the server is told for a Service (option 12). `{service}`, `{namespace}` and `{plane}` stand
-    /// for their names. Empty: none. A server's DNS may know no more of it than what is before the first dot.
+    /// for their names; where one of several in a label has a hyphen, a tag keeps the names of different Services apart.
+    /// Empty: none. A server's DNS may know no more of it than what is before the first dot.
     #[schemars(length(max = 253), regex(pattern = r"^([-A-Za-z0-9_.]|\{(service|namespace|plane)\})*$"))]
     pub hostname: String,
     /// The domain name that the server is told in place of the host name (option 81, RFC 4702), made in the same way. It
@@ -64,6 +70,7 @@ impl Default for DhcpSpec {
     fn default() -> Self {
         Self {
             identity: IdentityMode::Auto,
+            identity_seed: String::new(),
             takeover: TakeoverMode::Confirm,
             hostname: "{service}-{namespace}".to_owned(),
             fqdn: String::new(),
@@ -125,7 +132,7 @@ pub enum TakeoverMode {
     /// Confirm it with the server (INIT-REBOOT). That also shows the switches where the hardware address is now.
     #[default]
     Confirm,
-    /// Nothing before T1.
+    /// Nothing before T1. With `NodeMac` as `Confirm`, since the lease has the former node's MAC address.
     Silent,
 }
 
@@ -219,13 +226,24 @@ pub struct DhcpRequest {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = r"^([0-9a-f]{2}:){5}[0-9a-f]{2}$"))]
     pub hardware_address: Option<String>,
-    /// A client identifier in place of the derived one, type octet included, as hexadecimal digits.
+    /// A client identifier in place of the derived one, type byte included, as hexadecimal digits. Not given beside a
+    /// hardware address: that of an ordinary client, 01 and the hardware address.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 4, max = 510), regex(pattern = r"^([0-9a-f]{2})*$"))]
     pub client_id: Option<String>,
     /// The address that the server is asked for before it is known to have leased one (option 50).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requested_address: Option<Ipv4Addr>,
+}
+
+impl DhcpRequest {
+    /// The client identifier that takes the place of the derived one, if any. A MAC address that is given alone is meant for
+    /// a client like any other that has it: type 1 (Ethernet) and the address (RFC 2132, 9.14).
+    #[must_use]
+    pub fn client_id_in_effect(&self) -> Option<String> {
+        let of_mac = || Some(format!("01{}", self.hardware_address.as_ref()?.replace(':', "")));
+        self.client_id.clone().or_else(of_mac)
+    }
 }
 
 /// Where a claim's DHCP client stands, as its present holder knows it.
@@ -253,4 +271,23 @@ pub struct ClaimRoute {
     pub destination: Ipv4Net,
     /// The router to it; 0.0.0.0 is the link itself.
     pub gateway: Ipv4Addr,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mac_address_alone_is_that_of_an_ordinary_client() {
+        let given = |mac: Option<&str>, id: Option<&str>| DhcpRequest {
+            hardware_address: mac.map(Into::into),
+            client_id: id.map(Into::into),
+            ..DhcpRequest::default()
+        };
+        let mac = Some("02:00:5e:10:00:01");
+        assert_eq!(given(mac, None).client_id_in_effect().as_deref(), Some("0102005e100001"));
+        assert_eq!(given(mac, Some("ff01")).client_id_in_effect().as_deref(), Some("ff01"));
+        assert_eq!(given(None, Some("ff01")).client_id_in_effect().as_deref(), Some("ff01"));
+        assert_eq!(given(None, None).client_id_in_effect(), None);
+    }
 }

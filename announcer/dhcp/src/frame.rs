@@ -10,7 +10,8 @@ const VERSION_4_IHL_5: u8 = 0x45;
 const TTL: u8 = 64;
 const MORE_FRAGMENTS_AND_OFFSET: u16 = 0x3fff;
 const UDP: u8 = 17;
-const SERVER_PORT: u16 = 67;
+/// Where clients send their messages.
+pub const SERVER_PORT: u16 = 67;
 const CLIENT_PORT: u16 = 68;
 const ETHERNET_HEADER: usize = 14;
 const IP_HEADER: u16 = 20;
@@ -38,7 +39,7 @@ pub enum UdpChecksum {
     Ignore,
 }
 
-/// A message from a DHCP server to a client, out of its frame.
+/// A DHCP message, out of its frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Datagram<'a> {
     /// Ethernet and IP addresses.
@@ -47,7 +48,7 @@ pub struct Datagram<'a> {
     pub payload: &'a [u8],
 }
 
-/// Why a frame carries no message from a DHCP server to a client.
+/// Why a frame carries no DHCP message of the direction asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
     /// It ends within a header, or before the length that a header tells.
@@ -68,8 +69,8 @@ pub enum FrameError {
     /// Another protocol.
     #[error("IP protocol {0} is not UDP")]
     Protocol(u8),
-    /// Not from port 67 to port 68.
-    #[error("UDP from port {source_port} to {destination_port}: not from a DHCP server to a client")]
+    /// Not from port 67 to port 68, or not the other way round, as asked.
+    #[error("UDP from port {source_port} to {destination_port}: not from a DHCP server to a client, or back")]
     Ports {
         /// Source port.
         source_port: u16,
@@ -131,6 +132,22 @@ pub fn build(addressing: &Addressing, payload: &[u8]) -> Result<Vec<u8>, FrameEr
 /// # Errors
 /// One variant for each way in which it is not a whole, intact datagram from a DHCP server to a client.
 pub fn parse(frame: &[u8], udp_checksum: UdpChecksum) -> Result<Datagram<'_>, FrameError> {
+    parse_between(frame, udp_checksum, (SERVER_PORT, CLIENT_PORT))
+}
+
+/// Takes a client's message to DHCP servers out of a received `frame`.
+///
+/// # Errors
+/// As [`parse`]; with other ports it is not from a client to a server.
+pub fn parse_request(frame: &[u8], udp_checksum: UdpChecksum) -> Result<Datagram<'_>, FrameError> {
+    parse_between(frame, udp_checksum, (CLIENT_PORT, SERVER_PORT))
+}
+
+fn parse_between(
+    frame: &[u8],
+    udp_checksum: UdpChecksum,
+    ports: (u16, u16),
+) -> Result<Datagram<'_>, FrameError> {
     let (destination, rest) = frame.split_first_chunk::<6>().ok_or(FrameError::Truncated)?;
     let (source, rest) = rest.split_first_chunk::<6>().ok_or(FrameError::Truncated)?;
     let (ether_type, packet) = rest.split_first_chunk::<2>().ok_or(FrameError::Truncated)?;
@@ -161,7 +178,7 @@ pub fn parse(frame: &[u8], udp_checksum: UdpChecksum) -> Result<Datagram<'_>, Fr
     let (header, _) = segment.split_first_chunk::<8>().ok_or(FrameError::Truncated)?;
     let [s, t, d, e, l0, l1, c0, c1] = *header;
     let (source_port, destination_port) = (u16::from_be_bytes([s, t]), u16::from_be_bytes([d, e]));
-    if (source_port, destination_port) != (SERVER_PORT, CLIENT_PORT) {
+    if (source_port, destination_port) != ports {
         return Err(FrameError::Ports { source_port, destination_port });
     }
     let udp_length = u16::from_be_bytes([l0, l1]);

@@ -1,9 +1,13 @@
 //! Names that a DHCP server and its DNS will take.
 
+use sha2::{Digest, Sha256};
+
 /// Longest label of a domain name (RFC 1035 section 2.3.4).
 const LABEL: usize = 63;
 /// Longest name that DNS can hold: 255 octets on the wire.
 const NAME: usize = 253;
+/// Bytes of the hash at the end of a label that is cut: whoever chooses a label can try others until their hashes meet.
+const HASH: usize = 8;
 /// The server is asked to keep the address record (S), and the name is in wire format (E): RFC 4702 section 2.1.
 const FQDN_FLAGS: u8 = 0b0101;
 
@@ -15,10 +19,8 @@ pub(crate) fn sanitise(name: &str) -> Option<String> {
         let label: String = label
             .chars()
             .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' })
-            .skip_while(|&c| c == '-')
-            .take(LABEL)
             .collect();
-        let label = label.trim_end_matches('-');
+        let label = fitted(label.trim_matches('-'));
         let dot = usize::from(!clean.is_empty());
         if label.is_empty() || clean.len() + dot + label.len() > NAME {
             continue;
@@ -26,9 +28,20 @@ pub(crate) fn sanitise(name: &str) -> Option<String> {
         if dot == 1 {
             clean.push('.');
         }
-        clean.push_str(label);
+        clean.push_str(&label);
     }
     (!clean.is_empty()).then_some(clean)
+}
+
+/// A label that fits. In place of its end it has a hash of the whole, or two long names would become one. The two hyphens
+/// before that keep it apart from labels that fit by themselves.
+fn fitted(label: &str) -> String {
+    if label.len() <= LABEL {
+        return label.to_owned();
+    }
+    let hash: String = Sha256::digest(label).iter().take(HASH).map(|byte| format!("{byte:02x}")).collect();
+    let kept: String = label.chars().take(LABEL - hash.len() - 2).collect();
+    format!("{}--{hash}", kept.trim_end_matches('-'))
 }
 
 /// The value of option 81 for `name`: whole if it ends with a dot, else for the server to complete.
@@ -61,8 +74,17 @@ mod tests {
     fn b12_a_label_has_at_most_63_characters() {
         let name = sanitise(&"a".repeat(70)).unwrap();
         assert_eq!(name.len(), 63);
-        let long = sanitise(&format!("{}-{}", "a".repeat(62), "b")).unwrap();
-        assert_eq!(long, "a".repeat(62));
+        assert_eq!(sanitise(&"a".repeat(63)), Some("a".repeat(63)));
+    }
+
+    #[test]
+    fn b12_long_labels_that_differ_at_their_ends_stay_different() {
+        let [one, other] =
+            ["staging", "production"].map(|end| sanitise(&format!("{}-{end}", "a".repeat(63))));
+        assert!(one.as_ref().is_some_and(|one| one.starts_with(&"a".repeat(45))), "{one:?}");
+        assert_ne!(one, other);
+        let spaced = sanitise(&format!("{}{}b", "a".repeat(40), "-".repeat(60))).unwrap();
+        assert!(spaced.starts_with(&("a".repeat(40) + "--")) && !spaced.contains("---"), "{spaced}");
     }
 
     #[test]

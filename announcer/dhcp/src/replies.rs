@@ -144,7 +144,10 @@ impl Client {
         self.count(MessageKind::Ack);
         self.last_server = Some(lease.server_id);
         if let Some(mode) = self.answered(&phase, ack.xid) {
-            self.way.settle(mode);
+            match phase.lease() {
+                Some(_) => self.way.extended(mode),
+                None => self.way.settle(mode),
+            }
         }
         match phase.lease().map(|held| held.address) {
             Some(address) if address == lease.address => {

@@ -17,6 +17,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 impl Client {
     pub(crate) fn open(&mut self, now: Instant, backoff: Backoff) -> Exchange {
+        self.way.begin();
         Exchange { xid: self.rng.random(), started: now, asked: now, sent: 0, next: now, secs: 0, backoff }
     }
 
@@ -88,7 +89,9 @@ impl Client {
 
     pub(crate) fn rebind(&mut self, now: Instant, mut exchange: Exchange, lease: Lease) -> Phase {
         self.ask_anew(now, &mut exchange);
-        self.way.try_other();
+        if exchange.sent > 0 || self.way.found().is_none() {
+            self.way.try_other();
+        }
         let form = Form::Extend { address: lease.address };
         self.send(now, &mut exchange, form, Destination::Broadcast);
         exchange.next = half_way(now, lease.expires_at);

@@ -14,7 +14,8 @@ pub enum Mode {
 /// DISCOVERs without answer after which another way is tried in turn.
 const DISCOVERS_ONE_WAY: u32 = 2;
 
-/// What is tried, and what was found out. What was found changes with DISCOVERs only, so never while a lease is held.
+/// What is tried, and what was found out. What was found changes with DISCOVERs only, so never while a lease is held; but a
+/// port may close to a MAC address that it carried before, so the other way is tried for what stays unanswered.
 #[derive(Clone, Debug)]
 pub(crate) struct Way {
     mode: Mode,
@@ -99,15 +100,25 @@ impl Way {
         self.mode = Mode::VirtualMac;
     }
 
-    /// A lease was taken over, and no server has answered here yet: the other way is tried too. `chaddr` and client
-    /// identifier, and so the lease, are the same by both.
+    /// An exchange begins, by the way that was found.
+    pub(crate) fn begin(&mut self) {
+        self.mode = self.found.unwrap_or(self.mode);
+    }
+
+    /// A lease is not extended by this way: the other one is tried too. `chaddr` and client identifier, and so the lease, are
+    /// the same by both. Where [`Mode::VirtualChaddr`] was found, a foreign source may shut the port.
     pub(crate) fn try_other(&mut self) {
-        if self.finds_out && self.found.is_none() {
+        if self.finds_out && self.found != Some(Mode::VirtualChaddr) {
             self.mode = match self.mode {
                 Mode::VirtualMac => Mode::VirtualChaddr,
                 Mode::VirtualChaddr | Mode::NodeMac => Mode::VirtualMac,
             };
         }
+    }
+
+    /// A server answered to `mode` where a lease was in use.
+    pub(crate) fn extended(&mut self, mode: Mode) {
+        self.found.get_or_insert(mode);
     }
 
     /// A server answered to `mode`.

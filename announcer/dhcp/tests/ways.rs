@@ -3,7 +3,7 @@
 
 mod harness;
 
-use foghorn_dhcp::{ClientConfig, Input, MessageKind, Mode, State};
+use foghorn_dhcp::{ClientConfig, Destination, Input, MessageKind, Mode, State};
 use harness::{ADDRESS, Harness, OTHER_ADDRESS, Reply, Sent, identity, seconds};
 
 #[test]
@@ -85,15 +85,42 @@ fn what_was_found_is_kept_under_a_lease_and_begun_with_after_it() {
 }
 
 #[test]
-fn a_confirmation_and_a_renewal_are_no_trials() {
-    let mut harness = finding();
-    harness.answer(&Reply::offer());
-    harness.answer(&Reply::ack(3600));
-    harness.input(Input::Checked(foghorn_dhcp::Verdict::Clear));
+fn a_confirmation_is_no_trial() {
+    let mut harness = bound();
     harness.input(Input::LinkUp);
-    harness.run(seconds(3500));
-    assert!(modes(&harness).iter().all(|mode| *mode == Mode::VirtualMac));
+    harness.run(seconds(1700));
+    assert_eq!(modes(&harness), [Mode::VirtualMac; 3]);
     assert_eq!(harness.lease().address, ADDRESS);
+}
+
+#[test]
+fn a_lease_that_is_not_extended_by_the_known_way_is_by_the_other() {
+    let (mac, chaddr) = (Mode::VirtualMac, Mode::VirtualChaddr);
+    let mut harness = bound();
+    harness.run(seconds(3500));
+    let extensions = modes(&harness);
+    assert_eq!(extensions[..3], [mac, chaddr, mac], "renewals");
+    let mut harness = bound();
+    harness.next_timer();
+    harness.next_timer();
+    assert_eq!(modes(&harness), [mac, chaddr]);
+    harness.answer(&Reply::ack(3600));
+    assert_eq!((harness.client.state(), harness.client.mode()), (State::Bound, Some(mac)));
+    harness.next_timer();
+    assert_eq!(modes(&harness), [mac, chaddr, mac], "the known way is the first again");
+}
+
+#[test]
+fn each_state_of_an_extension_begins_by_the_known_way() {
+    let mut harness = bound();
+    harness.run(seconds(3590));
+    let sent = harness.transmits();
+    let first = sent.iter().position(|sent| sent.to == Destination::Broadcast).unwrap();
+    assert_eq!(sent[first].mode, Mode::VirtualMac, "rebinding");
+    assert_eq!(sent[first + 1].mode, Mode::VirtualChaddr);
+    harness.run(seconds(20));
+    let discover = harness.transmits().into_iter().find(|sent| sent.kind == MessageKind::Discover).unwrap();
+    assert_eq!(discover.mode, Mode::VirtualMac);
 }
 
 #[test]
@@ -110,6 +137,16 @@ fn finding() -> Harness {
     let config = ClientConfig { finds_mode: true, ..ClientConfig::new(identity()) };
     let mut harness = Harness::with(config, 1);
     harness.input(Input::Start);
+    harness
+}
+
+/// A client that has found out that its own MAC address is carried, with a lease of an hour.
+fn bound() -> Harness {
+    let mut harness = finding();
+    harness.answer(&Reply::offer());
+    harness.answer(&Reply::ack(3600));
+    harness.input(Input::Checked(foghorn_dhcp::Verdict::Clear));
+    harness.outputs.clear();
     harness
 }
 

@@ -1,6 +1,6 @@
 //! The frames that a packet socket lets through, as a classic BPF program that the kernel runs.
 //!
-//! One passes ARP, IPv4 UDP to port 68 that is no fragment, and ICMP echo requests that are none, another one EtherType with
+//! One passes ARP, IPv4 UDP to the ports of DHCP that is no fragment, and ICMP echo requests that are none, another one EtherType with
 //! certain octets. A frame with a VLAN tag belongs to another network, unless the VLAN is 0: such a tag has a priority only (IEEE
 //! 802.1Q, 6.9). The kernel keeps the tag of a frame apart from its bytes, so a program asks for that first.
 
@@ -47,27 +47,28 @@ const WHOLE_FRAME: u32 = u32::MAX;
 const FRAGMENT: u32 = 0x3fff;
 
 /// The program for ARP, DHCP and pings. Comments name the instruction, and the one that a jump leads to.
-pub const PROGRAM: [Instruction; 20] = [
+pub const PROGRAM: [Instruction; 21] = [
     load(LOAD_WORD, VLAN_TAG),              // 0
-    jump(JUMP_IF_ANY_BIT, VLAN, 17, 0),     // 1: of a VLAN -> 19
+    jump(JUMP_IF_ANY_BIT, VLAN, 18, 0),     // 1: of a VLAN -> 20
     load(LOAD_HALF, 12),                    // 2: EtherType
-    jump(JUMP_IF_EQUAL, 0x0806, 14, 0),     // 3: ARP -> 18
-    jump(JUMP_IF_EQUAL, 0x0800, 0, 14),     // 4: not IPv4 -> 19
+    jump(JUMP_IF_EQUAL, 0x0806, 15, 0),     // 3: ARP -> 19
+    jump(JUMP_IF_EQUAL, 0x0800, 0, 15),     // 4: not IPv4 -> 20
     load(LOAD_BYTE, 14 + 9),                // 5: protocol
-    jump(JUMP_IF_EQUAL, 17, 0, 5),          // 6: not UDP -> 12
+    jump(JUMP_IF_EQUAL, 17, 0, 6),          // 6: not UDP -> 13
     load(LOAD_HALF, 14 + 6),                // 7: flags and fragment offset
-    jump(JUMP_IF_ANY_BIT, FRAGMENT, 10, 0), // 8: a fragment -> 19
+    jump(JUMP_IF_ANY_BIT, FRAGMENT, 11, 0), // 8: a fragment -> 20
     load(LOAD_INDEX_HEADER_LENGTH, 14),     // 9
     load(LOAD_HALF_INDEXED, 14 + 2),        // 10: destination port
-    jump(JUMP_IF_EQUAL, 68, 6, 7),          // 11: DHCP -> 18, another -> 19
-    jump(JUMP_IF_EQUAL, 1, 0, 6),           // 12: not ICMP -> 19
-    load(LOAD_HALF, 14 + 6),                // 13: flags and fragment offset
-    jump(JUMP_IF_ANY_BIT, FRAGMENT, 4, 0),  // 14: a fragment -> 19
-    load(LOAD_INDEX_HEADER_LENGTH, 14),     // 15
-    load(LOAD_BYTE_INDEXED, 14),            // 16: ICMP type
-    jump(JUMP_IF_EQUAL, 8, 0, 1),           // 17: no echo request -> 19
-    load(RETURN, WHOLE_FRAME),              // 18
-    load(RETURN, 0),                        // 19
+    jump(JUMP_IF_EQUAL, 68, 7, 0),          // 11: from a DHCP server -> 19
+    jump(JUMP_IF_EQUAL, 67, 6, 7),          // 12: from a DHCP client -> 19, another -> 20
+    jump(JUMP_IF_EQUAL, 1, 0, 6),           // 13: not ICMP -> 20
+    load(LOAD_HALF, 14 + 6),                // 14: flags and fragment offset
+    jump(JUMP_IF_ANY_BIT, FRAGMENT, 4, 0),  // 15: a fragment -> 20
+    load(LOAD_INDEX_HEADER_LENGTH, 14),     // 16
+    load(LOAD_BYTE_INDEXED, 14),            // 17: ICMP type
+    jump(JUMP_IF_EQUAL, 8, 0, 1),           // 18: no echo request -> 20
+    load(RETURN, WHOLE_FRAME),              // 19
+    load(RETURN, 0),                        // 20
 ];
 
 /// The program that passes frames of one EtherType that have these octets at that place of their payload.
@@ -110,9 +111,9 @@ mod tests {
     }
 
     #[test]
-    fn udp_to_port_68_passes_with_and_without_ip_options() {
-        for words in 5..=15 {
-            assert_eq!(run(&udp(words, 17, 0, 68), false), WHOLE_FRAME, "{words} words of header");
+    fn udp_to_the_ports_of_dhcp_passes_with_and_without_ip_options() {
+        for (words, port) in (5..=15).flat_map(|words| [(words, 67), (words, 68)]) {
+            assert_eq!(run(&udp(words, 17, 0, port), false), WHOLE_FRAME, "{words} words of header, {port}");
         }
     }
 
@@ -130,7 +131,7 @@ mod tests {
 
     #[test]
     fn udp_to_other_ports_is_dropped() {
-        for port in [0, 53, 67, 69, 68 << 8, 0xffff] {
+        for port in [0, 53, 66, 69, 67 << 8, 68 << 8, 0xffff] {
             assert_eq!(run(&udp(5, 17, 0, port), false), 0, "port {port}");
         }
     }

@@ -63,7 +63,7 @@ impl Engine {
         {
             // The lease is that of the identity which it was got with, whatever the plane says by now.
             (client_config.mode, client_config.finds_mode) =
-                self.carriage.begin(IdentityMode::Auto, link, recorded_mode(claim));
+                self.carriage.begin(IdentityMode::Auto, link, name, recorded_mode(claim));
             (client_config.identity, outdated) = (identity, true);
         }
         let confirms = client_config.confirm_takeover;
@@ -131,7 +131,9 @@ impl Engine {
         if let Some(Kept { lease, announced, .. }) = kept {
             return Recalled::Lease(lease, announced);
         }
-        let Some(status) = &claim.status else { return Recalled::Nothing };
+        let Some(status) = claim.status.as_ref().filter(|_| !self.is_of_another_cluster(claim)) else {
+            return Recalled::Nothing;
+        };
         let Some(lease) = &status.lease else { return Recalled::Nothing };
         let announced = status.address == Some(lease.address);
         match self.api_time {
@@ -144,6 +146,14 @@ impl Engine {
             }
             _ => Recalled::Address(lease.address),
         }
+    }
+
+    /// Whether the lease in the claim's status was got by the identity of another seed: by the cluster that this one is a copy
+    /// of. It is neither used nor released.
+    fn is_of_another_cluster(&self, claim: &AddressClaim) -> bool {
+        let identity = claim.status.as_ref().and_then(|status| status.identity.as_ref());
+        let (Some(config), Some(identity)) = (&self.config, identity) else { return false };
+        identity.seed.as_ref().unwrap_or(&config.cluster_id) != config.identity_seed()
     }
 
     /// Why the claim cannot have the hardware address, if somebody here has it.
@@ -230,7 +240,8 @@ fn settings(
     claim: &AddressClaim,
 ) -> (ClientConfig, Option<Fault>) {
     let plane = &config.dhcp;
-    let (mode, finds_mode) = carriage.begin(plane.identity, link, recorded_mode(claim));
+    let name = claim.metadata.name.as_deref().unwrap_or_default();
+    let (mode, finds_mode) = carriage.begin(plane.identity, link, name, recorded_mode(claim));
     let (mut identity, fault) = identity(config, claim);
     if let (Mode::NodeMac, Some(mac)) = (mode, link.mac) {
         identity.hardware_address = mac;
@@ -249,7 +260,8 @@ fn settings(
         rapid_commit: plane.rapid_commit,
         offer_wait: Duration::from_millis(plane.offer_wait_milliseconds.into()),
         requested_address: wanted.requested_address,
-        confirm_takeover: plane.takeover == TakeoverMode::Confirm,
+        // The lease has the former node's MAC address.
+        confirm_takeover: plane.takeover == TakeoverMode::Confirm || mode == Mode::NodeMac,
         parameters: parameters(&plane.parameters),
         ..ClientConfig::new(identity)
     };
@@ -272,7 +284,7 @@ fn of_lease(claim: &AddressClaim) -> Option<Identity> {
 fn identity(config: &PlaneConfig, claim: &AddressClaim) -> (Identity, Option<Fault>) {
     let service = &claim.spec.service_ref;
     let mut identity = Identity::derive(&dhcp::Owner {
-        cluster: &config.cluster_id,
+        cluster: config.identity_seed(),
         plane: &config.plane,
         namespace: &service.namespace,
         service: &service.name,
@@ -290,8 +302,8 @@ fn identity(config: &PlaneConfig, claim: &AddressClaim) -> (Identity, Option<Fau
             Err(error) => fault = Some(error.to_string()),
         }
     }
-    if let Some(text) = &claim.spec.dhcp.client_id {
-        match octets(text).filter(|id| (2..=255).contains(&id.len())) {
+    if let Some(text) = claim.spec.dhcp.client_id_in_effect() {
+        match octets(&text).filter(|id| (2..=255).contains(&id.len())) {
             Some(client_id) => identity.client_id = client_id,
             None => {
                 fault = Some(format!(

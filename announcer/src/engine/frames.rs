@@ -26,7 +26,11 @@ impl Engine {
             Ok(datagram) => datagram,
             Err(frame::FrameError::EtherType(_)) => {
                 l2.handle_input(now, l2::Input::Frame(bytes));
-                self.hear_hardware_address(now, bytes);
+                self.hear_arp(now, bytes);
+                return;
+            }
+            Err(frame::FrameError::Ports { destination_port: frame::SERVER_PORT, .. }) => {
+                self.hear_client(now, bytes, udp_checksum);
                 return;
             }
             Err(error) => {
@@ -87,19 +91,6 @@ impl Engine {
         self.held.get(name).is_some_and(|held| held.client.expects(xid))
     }
 
-    /// Another host that speaks with the hardware address of a claim: the claim's frames would lead the switches astray.
-    /// Only ARP tells: no announcer sends that with a claim's hardware address. A derived one is nobody's by chance, so
-    /// whoever speaks with it wants to be believed, and is not.
-    fn hear_hardware_address(&mut self, now: Instant, bytes: &[u8]) {
-        let Ok(arp) = l2::ArpFrame::parse(bytes) else { return };
-        let mac = arp.sender_mac;
-        let Some(name) = self.recipients.owner(mac).map(str::to_owned) else { return };
-        let given = self.claims.get(&name).is_some_and(|claim| claim.spec.dhcp.hardware_address.is_some());
-        if given {
-            self.make_way(now, &name, arp.sender_ip, mac);
-        }
-    }
-
     pub(super) fn transmit(&mut self, now: Instant, name: &str, transmit: Transmit) {
         let Some(held) = self.held.get_mut(name) else { return };
         // One frame that ends a lease does less harm than a lease that does not end.
@@ -108,7 +99,11 @@ impl Engine {
             self.metrics.dropped("hardware address");
             return;
         }
-        self.carriage.sent(now, transmit.mode);
+        held.strangers.speak(&transmit);
+        let finds_out = held.client.config().finds_mode && !self.carriage.has_passed(name);
+        if finds_out && transmit.mode == Mode::VirtualMac {
+            held.tried.get_or_insert(now);
+        }
         let server = match transmit.to {
             Destination::Broadcast => {
                 self.send(name, &transmit, frame::BROADCAST, Ipv4Addr::BROADCAST);

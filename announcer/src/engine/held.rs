@@ -7,6 +7,8 @@ use foghorn_crds::{ClaimDhcp, ClaimState, IdentityMode, conditions::reasons};
 use foghorn_dhcp::{Client, Lease, LostReason, MessageKind, Mode, Problem, State, Transmit};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use super::strangers::Heard;
+
 /// A claim, its DHCP client, and what of it is on the wire.
 #[derive(Debug)]
 pub(super) struct Held {
@@ -42,6 +44,12 @@ pub(super) struct Held {
     pub(super) queued: bool,
     /// As the metrics count it.
     pub(super) counted: Counted,
+    /// When the first frame was sent from its own MAC address, if none was answered on this interface before.
+    pub(super) tried: Option<Instant>,
+    /// Its frames carry the interface's MAC address although those of other claims get through with their own.
+    pub(super) limited: bool,
+    /// Other hosts with its MAC address.
+    pub(super) strangers: Heard,
     /// Whether the interface receives what is sent to the claim's hardware address.
     pub(super) joined: bool,
     /// When its timer is set.
@@ -96,6 +104,7 @@ pub(super) struct Facts {
     pub(super) reason: &'static str,
     /// The message has more to say than before.
     pub(super) is_heard_by_neither_way: bool,
+    pub(super) limited: bool,
 }
 
 impl Held {
@@ -118,6 +127,9 @@ impl Held {
             awaits: None,
             queued: false,
             counted: Counted::default(),
+            strangers: Heard::default(),
+            tried: None,
+            limited: false,
             joined: false,
             armed: None,
             report: Reporting::default(),
@@ -154,6 +166,7 @@ impl Held {
             mode: self.client.mode().or_else(|| lease_in_hand.then_some(self.client.config().mode)),
             reason,
             is_heard_by_neither_way: self.is_heard_by_neither_way(now),
+            limited: self.limited,
         }
     }
 

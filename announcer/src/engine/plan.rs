@@ -30,6 +30,7 @@ impl Engine {
         self.outputs.retain(|output| match output {
             Output::Send { claim, .. } => **claim != *name,
             Output::Conflict(conflict) => *conflict.claim != *name,
+            Output::Stranger(stranger) => *stranger.claim != *name,
             Output::Report(report) => report.claim != name,
             Output::Join(_) | Output::Leave(_) => true,
         });

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use foghorn_clock::Instant;
-use foghorn_crds::ClaimState;
+use foghorn_crds::{ClaimState, IdentityMode};
 use foghorn_dhcp::{Mode, State};
 use k8s_openapi::jiff::Timestamp;
 
@@ -46,11 +46,11 @@ impl Engine {
         let before = std::mem::replace(&mut held.counted, counted.clone());
         self.count(name, &before, &counted);
         let Some(held) = self.held.get_mut(name) else { return };
-        if held.client.config().finds_mode
-            && let Some(mode) = held.client.mode()
-        {
-            self.carriage.heard(mode);
+        let mode = held.client.mode();
+        if let Some(mode) = mode.filter(|_| held.client.config().finds_mode) {
+            self.carriage.heard(name, mode);
         }
+        held.limited = held.asked == IdentityMode::Auto && self.carriage.is_limited(mode);
         if held.released && !ending {
             self.forget(name);
             self.plan(now, name);
@@ -120,7 +120,8 @@ impl Engine {
         let Some(held) = self.held.get_mut(name) else { return };
         held.report.due = None;
         let grant = self.grants.get(name).copied();
-        let (Some(grant), Some(api_time), Some(link)) = (grant, self.api_time, &self.link) else { return };
+        let (Some(grant), Some(api_time)) = (grant, self.api_time) else { return };
+        let (Some(link), Some(config)) = (&self.link, &self.config) else { return };
         let Some(claim) = self.claims.get(name) else { return };
         let facts = held.facts(now, &claim.metadata);
         let Some(time) = api_time.timestamp(now) else { return };
@@ -128,6 +129,7 @@ impl Engine {
             node: &self.node,
             interface: &link.name,
             hardware_address: link.mac,
+            seed: &config.dhcp.identity_seed,
             grant,
             api_time,
             now: time,

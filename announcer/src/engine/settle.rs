@@ -2,7 +2,7 @@
 
 use foghorn_clock::Instant;
 use foghorn_crds::hardware_address;
-use foghorn_dhcp::{self as dhcp, Mode, Verdict};
+use foghorn_dhcp::{self as dhcp, Lease, MessageKind, Mode, Verdict};
 use foghorn_l2::{self as l2, L2};
 use tracing::{debug, warn};
 
@@ -73,9 +73,7 @@ impl Engine {
             dhcp::Output::Bound(lease) => self.announce(now, name, &lease),
             dhcp::Output::Renewed(lease) => {
                 debug!(claim = name, address = %lease.address, server = %lease.server_id, "lease renewed");
-                if let Some(held) = self.held.get_mut(name) {
-                    held.granted = Some(lease);
-                }
+                self.confirmed(now, name, lease);
             }
             dhcp::Output::Lost { address, reason } => {
                 warn!(claim = name, %address, %reason, "address lost");
@@ -86,6 +84,19 @@ impl Engine {
                 let Some(held) = self.held.get_mut(name) else { return };
                 held.released = held.waiting.is_none();
             }
+        }
+    }
+
+    fn confirmed(&mut self, now: Instant, name: &str, lease: Lease) {
+        let Some(held) = self.held.get_mut(name) else { return };
+        let is_first = held.client.counters().received.get(&MessageKind::Ack) == Some(&1);
+        let is_announced = held.announced == Some(lease.address);
+        let address = lease.address;
+        held.granted = Some(lease);
+        // Where switches bind ARP to leases, what was announced before is lost: the lease had the former node's MAC address.
+        if is_first && is_announced && held.client.config().mode == Mode::NodeMac {
+            self.tell_l2(now, l2::Input::Withdraw(address));
+            self.tell_l2(now, l2::Input::Announce(address));
         }
     }
 

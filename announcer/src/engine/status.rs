@@ -14,11 +14,17 @@ use k8s_openapi::{
 
 use super::{ApiTime, carriage::in_use, held::Facts};
 
+/// Of an address that is announced, where a port carries the MAC addresses of some claims and not that of this one.
+const PORT_LIMIT: &str = "; its DHCP frames have the interface's MAC address, since no server answered to the claim's own: the \
+    switch port may limit the number of MAC addresses";
+
 /// Who reports, and when.
 pub(super) struct Reporter<'a> {
     pub(super) node: &'a str,
     pub(super) interface: &'a str,
     pub(super) hardware_address: Option<[u8; 6]>,
+    /// The plane's `dhcp.identitySeed`.
+    pub(super) seed: &'a str,
     pub(super) grant: Grant,
     pub(super) api_time: ApiTime,
     pub(super) now: Timestamp,
@@ -36,7 +42,8 @@ impl Reporter<'_> {
         let ready = facts.address.is_some();
         let message = match (facts.address, &error) {
             (Some(address), _) => {
-                format!("{address} is announced by node {} on {}", self.node, self.interface)
+                let note = if facts.limited { PORT_LIMIT } else { "" };
+                format!("{address} is announced by node {} on {}{note}", self.node, self.interface)
             }
             (None, Some(error)) => error.clone(),
             (None, None) if facts.reason == conditions::reasons::RELEASED => "given back".to_owned(),
@@ -58,12 +65,21 @@ impl Reporter<'_> {
             holder_hardware_address: self.hardware_address.map(hardware_address::format),
             epoch: Some(self.grant.to_string()),
             interface: Some(self.interface.to_owned()),
-            identity: Some(claim_identity(identity, facts.mode)),
+            identity: Some(self.identity(identity, facts.mode)),
             lease: facts.lease.as_ref().and_then(|lease| self.lease(lease)),
             dhcp: Some(dhcp),
             last_error: error,
             forwards: Vec::new(),
             conditions: vec![condition],
+        }
+    }
+
+    fn identity(&self, identity: &Identity, mode: Option<Mode>) -> ClaimIdentity {
+        ClaimIdentity {
+            hardware_address: hardware_address::format(identity.hardware_address),
+            client_id: identity.client_id.iter().map(|byte| format!("{byte:02x}")).collect(),
+            seed: (!self.seed.is_empty()).then(|| self.seed.to_owned()),
+            mode: mode.map(in_use),
         }
     }
 
@@ -123,12 +139,4 @@ fn route(route: &ClaimRoute) -> Route {
 fn claim_route(route: &Route) -> Option<ClaimRoute> {
     let destination = Ipv4Net::new(route.destination, route.prefix_length).ok()?;
     Some(ClaimRoute { destination, gateway: route.gateway })
-}
-
-fn claim_identity(identity: &Identity, mode: Option<Mode>) -> ClaimIdentity {
-    ClaimIdentity {
-        hardware_address: hardware_address::format(identity.hardware_address),
-        client_id: identity.client_id.iter().map(|octet| format!("{octet:02x}")).collect(),
-        mode: mode.map(in_use),
-    }
 }

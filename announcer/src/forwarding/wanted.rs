@@ -98,7 +98,7 @@ fn description(config: &PlaneConfig, claim: &AddressClaim) -> String {
 }
 
 fn prefix(config: &PlaneConfig) -> String {
-    format!("foghorn {} ", tag(&[&config.cluster_id, &config.plane]))
+    format!("foghorn {} ", tag(&[config.identity_seed(), &config.plane]))
 }
 
 fn tag(parts: &[&str]) -> String {
@@ -108,7 +108,7 @@ fn tag(parts: &[&str]) -> String {
 /// What only those know that may read the cluster's claims: the UIDs are random.
 fn secret(config: &PlaneConfig, claim: &AddressClaim) -> [u8; 32] {
     let uid = claim.metadata.uid.as_deref().unwrap_or_default();
-    hash(&["mapping nonce", &config.cluster_id, &config.plane, uid])
+    hash(&["mapping nonce", config.identity_seed(), &config.plane, uid])
 }
 
 fn hash(parts: &[&str]) -> [u8; 32] {
@@ -199,6 +199,15 @@ mod tests {
         let other = PlaneConfig { plane: "red".into(), ..configured() };
         assert_ne!(prefix(&config), prefix(&other));
         assert_ne!(secret(&config, &all["a"]), secret(&other, &all["a"]));
+    }
+
+    #[test]
+    fn a_copy_of_the_cluster_does_not_take_the_originals_mappings() {
+        let all = of_all([("a", json!(null), json!(null))]);
+        let mut copy = configured();
+        copy.dhcp.identity_seed = "drill".into();
+        assert_ne!(prefix(&configured()), prefix(&copy));
+        assert_ne!(secret(&configured(), &all["a"]), secret(&copy, &all["a"]));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Who claims are to the DHCP server, on networks of all kinds.
 
+use std::collections::BTreeSet;
+
 use crate::{
     network::{CLIENT, NIC, NODE, Network, Port, ROUTER, SECOND, claim, config, link},
     server::{DECLINE, DISCOVER, RELEASE, REQUEST},
@@ -48,6 +50,63 @@ fn a_switch_that_shuts_its_port_sees_no_second_foreign_frame() {
     assert!(network.address("web").is_some());
     assert!(network.port == Port::Shuts, "the port is open");
     assert_eq!(mode(&network, "web"), Some(IdentityInUse::VirtualChaddr));
+}
+
+#[test]
+fn a_claim_beyond_a_ports_limit_of_mac_addresses_gets_an_address() {
+    let mut network = Network::new();
+    network.port = Port::Limited(2);
+    for name in ["web", "api"] {
+        network.claim(name);
+        network.run(5 * SECOND);
+        assert_eq!(mode(&network, name), Some(IdentityInUse::VirtualMac));
+    }
+    network.claim("one-too-many");
+    network.run(30 * SECOND);
+    assert!(network.address("one-too-many").is_some());
+    assert_eq!(mode(&network, "one-too-many"), Some(IdentityInUse::VirtualChaddr));
+    let (reason, message) = network.reason("one-too-many");
+    assert_eq!(reason, reasons::ANNOUNCED);
+    assert!(message.contains("may limit the number of MAC addresses"), "{message}");
+    assert!(!network.reason("web").1.contains("limit"));
+    let before = ["web", "api", "one-too-many"].map(|name| network.address(name));
+    network.run(7_000 * SECOND);
+    assert_eq!(["web", "api", "one-too-many"].map(|name| network.address(name)), before, "renewed");
+    assert_eq!(network.server.count(DISCOVER), 3, "no lease was lost");
+}
+
+#[test]
+fn leases_outlive_a_port_that_carries_other_mac_addresses_by_now() {
+    let mut network = Network::new();
+    network.port = Port::Limited(2);
+    ["web", "api"].iter().for_each(|name| network.claim(name));
+    network.run(5 * SECOND);
+    let before = ["web", "api"].map(|name| network.address(name));
+    network.carried = [[2, 0, 0, 0, 0, 0xaa], [2, 0, 0, 0, 0, 0xbb]].into();
+    network.run(7_000 * SECOND);
+    assert_eq!(["web", "api"].map(|name| network.address(name)), before);
+    assert_eq!(network.server.count(DISCOVER), 2);
+}
+
+#[test]
+fn a_port_that_is_shut_on_one_mac_address_too_many_is_not_shut_twice() {
+    let mut network = Network::new();
+    network.port = Port::ShutsAbove(2);
+    ["web", "api"].iter().for_each(|name| network.claim(name));
+    network.run(5 * SECOND);
+    let before = ["web", "api"].map(|name| network.address(name));
+    network.claim("one-too-many");
+    assert!(network.port == Port::Shut);
+    network.input(Input::Link(None));
+    network.run(30 * SECOND);
+    (network.port, network.carried) = (Port::ShutsAbove(2), BTreeSet::new());
+    network.input(Input::Link(Some(Box::new(link()))));
+    network.run(30 * SECOND);
+    assert_eq!(["web", "api"].map(|name| network.address(name)), before);
+    assert_eq!(mode(&network, "web"), Some(IdentityInUse::VirtualMac));
+    assert!(network.address("one-too-many").is_some());
+    assert_eq!(mode(&network, "one-too-many"), Some(IdentityInUse::VirtualChaddr));
+    assert!(network.port != Port::Shut, "the port is open");
 }
 
 #[test]
@@ -147,6 +206,20 @@ fn a_hardware_address_and_client_identifier_may_be_given() {
         ("02:00:5e:00:00:07", "00abcd")
     );
     assert!(network.server.leases.contains_key(&[0, 0xab, 0xcd][..]));
+}
+
+#[test]
+fn a_mac_address_given_alone_makes_an_ordinary_client_of_the_claim() {
+    for identity in [IdentityMode::VirtualMac, IdentityMode::NodeMac] {
+        let mut network = with(identity);
+        let mut web = overridden("web", "02:00:5e:00:00:07");
+        web.spec.dhcp.client_id = None;
+        network.put(web);
+        network.run(SECOND);
+        let identity = network.last_report("web").unwrap().status.identity.clone().unwrap();
+        assert_eq!(identity.client_id, "0102005e000007");
+        assert!(network.server.leases.contains_key(&[1, 2, 0, 0x5e, 0, 0, 7][..]));
+    }
 }
 
 #[test]

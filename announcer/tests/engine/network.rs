@@ -9,7 +9,7 @@ use std::{
 };
 
 use foghorn_announcer::{
-    engine::{ApiTime, Conflict, Engine, Input, Output, Proxy},
+    engine::{ApiTime, Conflict, Engine, Input, Output, Proxy, Stranger},
     metrics::Metrics,
     report::Report,
 };
@@ -63,10 +63,15 @@ pub(crate) struct Network {
     pub(crate) speakers: Vec<Arc<str>>,
     pub(crate) reports: Vec<Told>,
     pub(crate) conflicts: Vec<Conflict>,
+    pub(crate) strangers: Vec<Stranger>,
     pub(crate) joined: BTreeSet<Mac>,
     registry: Registry,
+    /// The interface's MAC address.
+    nic: Mac,
     /// What the switch at the announcer's port makes of frames with a source that is not the interface's.
     pub(crate) port: Port,
+    /// Those of these sources that it has carried.
+    pub(crate) carried: BTreeSet<Mac>,
     claims: BTreeMap<String, AddressClaim>,
     /// Whether what is reported is published at once, and the node's proxy has it at once.
     pub(crate) publishes: bool,
@@ -82,6 +87,10 @@ pub(crate) enum Port {
     Open,
     /// Drops them.
     OneAddress,
+    /// Drops those of further sources once it has carried so many.
+    Limited(usize),
+    /// Is shut by the first one of a further source.
+    ShutsAbove(usize),
     /// Is shut by the first one; the test takes the carrier away.
     Shuts,
     Shut,
@@ -109,8 +118,11 @@ impl Network {
             speakers: Vec::new(),
             reports: Vec::new(),
             conflicts: Vec::new(),
+            strangers: Vec::new(),
             joined: BTreeSet::new(),
+            nic: NIC,
             port: Port::Open,
+            carried: BTreeSet::new(),
             claims: BTreeMap::new(),
             publishes: true,
             grant: None,
@@ -250,6 +262,9 @@ impl Network {
     }
 
     pub(crate) fn input(&mut self, input: Input<'_>) {
+        if let Input::Link(Some(link)) = &input {
+            self.nic = link.mac.unwrap();
+        }
         self.engine.handle_input(self.now, input);
         self.settle();
     }
@@ -281,6 +296,7 @@ impl Network {
                 Output::Join(mac) => assert!(self.joined.insert(mac)),
                 Output::Leave(mac) => assert!(self.joined.remove(&mac)),
                 Output::Conflict(conflict) => self.conflicts.push(conflict),
+                Output::Stranger(stranger) => self.strangers.push(stranger),
                 Output::Report(report) => {
                     let told = Told::of(&report);
                     let news = self.publishes && told.status.address.is_some();
@@ -304,9 +320,20 @@ impl Network {
     }
 
     fn deliver(&mut self, frame: &[u8]) {
-        let foreign = frame[6..12] != NIC;
+        let foreign = frame[6..12] != self.nic;
+        let source = frame[6..12].try_into().unwrap();
+        let above = |most: usize| !self.carried.contains(&source) && self.carried.len() >= most;
         match self.port {
             Port::Open => {}
+            Port::Limited(most) if foreign && above(most) => return,
+            Port::ShutsAbove(most) if foreign && above(most) => {
+                self.port = Port::Shut;
+                return;
+            }
+            Port::Limited(_) | Port::ShutsAbove(_) if foreign => {
+                self.carried.insert(source);
+            }
+            Port::Limited(_) | Port::ShutsAbove(_) => {}
             Port::OneAddress if foreign => return,
             Port::OneAddress => {}
             Port::Shuts if foreign => {
@@ -340,7 +367,9 @@ impl Network {
 impl Network {
     fn receives(&self, frame: &[u8]) -> bool {
         let destination = &frame[..6];
-        destination == [0xff; 6] || destination == NIC || self.joined.iter().any(|mac| destination == mac)
+        destination == [0xff; 6]
+            || destination == self.nic
+            || self.joined.iter().any(|mac| destination == mac)
     }
 }
 

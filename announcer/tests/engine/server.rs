@@ -25,6 +25,8 @@ pub(crate) struct Server {
     /// Addresses that it gives, in this order.
     pub(crate) pool: Vec<Ipv4Addr>,
     pub(crate) leases: BTreeMap<Vec<u8>, Ipv4Addr>,
+    /// The hardware address in the last acknowledged message for an address.
+    pub(crate) chaddrs: BTreeMap<Ipv4Addr, Mac>,
     pub(crate) lease_time: u32,
     pub(crate) declined: BTreeSet<Ipv4Addr>,
     /// Option 54 of its replies.
@@ -45,6 +47,7 @@ impl Server {
             alive: true,
             pool: (50..150).map(|last| Ipv4Addr::new(203, 0, 113, last)).collect(),
             leases: BTreeMap::new(),
+            chaddrs: BTreeMap::new(),
             lease_time: 3600,
             declined: BTreeSet::new(),
             identifier: SERVER,
@@ -82,6 +85,7 @@ impl Server {
                     return Some(self.reply(message, NAK, Ipv4Addr::UNSPECIFIED));
                 }
                 self.leases.insert(client, wanted);
+                self.chaddrs.insert(wanted, message[28..34].try_into().unwrap());
                 Some(self.reply(message, ACK, wanted))
             }
             DECLINE => {

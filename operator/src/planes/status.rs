@@ -472,8 +472,12 @@ mod tests {
 
     /// A claim whose announcer has said who it is to the DHCP server.
     fn known(mode: Option<IdentityInUse>) -> Arc<AddressClaim> {
-        let identity =
-            ClaimIdentity { hardware_address: "02:00:5e:10:00:01".into(), client_id: "ff01".into(), mode };
+        let identity = ClaimIdentity {
+            hardware_address: "02:00:5e:10:00:01".into(),
+            client_id: "ff01".into(),
+            seed: None,
+            mode,
+        };
         let status = AddressClaimStatus { identity: Some(identity), ..AddressClaimStatus::default() };
         with_status("c", status)
     }

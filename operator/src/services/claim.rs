@@ -8,10 +8,10 @@ use ipnet::Ipv4Net;
 use k8s_openapi::api::core::v1::Service;
 use kube::{ResourceExt, core::ObjectMeta};
 
+use super::names::Names;
+
 /// What there was before `spec.loadBalancerSourceRanges`, and still counts where that is empty.
 const SOURCE_RANGES_ANNOTATION: &str = "service.beta.kubernetes.io/load-balancer-source-ranges";
-/// The longest name that a claim can have for the DHCP server, in characters.
-const NAME_MAX: usize = 253;
 
 /// The claim that `service` should have on `plane`, with what its annotations ask in place of what the plane says. Only
 /// `serving` nodes may have its address, if given. The gateway is asked for `forwarding`.
@@ -68,7 +68,8 @@ pub(crate) fn corrected(present: &AddressClaim, desired: &AddressClaim) -> Optio
 /// server would have two clients, and the former one's lease.
 pub(crate) fn has_identity(claim: &AddressClaim, overrides: &DhcpRequest) -> bool {
     let own = &claim.spec.dhcp;
-    own.hardware_address == overrides.hardware_address && own.client_id == overrides.client_id
+    own.hardware_address == overrides.hardware_address
+        && own.client_id_in_effect() == overrides.client_id_in_effect()
 }
 
 /// Whether the claim is one that the operator made: in the namespace of its plane, with the name of its Service.
@@ -80,16 +81,14 @@ pub(crate) fn is_genuine(claim: &AddressClaim) -> bool {
 }
 
 /// The overrides, and the plane's names where they have none. A host name of the Service's own is also the domain name,
-/// on a plane that tells the server one. What is in no name, and what is too much of a label, the client leaves out.
-fn dhcp(plane: &NetworkPlane, namespace: &str, name: &str, overrides: &DhcpRequest) -> DhcpRequest {
+/// on a plane that tells the server one. The client replaces what is in no name, and the end of a label that is too long.
+fn dhcp(plane: &NetworkPlane, namespace: &str, service: &str, overrides: &DhcpRequest) -> DhcpRequest {
     let templates = &plane.spec.dhcp;
+    let plane = plane.name_any();
+    let names = Names { plane: &plane, namespace, service };
     let named = |template: &str| {
-        let whole = template
-            .replace("{service}", name)
-            .replace("{namespace}", namespace)
-            .replace("{plane}", &plane.name_any());
         let own = overrides.hostname.clone();
-        (!whole.is_empty()).then(|| own.unwrap_or_else(|| whole.chars().take(NAME_MAX).collect()))
+        (!template.is_empty()).then(|| own.unwrap_or_else(|| names.fill(template)))
     };
     DhcpRequest {
         hostname: overrides.hostname.clone().or_else(|| named(&templates.hostname)),
@@ -181,7 +180,7 @@ mod tests {
     fn a_name_is_never_longer_than_a_claim_can_have_it() {
         let dhcp = named(&"{service}-{namespace}.".repeat(11), &"{namespace}.".repeat(100), None);
         assert_eq!(dhcp.hostname, Some("web-shop.".repeat(11)));
-        assert_eq!(dhcp.fqdn.map(|name| name.len()), Some(NAME_MAX));
+        assert_eq!(dhcp.fqdn.map(|name| name.len()), Some(253));
     }
 
     #[test]
@@ -195,6 +194,10 @@ mod tests {
         assert!(!has_identity(&claim, &address));
         let id = DhcpRequest { client_id: Some("0102".into()), ..DhcpRequest::default() };
         assert!(!has_identity(&claim, &id));
+        let same = DhcpRequest { client_id: Some("0102005e100001".into()), ..address.clone() };
+        let mut claim = claim;
+        claim.spec.dhcp = address;
+        assert!(has_identity(&claim, &same));
     }
 
     #[test]

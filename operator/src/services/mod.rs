@@ -21,7 +21,10 @@ mod endpoints;
 pub(crate) mod fixtures;
 mod forwarded;
 mod forwarding;
+#[cfg(test)]
+mod hostile;
 mod memory;
+mod names;
 mod overrides;
 mod publish;
 mod reasons;

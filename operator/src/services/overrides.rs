@@ -182,12 +182,11 @@ pub(crate) struct Taken {
 pub(crate) fn taken_by(request: &DhcpRequest, other: &AddressClaim) -> Option<Taken> {
     let (own, derived) =
         (&other.spec.dhcp, other.status.as_ref().and_then(|status| status.identity.as_ref()));
-    let has = |wanted: &String, own: &Option<String>, derived: Option<&String>| {
-        own.as_ref().or(derived) == Some(wanted)
-    };
+    let has =
+        |wanted: &String, own: Option<&String>, derived: Option<&String>| own.or(derived) == Some(wanted);
     let derived_address = derived.map(|identity| &identity.hardware_address);
     if let Some(wanted) = &request.hardware_address
-        && has(wanted, &own.hardware_address, derived_address)
+        && has(wanted, own.hardware_address.as_ref(), derived_address)
     {
         let by_its_name = own.hardware_address.is_none();
         return Some(Taken {
@@ -196,12 +195,12 @@ pub(crate) fn taken_by(request: &DhcpRequest, other: &AddressClaim) -> Option<Ta
             by_its_name,
         });
     }
-    let derived_id = derived.map(|identity| &identity.client_id);
-    let wanted = request.client_id.as_ref().filter(|wanted| has(wanted, &own.client_id, derived_id))?;
+    let (own_id, derived_id) = (own.client_id_in_effect(), derived.map(|identity| &identity.client_id));
+    let wanted = request.client_id_in_effect().filter(|wanted| has(wanted, own_id.as_ref(), derived_id))?;
     Some(Taken {
         reason: reasons::CLIENT_ID_TAKEN,
         what: format!("client identifier {wanted}"),
-        by_its_name: own.client_id.is_none(),
+        by_its_name: own_id.is_none(),
     })
 }
 
@@ -348,6 +347,15 @@ mod tests {
     }
 
     #[test]
+    fn a_mac_address_has_the_client_identifier_that_is_made_of_it() {
+        let by_mac = with_mac(claim("api"), "02:00:00:00:00:01");
+        assert_eq!(reason(&asking(None, Some("01020000000001")), &by_mac), Some(reasons::CLIENT_ID_TAKEN));
+        let by_id = known_as(claim("api"), "02:00:00:00:00:09", "01020000000001");
+        assert_eq!(reason(&asking(Some("02:00:00:00:00:01"), None), &by_id), Some(reasons::CLIENT_ID_TAKEN));
+        assert_eq!(reason(&asking(Some("02:00:00:00:00:01"), Some("ff09")), &by_id), None);
+    }
+
+    #[test]
     fn of_several_that_have_it_the_oldest_is_named() {
         let one = created(known_as(claim("one"), "02:00:00:00:00:01", "ff01"), 9);
         let two = known_as(claim("two"), "02:00:00:00:00:01", "ff02");
@@ -401,9 +409,16 @@ mod tests {
         let identity = ClaimIdentity {
             hardware_address: hardware_address.into(),
             client_id: client_id.into(),
+            seed: None,
             mode: None,
         };
         claim.status = Some(AddressClaimStatus { identity: Some(identity), ..AddressClaimStatus::default() });
+        claim
+    }
+
+    /// As a Service's annotation says that has no other.
+    fn with_mac(mut claim: AddressClaim, hardware_address: &str) -> AddressClaim {
+        claim.spec.dhcp = asking(Some(hardware_address), None);
         claim
     }
 

@@ -10,21 +10,29 @@ mod frames;
 #[allow(unreachable_pub)]
 mod hardware_address;
 mod heartbeats;
+/// Of foghorn-dhcp, where it is private.
+#[path = "../../../announcer/dhcp/src/names.rs"]
+mod host_names;
 mod identities;
 mod messages;
+mod names;
 mod pcp;
 mod script;
+/// Of foghorn-operator, alone for the same reason.
+#[path = "../../../operator/src/services/names.rs"]
+mod templates;
 mod upnp;
 
 /// The body of a target: it panics if a promise is broken.
 pub type Body = fn(&[u8]);
 
 /// The targets by name, each the name of its folder in `corpus/` and of its file in `fuzz/fuzz_targets/`.
-pub const TARGETS: [(&str, Body); 7] = [
+pub const TARGETS: [(&str, Body); 8] = [
     ("frames", frames::fuzz),
     ("messages", messages::fuzz),
     ("client", client::fuzz),
     ("identities", identities::fuzz),
+    ("names", names::fuzz),
     ("heartbeats", heartbeats::fuzz),
     ("pcp", pcp::fuzz),
     ("upnp", upnp::fuzz),
@@ -35,5 +43,6 @@ pub use frames::fuzz as frames;
 pub use heartbeats::fuzz as heartbeats;
 pub use identities::fuzz as identities;
 pub use messages::fuzz as messages;
+pub use names::fuzz as names;
 pub use pcp::fuzz as pcp;
 pub use upnp::fuzz as upnp;

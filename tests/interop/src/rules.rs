@@ -1,6 +1,7 @@
 //! What switches, access points and hypervisors do to frames.
 
 use std::{
+    collections::BTreeSet,
     net::Ipv4Addr,
     sync::{
         Arc,
@@ -33,6 +34,19 @@ pub fn shut_on_foreign_source(mac: [u8; 6], shut: Arc<AtomicBool>) -> impl Rule 
             shut.store(true, Ordering::Relaxed);
         }
         if shut.load(Ordering::Relaxed) { Vec::new() } else { vec![frame.to_vec()] }
+    }
+}
+
+/// Port security with a limit: besides the host's, the port carries so many source addresses, the first that come.
+pub fn limited(mac: [u8; 6], others: usize) -> impl Rule {
+    let mut carried = BTreeSet::new();
+    move |toward, frame| {
+        let source = frame[6..12].to_vec();
+        if toward == Toward::Network && source != mac && carried.len() < others {
+            carried.insert(source.clone());
+        }
+        let passes = toward == Toward::Host || source == mac || carried.contains(&source);
+        if passes { vec![frame.to_vec()] } else { Vec::new() }
     }
 }
 

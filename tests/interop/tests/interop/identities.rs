@@ -149,6 +149,24 @@ fn a_port_that_shuts_on_a_foreign_frame_is_not_shut_twice() {
     assert!(!is_shut(), "no second foreign frame");
 }
 
+#[test]
+fn a_claim_beyond_a_ports_limit_of_mac_addresses_gets_an_address() {
+    let world = World::new();
+    let _server: Kea = world.server("server", 2, &Scope::default());
+    let (host, _cable) = world.host_behind("w1", 11, rules::limited(mac(11), 1));
+    let _node = world.node_on(&host, config());
+    world.store.put(claim("web"));
+    let leased = world.address("web", 10);
+    world.store.put(claim("api"));
+    world.address("api", 45);
+    world.renewed(&["web", "api"]);
+    assert_eq!(mode(&world, "web"), Some(IdentityInUse::VirtualMac));
+    assert_eq!(mode(&world, "api"), Some(IdentityInUse::VirtualChaddr));
+    let message = &world.store.status("api").conditions[0].message;
+    assert!(message.contains("may limit the number of MAC addresses"), "{message}");
+    assert_eq!(world.address("web", 1), leased);
+}
+
 fn a_server_with_one_address_for_each_hardware_address_is_named_and_the_first_claim_keeps_its_own<
     S: Server,
 >() {
