@@ -10,7 +10,9 @@
 )]
 
 mod chance;
+mod descriptions;
 mod gateway;
 mod life;
+mod outdated;
 mod troubles;
 mod world;
