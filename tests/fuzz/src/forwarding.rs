@@ -170,11 +170,14 @@ impl Play {
     /// Lets time pass, while the gateway answers in its manner.
     fn pass(&mut self, time: Duration) {
         let end = self.now + time;
+        let seconds = usize::try_from(time.as_secs()).unwrap_or(usize::MAX);
+        let most = BURST + self.ports * (200 + seconds) + seconds;
         let mut questions = 0;
         while self.now < end {
             if let Some(request) = &self.open {
                 let lie = self.manner.get(request.ask.name()).cloned().unwrap_or_default();
                 questions += usize::from(!matches!(lie.answer(request), Err(Fault::NotBound(_))));
+                assert!(questions <= most, "{questions} questions in {time:?} for {} ports", self.ports);
                 self.answer(&lie);
                 continue;
             }
@@ -187,9 +190,6 @@ impl Play {
             assert!(!is_stuck, "due, and nothing is done: {why}, {next:?}");
         }
         self.now = self.now.max(end);
-        let seconds = usize::try_from(time.as_secs()).unwrap_or(usize::MAX);
-        let most = BURST + self.ports * (200 + seconds) + seconds;
-        assert!(questions <= most, "{questions} questions in {time:?} for {} ports", self.ports);
     }
 }
 

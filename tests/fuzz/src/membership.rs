@@ -1,60 +1,21 @@
 //! A member under what others with the key say, and under what stands in the plane's Lease: whoever may write it can write anything.
 
+mod script;
+
 use std::{collections::BTreeMap, time::Duration};
 
-use arbitrary::{Arbitrary, Unstructured};
+use arbitrary::{Arbitrary as _, Unstructured};
 use foghorn_clock::Instant;
 use foghorn_heartbeat::{decode, encode};
 use foghorn_membership::{
-    Answer, Change, Claim, ClaimId, Content, Epoch, Health, Input, Member, MemberId, Output, Path, Placement,
+    Answer, Change, Claim, Content, Epoch, Input, Member, MemberId, Message, Output, Path, Placement,
     Precondition, Record, Seat, Settings, Timings, View, Write,
 };
 
+use self::script::{End, Shown, Step, claim, message};
+
 const ME: MemberId = MemberId(2);
 const INTERVAL: Duration = Duration::from_millis(100);
-
-#[derive(Arbitrary, Debug)]
-enum Step<'a> {
-    /// A message of one of four members.
-    Message {
-        from: u8,
-        is_wire: bool,
-        body: &'a [u8],
-    },
-    /// The API call that is open comes to this end.
-    Answer(End),
-    /// A watch shows the Lease.
-    Observe(Shown<'a>),
-    Claim(u8),
-    ClaimGone(u8),
-    Health {
-        carrier: bool,
-        gateway: Option<bool>,
-    },
-    Ready(bool),
-    Pass {
-        ms: u16,
-    },
-    /// The process is stopped meanwhile.
-    Jump {
-        ms: u16,
-    },
-    Leave,
-}
-
-#[derive(Arbitrary, Clone, Copy, Debug)]
-enum End {
-    Done,
-    Conflict,
-    Failed,
-}
-
-#[derive(Arbitrary, Debug)]
-enum Shown<'a> {
-    None,
-    Text { created: i8, view: u32, annotation: &'a str },
-    Released { created: i8, view: u32 },
-}
 
 /// Reads the octets as an annotation, and as a script of messages and states of the Lease.
 pub fn fuzz(octets: &[u8]) {
@@ -106,13 +67,14 @@ impl Play {
 
     fn step(&mut self, step: Step<'_>) {
         match step {
-            Step::Message { from, is_wire, body } => {
-                // Its own messages do not come back to it: the codec sees to that.
-                let from = MemberId(u64::from(from % 4) + 3);
-                if let Ok(message) = decode(from, body) {
-                    let path = if is_wire { Path::Wire } else { Path::Udp };
-                    self.input(Input::Message { path, message });
+            Step::Octets(from, is_wire, octets) => {
+                if let Ok(message) = decode(from.id(), octets) {
+                    self.hear(is_wire, message);
                 }
+            }
+            Step::Said { from, is_wire, at, epoch, highest, body } => {
+                let message = message(from, at, [epoch, highest], &body, self.now);
+                self.hear(is_wire, message);
             }
             Step::Answer(end) => {
                 let Some((call, write)) = self.call.take() else { return };
@@ -123,14 +85,12 @@ impl Play {
                 self.lease = self.record(&shown);
                 self.input(Input::Observed(self.lease.clone()));
             }
-            Step::Claim(id) => self.input(Input::Claim(ClaimId((id % 4).into()), Claim::default())),
-            Step::ClaimGone(id) => self.input(Input::ClaimGone(ClaimId((id % 4).into()))),
-            Step::Health { carrier, gateway } => {
-                self.input(Input::Health(Health { carrier, gateway, subnets: Vec::new() }));
-            }
+            Step::Claim(number) => self.input(Input::Claim(claim(number), Claim::default())),
+            Step::ClaimGone(number) => self.input(Input::ClaimGone(claim(number))),
+            Step::Health(able) => self.input(Input::Health(able.into())),
             Step::Ready(ready) => self.input(Input::Ready(ready)),
-            Step::Pass { ms } => self.pass(Duration::from_millis((ms % 10_000).into())),
-            Step::Jump { ms } => {
+            Step::Pass(ms) => self.pass(Duration::from_millis((ms % 10_000).into())),
+            Step::Jump(ms) => {
                 self.now += Duration::from_millis(ms.into());
                 self.turn();
             }
@@ -138,19 +98,30 @@ impl Play {
         }
     }
 
+    /// Its own messages do not come back to it: the codec sees to that.
+    fn hear(&mut self, is_wire: bool, message: Message<Instant>) {
+        let path = if is_wire { Path::Wire } else { Path::Udp };
+        if message.from != ME {
+            self.input(Input::Message { path, message });
+        }
+    }
+
     fn record(&mut self, shown: &Shown<'_>) -> Option<Record> {
-        let (created, view, content) = match *shown {
+        let (place, content) = match shown {
             Shown::None => return None,
-            Shown::Released { created, view } => (created, view, Content::Released),
-            Shown::Text { created, view, annotation } => {
-                let epoch = Epoch { created: created.into(), view, quorum: 0 };
-                let read = View::from_annotation(epoch, annotation);
-                (created, view, read.map_or(Content::Unreadable, Content::View))
+            Shown::Released(place) => (place, Content::Released),
+            Shown::Text(place, text) => {
+                let read = View::from_annotation(lease_epoch(place.epoch()), text);
+                (place, read.map_or(Content::Unreadable, Content::View))
+            }
+            Shown::View(place, seen) => {
+                let view = seen.view(lease_epoch(place.epoch()));
+                let read = View::from_annotation(view.epoch, &view.annotation());
+                (place, read.map_or(Content::Unreadable, Content::View))
             }
         };
         self.version += 1;
-        let epoch = Epoch { created: created.into(), view, quorum: 0 };
-        Some(Record { version: self.version.to_string(), epoch, content })
+        Some(Record { version: self.version.to_string(), epoch: lease_epoch(place.epoch()), content })
     }
 
     /// As an API server does it.
@@ -226,4 +197,9 @@ impl Play {
         let longest = self.timings.permit.max(self.timings.coordinator_permit).max(self.timings.grace);
         assert!(self.member.permit() <= self.now + longest, "a right for too long");
     }
+}
+
+/// A view of the Lease is none of a majority.
+fn lease_epoch(epoch: Epoch) -> Epoch {
+    Epoch { quorum: 0, ..epoch }
 }

@@ -184,20 +184,26 @@ impl Lie {
         match self {
             Self::Done => Ok(done(&request.ask)),
             Self::Found { outer, epoch } => {
-                Ok(Answer::Found { outer: outer.map(Ipv4Addr::from), epoch: *epoch })
+                Ok(Answer::Found { outer: outer.map(Ipv4Addr::from), epoch: clock(*epoch, request) })
             }
             Self::Mapped { external, lease, epoch } => {
                 // By UPnP no other port is given than the one that was asked for.
                 let other = external.filter(|_| request.protocol != Protocol::Igd);
                 let external = other.or(asked(&request.ask).map(|asked| asked.external)).unwrap_or(1);
                 let lease = lease.map(|seconds| Duration::from_secs(seconds.into()));
-                Ok(Answer::Mapped { external, lease, outer: None, epoch: *epoch })
+                Ok(Answer::Mapped { external, lease, outer: None, epoch: clock(*epoch, request) })
             }
             Self::Unmapped => Ok(Answer::Unmapped),
             Self::Entry(shown) => Ok(Answer::Entry(shown.as_ref().map(|shown| shown.entry(request)))),
             Self::Fault(trouble) => Err(trouble.fault()),
         }
     }
+}
+
+/// A clock that jumps by so much with each question.
+fn clock(by: Option<u32>, request: &Request) -> Option<u32> {
+    let questions = u32::try_from(request.number % 1_000_000).unwrap_or_default();
+    by.map(|by| by.wrapping_mul(questions))
 }
 
 fn done(ask: &Ask) -> Answer {
