@@ -66,6 +66,12 @@ pub struct Gateway {
     pub form: Form,
     /// It refuses to forward anything, and does not say why.
     pub refuses: bool,
+    /// It does not know how to forward anything.
+    pub ignorant: bool,
+    /// It forwards for no longer.
+    pub longest: Option<Duration>,
+    /// By how many seconds its clock jumps with each question.
+    pub jumps: u32,
     /// The answer to what changes something next is lost.
     pub loses_answer: bool,
     /// It says that it has removed these, and has not.
@@ -89,6 +95,9 @@ impl Gateway {
             blind: false,
             form: Form::Whole,
             refuses: false,
+            ignorant: false,
+            longest: None,
+            jumps: 0,
             loses_answer: false,
             keeps: Vec::new(),
             on: true,
@@ -139,7 +148,8 @@ impl Gateway {
         }
         let igd = request.protocol == Protocol::Igd;
         let seconds = u32::try_from((now - self.started).as_secs()).unwrap();
-        let epoch = (!igd).then_some(seconds);
+        let questions = u32::try_from(request.number).unwrap();
+        let epoch = (!igd).then_some(seconds + self.jumps * questions);
         let outer = (request.protocol != Protocol::Pcp).then_some(OUTER);
         match &request.ask {
             Ask::Find | Ask::Outer => Ok(Answer::Found { outer, epoch }),
@@ -177,6 +187,10 @@ impl Gateway {
         epoch: Option<u32>,
     ) -> Result<Answer, Fault> {
         let Mapping { port, external, lease, description, nonce } = mapping.clone();
+        let lease = lease.map(|lease| self.longest.map_or(lease, |longest| lease.min(longest)));
+        if self.ignorant {
+            return Err(Fault::Unsupported("401".into()));
+        }
         if self.refuses {
             return Err(Fault::Arguments("402".into()));
         }

@@ -12,6 +12,7 @@
 mod chance;
 mod descriptions;
 mod gateway;
+mod liars;
 mod life;
 mod outdated;
 mod troubles;
