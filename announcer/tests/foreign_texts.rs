@@ -1,7 +1,12 @@
 //! Texts that others can write: the configuration, the plane's Lease, and the files of a volume. Whatever stands there, it is read
 //! or passed over, and what is read is whole.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test may fail, and a leaf is whatever has nothing in it"
+)]
 
 use std::{
     collections::BTreeMap,
