@@ -189,6 +189,7 @@ fn of_code(code: u16, text: &str) -> Fault {
     let text = words(text);
     let text = if text.is_empty() { code.to_string() } else { format!("{code}, {text}") };
     match code {
+        402 | 600 | 601 | 605 => Fault::Arguments(format!("it refuses what it was asked with ({text})")),
         401 | 602 => Fault::Unsupported(format!("it does not know what UPnP asks for ({text})")),
         606 => Fault::Refused(format!("it does not allow it ({text})")),
         718 | 729 => Fault::Taken,
@@ -232,6 +233,8 @@ mod tests {
             (728, Fault::Full),
             (606, Fault::Refused("it does not allow it (606, why)".to_owned())),
             (602, Fault::Unsupported("it does not know what UPnP asks for (602, why)".to_owned())),
+            (402, Fault::Arguments("it refuses what it was asked with (402, why)".to_owned())),
+            (605, Fault::Arguments("it refuses what it was asked with (605, why)".to_owned())),
             (727, Fault::Refused("it refuses (727, why)".to_owned())),
         ] {
             assert_eq!(of_code(code, "why"), fault);

@@ -46,6 +46,12 @@ impl Place {
         Self::of(gateway, &Url::parse(url).map_err(|_| PlaceError::Malformed)?)
     }
 
+    /// Whose an absolute URL is, if it is to be followed at all.
+    pub(crate) fn host(url: &str) -> Option<Ipv4Addr> {
+        let Some(Host::Ipv4(host)) = Url::parse(url).ok()?.host() else { return None };
+        Self::parse(host, url).is_ok().then_some(host)
+    }
+
     /// Reads a URL that stands in a document which is found here (RFC 3986, section 5).
     ///
     /// # Errors
@@ -132,6 +138,14 @@ mod tests {
         assert_eq!(Place::parse(GATEWAY, &long), Err(PlaceError::TooLong));
         let longer_when_read = format!("http://192.0.2.1/{}", "ä".repeat(400));
         assert_eq!(Place::parse(GATEWAY, &longer_when_read), Err(PlaceError::TooLong));
+    }
+
+    #[test]
+    fn the_host_of_a_url_is_known_if_it_could_be_followed_there() {
+        assert_eq!(Place::host("http://192.0.2.2:5000/desc.xml"), Some(Ipv4Addr::new(192, 0, 2, 2)));
+        for url in ["https://192.0.2.2/", "http://gateway.example/", "http://192.0.2.2:0/", "desc.xml", ""] {
+            assert_eq!(Place::host(url), None, "{url}");
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::{Ipv4Addr, SocketAddrV4},
+    net::{IpAddr, Ipv4Addr, SocketAddrV4},
     time::Duration,
 };
 
@@ -55,6 +55,8 @@ pub(crate) struct Search {
     /// asked, on their way to the claim's.
     of_node: Option<UdpSocket>,
     seen: Vec<Place>,
+    /// Where an answer leads that is not believed.
+    elsewhere: Option<Ipv4Addr>,
     /// Why the last one could not be sent.
     trouble: Option<io::Error>,
 }
@@ -67,7 +69,8 @@ impl Search {
             Err(error) => (None, Some(error)),
         };
         let (started, steps) = (Instant::now(), STEPS.iter());
-        Ok(Self { gateway, port, started, steps, ours, of_node, seen: Vec::new(), trouble })
+        let (seen, elsewhere) = (Vec::new(), None);
+        Ok(Self { gateway, port, started, steps, ours, of_node, seen, elsewhere, trouble })
     }
 
     /// Where the gateway says that a description of it is, each place once; none when the search is over.
@@ -76,10 +79,13 @@ impl Search {
             let (due, step) = *self.steps.as_slice().first()?;
             match timeout_at(self.started + due, heard(&self.ours, self.of_node.as_ref(), self.gateway)).await
             {
-                Ok(place) if self.seen.contains(&place) => {}
-                Ok(place) => {
+                Ok(Heard::Here(place)) if self.seen.contains(&place) => {}
+                Ok(Heard::Here(place)) => {
                     self.seen.push(place.clone());
                     return Some(place);
+                }
+                Ok(Heard::Elsewhere(address)) => {
+                    self.elsewhere.get_or_insert(address);
                 }
                 Err(_due) => {
                     self.steps.next();
@@ -92,6 +98,9 @@ impl Search {
 
     /// Why nothing was found.
     pub(crate) fn silence(&self) -> Fault {
+        if let Some(address) = self.elsewhere {
+            return Fault::Elsewhere(address);
+        }
         let trouble = self.trouble.as_ref().map(|error| format!(": {error}")).unwrap_or_default();
         Fault::Silent(words(&format!("no answer to a search by SSDP{trouble}")))
     }
@@ -113,17 +122,39 @@ impl Search {
     }
 }
 
-async fn heard(ours: &UdpSocket, of_node: Option<&UdpSocket>, gateway: Ipv4Addr) -> Place {
+/// An answer to a search.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Heard {
+    /// Where the gateway says that its description is.
+    Here(Place),
+    /// A gateway says that it is at this address: another one, or the same by an address of its own.
+    Elsewhere(Ipv4Addr),
+}
+
+impl Heard {
+    fn read(gateway: Ipv4Addr, from: IpAddr, datagram: &[u8]) -> Option<Self> {
+        let location = ssdp::location(datagram)?;
+        match Place::parse(gateway, location) {
+            Ok(place) => (from == gateway).then_some(Self::Here(place)),
+            Err(_) => {
+                let host = Place::host(location)?;
+                (from == gateway || from == host).then_some(Self::Elsewhere(host))
+            }
+        }
+    }
+}
+
+async fn heard(ours: &UdpSocket, of_node: Option<&UdpSocket>, gateway: Ipv4Addr) -> Heard {
     match of_node {
         Some(of_node) => select! {
-            place = heard_by(ours, gateway) => place,
-            place = heard_by(of_node, gateway) => place,
+            heard = heard_by(ours, gateway) => heard,
+            heard = heard_by(of_node, gateway) => heard,
         },
         None => heard_by(ours, gateway).await,
     }
 }
 
-async fn heard_by(socket: &UdpSocket, gateway: Ipv4Addr) -> Place {
+async fn heard_by(socket: &UdpSocket, gateway: Ipv4Addr) -> Heard {
     let mut buffer = [0; ssdp::LONGEST];
     loop {
         let Ok((length, from)) = socket.recv_from(&mut buffer).await else {
@@ -131,9 +162,9 @@ async fn heard_by(socket: &UdpSocket, gateway: Ipv4Addr) -> Place {
             sleep(PAUSE).await;
             continue;
         };
-        let location = buffer.get(..length).filter(|_| from.ip() == gateway).and_then(ssdp::location);
-        if let Some(Ok(place)) = location.map(|location| Place::parse(gateway, location)) {
-            return place;
+        let datagram = buffer.get(..length).unwrap_or_default();
+        if let Some(heard) = Heard::read(gateway, from.ip(), datagram) {
+            return heard;
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{io, net::Ipv4Addr};
 
-use foghorn_portmap::{Entry, Fault, Port, Transport};
+use foghorn_portmap::{Client, Entry, Fault, Port, Transport};
 use igd_next::RequestError;
 use xmltree::Element;
 
@@ -81,7 +81,7 @@ pub fn specific_entry(text: &str, port: Port) -> Option<Entry> {
     let client = document::text(&response, "NewInternalClient");
     Some(Entry {
         external: port,
-        client: client_address(&client),
+        client: shown(&client),
         port: document::text(&response, "NewInternalPort").parse().ok()?,
         description: words(&document::text(&response, "NewPortMappingDescription")),
         permanent: document::text(&response, "NewLeaseDuration").parse() == Ok(0_u32),
@@ -93,9 +93,11 @@ pub(crate) fn specific_lease(text: &str) -> Option<u32> {
     document::text(&response(text, GET_SPECIFIC_ENTRY)?, "NewLeaseDuration").parse().ok()
 }
 
-/// A client that is told by a name, or not at all, is none that Foghorn has asked for.
-pub(crate) fn client_address(client: &str) -> Ipv4Addr {
-    client.trim().parse().unwrap_or(Ipv4Addr::UNSPECIFIED)
+/// Some gateways show hosts by the names that they have for them.
+fn shown(client: &str) -> Client {
+    let client = client.trim();
+    let address = client.parse().ok().filter(|address: &Ipv4Addr| !address.is_unspecified());
+    address.map_or_else(|| Client::Named(words(client)), Client::Address)
 }
 
 /// One that igd-next has read, with what it was read of.
@@ -106,7 +108,7 @@ pub(crate) fn entry(read: &igd_next::PortMappingEntry) -> Entry {
     };
     Entry {
         external: Port { transport, number: read.external_port },
-        client: client_address(&read.internal_client),
+        client: shown(&read.internal_client),
         port: read.internal_port,
         description: words(read.port_mapping_description.trim()),
         permanent: read.lease_duration == 0,
@@ -164,7 +166,7 @@ mod tests {
         let text = entry_answer("192.0.2.9", "8080", "0");
         let entry = Entry {
             external: PORT,
-            client: Ipv4Addr::new(192, 0, 2, 9),
+            client: Client::Address(Ipv4Addr::new(192, 0, 2, 9)),
             port: 8080,
             description: "a game".to_owned(),
             permanent: true,
@@ -172,8 +174,10 @@ mod tests {
         assert_eq!(specific_entry(&text, PORT), Some(entry.clone()));
         let leased = specific_entry(&entry_answer("192.0.2.9", "8080", "60"), PORT);
         assert_eq!(leased, Some(Entry { permanent: false, ..entry.clone() }));
-        let named = specific_entry(&entry_answer("console.lan", "8080", "0"), PORT);
-        assert_eq!(named, Some(Entry { client: Ipv4Addr::UNSPECIFIED, ..entry }));
+        for (shown, name) in [("console.lan", "console.lan"), ("", ""), ("0.0.0.0", "0.0.0.0")] {
+            let named = specific_entry(&entry_answer(shown, "8080", "0"), PORT);
+            assert_eq!(named, Some(Entry { client: Client::Named(name.to_owned()), ..entry.clone() }));
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What follows from an answer.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 
 use foghorn_clock::Instant;
 
@@ -9,7 +9,8 @@ use crate::{
     choice::allowed,
     link::{Found, READ, REDISCOVER, State},
     questions::{Asked, What},
-    slot::{Slot, Step, Whose, whose},
+    slot::{Slot, Step},
+    whose::{Whose, whose},
 };
 
 /// The address of a claim is on the node within this time.
@@ -20,27 +21,32 @@ const ANEW: Duration = Duration::from_secs(5);
 const TAKEN: Duration = Duration::from_secs(60);
 /// After the gateway refused.
 const REFUSED: Duration = Duration::from_secs(300);
-/// Entries of a gateway's table that are looked through, with those that are removed meanwhile.
-const ENTRIES: usize = 256;
+/// A mapping that ends sooner is none: it would have to be asked for without a pause.
+const SHORTEST: Duration = Duration::from_secs(15);
 
 impl Machine {
     pub(crate) fn answered(&mut self, now: Instant, asked: Asked, answer: Result<Answer, Fault>) {
-        let Asked { claim, what, .. } = asked;
+        let Asked { claim, what, source, .. } = asked;
         if let What::Find(number) = what {
             return self.sought(now, &claim, number, answer);
         }
+        let is_current = self.is_current(&claim, &what, source);
         match &answer {
             Err(Fault::NotBound(_)) => {
                 self.mute = Some(claim.clone());
-                return self.put_off(&claim, &what, now + BOUND);
+                if is_current {
+                    self.put_off(&claim, &what, now + BOUND);
+                }
+                return;
             }
             Err(Fault::Silent(_)) => {
                 let lost = self.found().is_some_and(Found::miss);
-                self.put_off(&claim, &what, now + ANEW);
                 if let Some(link) = self.link.as_mut().filter(|_| lost) {
-                    link.seek(now);
+                    link.seek_again(now);
                 }
-                return;
+                if is_current {
+                    return self.put_off(&claim, &what, now + ANEW);
+                }
             }
             Ok(_) | Err(_) => {
                 if let Some(found) = self.found() {
@@ -48,28 +54,52 @@ impl Machine {
                 }
             }
         }
+        if !is_current {
+            return self.give_back(now, &claim, &what, answer);
+        }
         match what {
-            What::Find(_) => {}
+            What::Find(_) | What::Outdated => {}
             What::Refind => self.refound(now, answer),
             What::Outer => self.read(now, answer),
-            What::Check(port) => self.checked(now, &claim, port, answer),
-            What::Look(port) => self.looked(now, &claim, port, answer),
-            What::Evict(port) => self.evicted(now, &claim, port, &answer),
+            What::Check(port, _) => self.checked(now, &claim, port, answer),
+            What::Look(port, _) => self.looked(now, &claim, port, answer),
+            What::Evict(port, _) => self.evicted(now, &claim, port, &answer),
             What::Map(port, external) => self.mapped(now, &claim, port, external, answer),
-            What::LookAtClosing(port, external) => self.looked_at_closing(&claim, port, external, answer),
+            What::LookAtClosing(port, external) => self.looked_at_closing(&claim, port, external, &answer),
             What::Close(port, external) => self.closed(&claim, port, external),
             What::Sweep(number) => self.swept(number, answer),
-            What::Remove(number) => {
-                if let Some(found) = self.found() {
-                    found.removed.extend(found.removes.take());
-                    // Those after it have moved up.
-                    found.sweeps = Some(if answer.is_ok() { number } else { number + 1 });
-                }
-            }
+            What::Remove(number) => self.removed(number, answer.is_ok()),
         }
     }
 
-    fn found(&mut self) -> Option<&mut Found> {
+    /// Whether a question is still about what is wanted: while it was under way, a port may have gone, or be wanted at another of
+    /// the gateway's, or the claim may have got another address.
+    fn is_current(&self, claim: &Arc<str>, what: &What, source: Ipv4Addr) -> bool {
+        let (What::Check(port, external)
+        | What::Look(port, external)
+        | What::Evict(port, external)
+        | What::Map(port, external)) = what
+        else {
+            return *what != What::Outdated;
+        };
+        self.claims
+            .get(claim)
+            .filter(|of| of.wanted.address == source)
+            .is_some_and(|of| of.slots.get(port).is_some_and(|slot| slot.external == *external))
+    }
+
+    /// What the gateway has done, or may have, though it is not wanted any more.
+    fn give_back(&mut self, now: Instant, claim: &Arc<str>, what: &What, answer: Result<Answer, Fault>) {
+        let What::Map(port, asked_for) = *what else { return };
+        let external = match answer {
+            Ok(Answer::Mapped { external, .. }) => external,
+            Err(Fault::Silent(_)) => asked_for,
+            Ok(_) | Err(_) => return,
+        };
+        self.claims.get_mut(claim).into_iter().for_each(|of| of.close(port, external, now));
+    }
+
+    pub(crate) fn found(&mut self) -> Option<&mut Found> {
         self.link.as_mut()?.found_mut()
     }
 
@@ -80,9 +110,9 @@ impl Machine {
     /// What was asked is asked again, then.
     fn put_off(&mut self, claim: &Arc<str>, what: &What, at: Instant) {
         match what {
-            What::Look(port) | What::Evict(port) | What::Map(port, _) => {
+            What::Look(port, _) | What::Evict(port, _) | What::Map(port, _) => {
                 if let Some(slot) = self.slot(claim, *port) {
-                    slot.due = at;
+                    slot.put_off(at);
                 }
             }
             What::LookAtClosing(port, external) | What::Close(port, external) => {
@@ -92,11 +122,11 @@ impl Machine {
                 }
             }
             What::Refind => self.found().into_iter().for_each(|found| found.seek_at = at),
-            What::Outer | What::Check(_) => self.found().into_iter().for_each(|found| found.read_at = at),
+            What::Outer | What::Check(..) => self.found().into_iter().for_each(|found| found.read_at = at),
             What::Sweep(_) | What::Remove(_) => {
                 self.found().into_iter().for_each(|found| (found.sweeps, found.removes) = (None, None));
             }
-            What::Find(_) => {}
+            What::Find(_) | What::Outdated => {}
         }
     }
 
@@ -106,12 +136,12 @@ impl Machine {
         let Some(link) = &mut self.link else { return };
         match answer {
             Ok(Answer::Found { outer, epoch }) => {
-                link.find(now, protocol, outer);
+                let anew = link.find(now, protocol, outer);
                 let slots = self.claims.values_mut().flat_map(|claim| claim.slots.values_mut());
                 let mut any_held = false;
                 for slot in slots {
                     any_held |= slot.held.is_some();
-                    if slot.held.is_none() && slot.step != Step::Rest {
+                    if anew && slot.held.is_none() && slot.step != Step::Rest {
                         slot.begin(now);
                     }
                 }
@@ -130,8 +160,14 @@ impl Machine {
                 link.state = State::Seeking(number, now + BOUND);
                 self.mute = Some(claim.clone());
             }
-            Ok(_) => link.miss(now, number, protocols, format!("{protocol}: it answers what was not asked")),
-            Err(fault) => link.miss(now, number, protocols, format!("{protocol}: {fault}")),
+            Err(Fault::Elsewhere(address)) => link.miss(now, number, protocols, Trouble::Elsewhere(address)),
+            Ok(_) => {
+                let why = format!("{protocol}: it answers what was not asked");
+                link.miss(now, number, protocols, Trouble::NotFound(why));
+            }
+            Err(fault) => {
+                link.miss(now, number, protocols, Trouble::NotFound(format!("{protocol}: {fault}")));
+            }
         }
     }
 
@@ -143,7 +179,7 @@ impl Machine {
                 found.read_at = now;
                 self.take_outer(now, outer, epoch);
             }
-            _ => link.seek(now),
+            _ => link.seek_again(now),
         }
     }
 
@@ -161,7 +197,7 @@ impl Machine {
         }
     }
 
-    fn take_outer(&mut self, now: Instant, outer: Option<std::net::Ipv4Addr>, epoch: Option<u32>) {
+    fn take_outer(&mut self, now: Instant, outer: Option<Ipv4Addr>, epoch: Option<u32>) {
         let Some(link) = &mut self.link else { return };
         let Some(protocol) = link.found().map(|found| found.protocol) else { return };
         // PCP tells it with mappings only.
@@ -177,9 +213,9 @@ impl Machine {
     fn checked(&mut self, now: Instant, claim: &Arc<str>, port: Port, answer: Result<Answer, Fault>) {
         self.next_reading(now);
         let Ok(Answer::Entry(entry)) = answer else { return };
-        let Some(of) = self.claims.get(claim).filter(|of| of.slots.contains_key(&port)) else { return };
-        let is_ours = |entry: &Entry| whose(entry, &of.wanted, port.number) == Whose::Ours;
-        if !entry.as_ref().is_some_and(is_ours) {
+        let Some(of) = self.claims.get(claim) else { return };
+        let whose = entry.map(|entry| whose(&entry, &of.wanted, port.number, true));
+        if !matches!(whose, Some(Whose::Ours | Whose::Likely)) {
             self.lose_all(now);
         }
     }
@@ -188,15 +224,17 @@ impl Machine {
         let Some(of) = self.claims.get_mut(claim) else { return };
         let Some(slot) = of.slots.get_mut(&port) else { return };
         let step = match answer {
-            Ok(Answer::Entry(Some(entry))) => match whose(&entry, &of.wanted, port.number) {
-                Whose::Ours => Step::Ask,
-                Whose::Former => Step::Evict,
-                Whose::Foreign => {
-                    let Entry { client, port: number, description, .. } = &entry;
-                    let whose = format!("{client}:{number} ({description:?})");
-                    return self.taken(now, claim, port, &whose, TAKEN);
+            Ok(Answer::Entry(Some(entry))) => {
+                match whose(&entry, &of.wanted, port.number, slot.is_claimed(now)) {
+                    Whose::Ours | Whose::Likely => Step::Ask,
+                    Whose::Former => Step::Evict,
+                    Whose::Foreign => {
+                        let Entry { client, port: number, description, .. } = &entry;
+                        let whose = format!("{client}:{number} ({description:?})");
+                        return self.taken(now, claim, port, &whose, TAKEN);
+                    }
                 }
-            },
+            }
             // A gateway that does not let one look refuses by itself what is another's.
             Ok(_) | Err(_) => Step::Ask,
         };
@@ -225,8 +263,6 @@ impl Machine {
         let protocol = self.found().map(|found| found.protocol);
         match answer {
             Ok(Answer::Mapped { external, lease, outer, epoch }) => {
-                self.take_mapped(now, claim, port, asked_for, external, lease);
-                // What was asked for just now is there; all else may be lost.
                 if let (Some(link), Some(protocol), Some(_)) = (&mut self.link, protocol, outer) {
                     link.known = Some((protocol, outer));
                 }
@@ -234,6 +270,8 @@ impl Machine {
                 if lost {
                     self.lose_all(now);
                 }
+                // What was asked for just now is there, even if all else is lost.
+                self.take_mapped(now, claim, port, asked_for, external, lease);
             }
             Ok(_) => self.failed(now, claim, port, "it answers what was not asked".to_owned(), TAKEN),
             Err(Fault::Taken) => self.taken(now, claim, port, "another host", TAKEN),
@@ -259,11 +297,17 @@ impl Machine {
                     }
                 }
             }
-            Err(Fault::Unsupported(_)) if protocol.is_some() => {
-                self.put_off(claim, &What::Map(port, asked_for), now + ANEW);
-                if let Some(link) = &mut self.link {
-                    link.seek(now);
+            Err(Fault::Arguments(why)) => {
+                let Some(slot) = self.slot(claim, port) else { return };
+                if slot.plain {
+                    return self.failed(now, claim, port, why, REFUSED);
                 }
+                (slot.plain, slot.due) = (true, now);
+            }
+            // It may be spoken to in another way from now on.
+            Err(fault @ Fault::Unsupported(_)) => {
+                self.failed(now, claim, port, fault.to_string(), TAKEN);
+                self.link.iter_mut().for_each(|link| link.seek_again(now));
             }
             Err(fault @ (Fault::Full | Fault::Broken(_))) => {
                 self.failed(now, claim, port, fault.to_string(), TAKEN);
@@ -287,27 +331,35 @@ impl Machine {
         external: u16,
         lease: Option<Duration>,
     ) {
-        let by_inner_port = self.found().is_some_and(|found| found.protocol != Protocol::Igd);
+        if let Some(lease) = lease.filter(|lease| *lease < SHORTEST) {
+            self.slot(claim, port).into_iter().for_each(|slot| slot.held = None);
+            let why = format!("it forwards it for {} s only", lease.as_secs());
+            return self.failed(now, claim, port, why, TAKEN);
+        }
         let given = Port { transport: port.transport, number: external };
         let free = self.plane.reserved.get(&given).is_none_or(|by| by == claim);
+        // The ports that may be asked for can have changed meanwhile.
         let fits =
-            external == asked_for || (self.config.another && free && allowed(&self.config.ports, external));
-        let Some(of) = self.claims.get_mut(claim) else { return };
-        match of.slots.get_mut(&port) {
-            Some(slot) if slot.external == asked_for && fits => {
-                slot.hold(now, external, lease);
-                // To NAT-PMP and PCP a mapping is its inner port: the new one has replaced the one that was to be removed, and
-                // the removal would take the new one away.
-                if by_inner_port {
-                    of.closing.retain(|closing| closing.port != port);
-                }
-            }
-            // Not wanted any more, or not this one: it goes back.
-            Some(slot) if slot.external == asked_for => {
-                of.close(port, external, now);
-                self.taken(now, claim, port, "another host", TAKEN);
-            }
-            Some(_) | None => of.close(port, external, now),
+            allowed(&self.config.ports, external) && (external == asked_for || (self.config.another && free));
+        if !fits {
+            self.claims.get_mut(claim).into_iter().for_each(|of| of.close(port, external, now));
+            return self.taken(now, claim, port, "another host", TAKEN);
+        }
+        if let Some(slot) = self.slot(claim, port) {
+            slot.hold(now, external, lease);
+            self.forget_closing(claim, port, given);
+        }
+    }
+
+    /// A new mapping has replaced the one that was to be removed, and the removal would take the new one away: IGD names mappings
+    /// by the gateway's port, NAT-PMP and PCP by the host's.
+    fn forget_closing(&mut self, claim: &Arc<str>, port: Port, given: Port) {
+        let igd = self.found().is_none_or(|found| found.protocol == Protocol::Igd);
+        for (name, of) in &mut self.claims {
+            of.closing.retain(|closing| {
+                let at_gateway = Port { transport: closing.port.transport, number: closing.external };
+                if igd { at_gateway != given } else { name != claim || closing.port != port }
+            });
         }
     }
 
@@ -316,11 +368,13 @@ impl Machine {
         claim: &Arc<str>,
         port: Port,
         external: u16,
-        answer: Result<Answer, Fault>,
+        answer: &Result<Answer, Fault>,
     ) {
         let Some(of) = self.claims.get_mut(claim) else { return };
-        let ours = match &answer {
-            Ok(Answer::Entry(Some(entry))) => whose(entry, &of.wanted, port.number) != Whose::Foreign,
+        let ours = match answer {
+            Ok(Answer::Entry(Some(entry))) => {
+                matches!(whose(entry, &of.wanted, port.number, true), Whose::Ours | Whose::Former)
+            }
             Ok(_) => false,
             // What cannot be looked at is known to have been asked for.
             Err(_) => true,
@@ -335,46 +389,6 @@ impl Machine {
     fn closed(&mut self, claim: &Arc<str>, port: Port, external: u16) {
         if let Some(of) = self.claims.get_mut(claim) {
             of.closing.retain(|closing| (closing.port, closing.external) != (port, external));
-        }
-    }
-
-    /// A leftover is a mapping without an end that one of the plane's claims has had, and none has now.
-    fn swept(&mut self, number: u32, answer: Result<Answer, Fault>) {
-        let removed = self.found().map_or(0, |found| found.removed.len());
-        let looked_at = usize::try_from(number).unwrap_or(usize::MAX).saturating_add(removed);
-        let leftover = match answer {
-            Ok(Answer::Entry(Some(entry))) if looked_at < ENTRIES => {
-                self.is_leftover(&entry).then_some(entry)
-            }
-            _ => {
-                self.found().into_iter().for_each(|found| found.sweeps = None);
-                return;
-            }
-        };
-        if let Some(found) = self.found() {
-            // A gateway may say that it has removed an entry, and list it still.
-            let leftover = leftover.filter(|entry| !found.removed.contains(&entry.external));
-            found.sweeps = Some(if leftover.is_some() { number } else { number + 1 });
-            found.removes = leftover.map(|entry| entry.external);
-        }
-    }
-
-    fn is_leftover(&self, entry: &Entry) -> bool {
-        let said = &entry.description;
-        let of_plane = !self.plane.prefix.is_empty() && said.starts_with(&self.plane.prefix);
-        if !entry.permanent || !of_plane {
-            return false;
-        }
-        let own = self.claims.values().find(|claim| claim.wanted.description == *said);
-        match own {
-            Some(claim) => {
-                let external = |port: &Port, number| Port { transport: port.transport, number };
-                let slots = claim.slots.iter().map(|(port, slot)| external(port, slot.external));
-                let closing = claim.closing.iter().map(|of| external(&of.port, of.external));
-                !slots.chain(closing).any(|wanted| wanted == entry.external)
-            }
-            // Descriptions that the gateway has cut are not told apart.
-            None => !self.plane.descriptions.iter().any(|known| known.starts_with(said.as_str())),
         }
     }
 }

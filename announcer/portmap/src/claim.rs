@@ -10,6 +10,7 @@ use crate::{
     choice::allowed,
     link::Link,
     slot::{Slot, Step},
+    whose::plain,
 };
 
 /// A claim of this node.
@@ -39,7 +40,10 @@ impl Claim {
             for (port, wish) in &claim.wanted.ports {
                 let had = claim.wanted.had.get(port).copied();
                 let usable = |had: &u16| had == wish || (config.another && allowed(&config.ports, *had));
-                claim.slots.insert(*port, Slot::new(had.filter(usable).unwrap_or(*wish), now));
+                let had = had.filter(usable);
+                let mut slot = Slot::new(had.unwrap_or(*wish), now);
+                had.into_iter().for_each(|had| slot.claim(had, Instant::NEVER));
+                claim.slots.insert(*port, slot);
             }
         }
         let left: Vec<_> = claim.wanted.had.iter().map(|(port, external)| (*port, *external)).collect();
@@ -71,7 +75,7 @@ impl Claim {
             }
         }
         if before.address != self.wanted.address {
-            self.slots.values_mut().for_each(|slot| slot.begin(now));
+            self.slots.values_mut().for_each(|slot| slot.move_away(now));
         } else if before.lease != self.wanted.lease {
             for slot in self.slots.values_mut().filter(|slot| slot.held.is_some()) {
                 (slot.step, slot.due) = (Step::Renew, now);
@@ -112,28 +116,36 @@ impl Claim {
     }
 
     /// The mapping of a port.
-    pub(crate) fn mapping(&self, port: Port, external: u16, permanent: bool) -> Mapping {
-        let lease = self.wanted.lease.filter(|_| !permanent);
-        let description = self.wanted.description.clone();
-        Mapping { port, external, lease, description, nonce: nonce(&self.wanted.secret, port) }
+    pub(crate) fn mapping(&self, port: Port, external: u16) -> Mapping {
+        let Wanted { lease, description, secret, .. } = &self.wanted;
+        Mapping {
+            port,
+            external,
+            lease: *lease,
+            description: description.clone(),
+            nonce: nonce(secret, port),
+        }
     }
 
-    /// How its ports stand at the gateway, which may have a question open.
-    pub(crate) fn report(&self, link: Option<&Link>, open: bool) -> Report {
-        let missed = match link {
-            None => Some(Trouble::NoGateway),
-            Some(link) if link.is_missed() => {
-                Some(Trouble::NotFound(link.why.clone().unwrap_or_else(|| "it does not answer".to_owned())))
-            }
-            Some(_) => None,
-        };
-        let standing = |slot: &Slot| match (slot.standing(), &missed) {
+    /// The mapping of a port as the gateway takes it.
+    pub(crate) fn mapping_of(&self, port: Port, slot: &Slot) -> Mapping {
+        let mut mapping = self.mapping(port, slot.external);
+        mapping.lease = mapping.lease.filter(|_| !slot.permanent_only);
+        if slot.plain {
+            mapping.description = plain(&mapping.description);
+        }
+        mapping
+    }
+
+    /// How its ports stand at the gateway, which may be missed, and may have a question open.
+    pub(crate) fn report(&self, link: Option<&Link>, missed: Option<&Trouble>, open: bool) -> Report {
+        let standing = |slot: &Slot| match (slot.standing(), missed) {
             (Standing::Asking, Some(missed)) => Standing::Failed(missed.clone()),
             (Standing::Failed(_), Some(missed)) if slot.step != Step::Rest => {
                 Standing::Failed(missed.clone())
             }
             (Standing::Forwarded { external, until, permanent_only, trouble }, missed) => {
-                let trouble = missed.clone().or(trouble);
+                let trouble = missed.cloned().or(trouble);
                 Standing::Forwarded { external, until, permanent_only, trouble }
             }
             (standing, _) => standing,

@@ -73,7 +73,8 @@ pub struct Port {
 pub struct Wanted {
     /// The claim's address: where the gateway forwards to, and where requests come from.
     pub address: Ipv4Addr,
-    /// What mappings say of whose they are. No other claim has the same.
+    /// What mappings say of whose they are. Its first 23 letters and digits are no other claim's: there are gateways that keep
+    /// no more of it.
     pub description: String,
     /// For how long ports are asked for; none without an end.
     pub lease: Option<Duration>,
@@ -234,13 +235,32 @@ pub struct Entry {
     /// The gateway's port.
     pub external: Port,
     /// The host to which it is forwarded.
-    pub client: Ipv4Addr,
+    pub client: Client,
     /// That host's port.
     pub port: u16,
     /// Whose it is, as whoever made it says.
     pub description: String,
     /// Whether it is without an end.
     pub permanent: bool,
+}
+
+/// The host to which a gateway forwards a port, as the gateway shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Client {
+    /// By its address.
+    Address(Ipv4Addr),
+    /// By a name that the gateway has for it, or not at all.
+    Named(String),
+}
+
+impl fmt::Display for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::Named(name) if name.is_empty() => f.write_str("an unnamed host"),
+            Self::Named(name) => f.write_str(name),
+        }
+    }
 }
 
 /// Why a question has no answer.
@@ -250,6 +270,9 @@ pub enum Fault {
     NotBound(String),
     /// Nothing came back in time, or nobody is there.
     Silent(String),
+    /// Nothing came from it, but an answer that leads to this address did: a router may have an address of its own beside the
+    /// one that hosts know it by.
+    Elsewhere(Ipv4Addr),
     /// It does not speak the protocol.
     Unsupported(String),
     /// It forwards that port of its own to somebody else (IGD 718 and 729, PCP `CANNOT_PROVIDE_EXTERNAL`).
@@ -260,6 +283,8 @@ pub enum Fault {
     PermanentOnly,
     /// It has no room for more (IGD 728, PCP `NO_RESOURCES` and `USER_EX_QUOTA`, NAT-PMP 4).
     Full,
+    /// It refuses something in the question (IGD 402, 600, 601 and 605): the description, perhaps; in words.
+    Arguments(String),
     /// It does not allow it (IGD 606, PCP and NAT-PMP `NOT_AUTHORIZED`), or refuses it otherwise; in words.
     Refused(String),
     /// What it says cannot be understood, or is too much; in words.
@@ -322,6 +347,10 @@ pub enum Trouble {
     NoGateway,
     /// The gateway does not answer, in any of the protocols; in words.
     NotFound(String),
+    /// The gateway does not answer, but a router at this address does.
+    Elsewhere(Ipv4Addr),
+    /// No protocol is given to ask it by.
+    NoProtocol,
     /// The gateway's port is another's: a host's, or a claim's by name.
     Taken(u16, String),
     /// The gateway's port is none of those that may be asked for.
@@ -335,12 +364,13 @@ impl fmt::Display for Fault {
         match self {
             Self::NotBound(why) => write!(f, "the Service's address is not on the node: {why}"),
             Self::Silent(why) => write!(f, "no answer: {why}"),
+            Self::Elsewhere(address) => write!(f, "no answer, but one came from {address}"),
             Self::Unsupported(why) => write!(f, "not spoken: {why}"),
             Self::Taken => f.write_str("the port is taken"),
             Self::SamePortOnly => f.write_str("ports are forwarded to the same ports only"),
             Self::PermanentOnly => f.write_str("mappings without an end are taken only"),
             Self::Full => f.write_str("there is no room for more mappings"),
-            Self::Refused(why) => write!(f, "refused: {why}"),
+            Self::Arguments(why) | Self::Refused(why) => write!(f, "refused: {why}"),
             Self::Broken(why) => write!(f, "the answer cannot be understood: {why}"),
         }
     }

@@ -9,13 +9,15 @@ mod choice;
 mod claim;
 mod epoch;
 mod io;
+mod leftovers;
 mod link;
 mod machine;
 mod questions;
 mod slot;
+mod whose;
 
 pub use io::{
-    Answer, Ask, Config, Entry, Fault, Input, Mapping, Notice, Output, Plane, Port, Protocol, Report,
+    Answer, Ask, Client, Config, Entry, Fault, Input, Mapping, Notice, Output, Plane, Port, Protocol, Report,
     Request, Standing, Transport, Trouble, Wanted,
 };
 pub use machine::Machine;

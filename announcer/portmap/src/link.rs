@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, net::Ipv4Addr, time::Duration};
 
 use foghorn_clock::Instant;
 
-use crate::{Port, Protocol, epoch::Epoch};
+use crate::{Port, Protocol, Trouble, epoch::Epoch};
 
 /// Between two readings of what a gateway has.
 pub(crate) const READ: Duration = Duration::from_secs(30);
@@ -25,10 +25,11 @@ pub(crate) struct Link {
     /// By which protocol it was spoken to last, and the outer address that it told: they count until others are known.
     pub(crate) known: Option<(Protocol, Option<Ipv4Addr>)>,
     /// What was said when it was looked for in vain.
-    pub(crate) why: Option<String>,
+    pub(crate) why: Option<Trouble>,
     /// How often it was looked for in vain.
     failures: usize,
     heeded: Option<Instant>,
+    found_at: Option<Instant>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +44,10 @@ pub(crate) enum State {
 pub(crate) struct Found {
     pub(crate) protocol: Protocol,
     epoch: Option<Epoch>,
+    /// When its clock told last that it has lost its mappings.
+    lost_at: Option<Instant>,
+    /// Its clock has told so again since, too soon to be acted upon.
+    doubted: bool,
     /// When it is read next what it has.
     pub(crate) read_at: Instant,
     /// How often that was done.
@@ -60,7 +65,15 @@ pub(crate) struct Found {
 
 impl Link {
     pub(crate) const fn new(address: Ipv4Addr, now: Instant) -> Self {
-        Self { address, state: State::Seeking(0, now), known: None, why: None, failures: 0, heeded: None }
+        Self {
+            address,
+            state: State::Seeking(0, now),
+            known: None,
+            why: None,
+            failures: 0,
+            heeded: None,
+            found_at: None,
+        }
     }
 
     pub(crate) fn found(&self) -> Option<&Found> {
@@ -77,24 +90,29 @@ impl Link {
         }
     }
 
-    /// It answers by that protocol.
-    pub(crate) fn find(&mut self, now: Instant, protocol: Protocol, outer: Option<Ipv4Addr>) {
+    /// It answers by that protocol. Whether that is news: if not, all that was learned of it still holds.
+    pub(crate) fn find(&mut self, now: Instant, protocol: Protocol, outer: Option<Ipv4Addr>) -> bool {
+        let anew = self.is_missed() || self.known.is_none_or(|(known, _)| known != protocol);
         self.why = None;
         self.failures = 0;
+        self.found_at = Some(now);
         // PCP tells it with mappings only.
         let kept = self.known.filter(|(known, _)| *known == protocol && protocol == Protocol::Pcp);
         self.known = Some((protocol, outer.or_else(|| kept.and_then(|(_, outer)| outer))));
         self.state = State::Found(Found {
             protocol,
             epoch: None,
+            lost_at: None,
+            doubted: false,
             read_at: now + READ,
             reads: 0,
             seek_at: now + REDISCOVER,
-            sweeps: (protocol == Protocol::Igd).then_some(0),
+            sweeps: (anew && protocol == Protocol::Igd).then_some(0),
             removes: None,
             removed: BTreeSet::new(),
             silent: 0,
         });
+        anew
     }
 
     /// It is looked for from the beginning.
@@ -102,10 +120,18 @@ impl Link {
         self.state = State::Seeking(0, at);
     }
 
+    /// It is looked for from the beginning, since it does not answer as one that was found should: not at once if it was found
+    /// just now.
+    pub(crate) fn seek_again(&mut self, now: Instant) {
+        self.seek(self.found_at.map_or(now, |found| now.max(found + HEED)));
+    }
+
     /// It does not answer by the protocol of that number, of so many.
-    pub(crate) fn miss(&mut self, now: Instant, number: usize, protocols: usize, why: String) {
-        // What it says by the first protocol that it is asked by tells most.
-        self.why.get_or_insert(why);
+    pub(crate) fn miss(&mut self, now: Instant, number: usize, protocols: usize, why: Trouble) {
+        // What it says by the first protocol that it is asked by tells most, unless it shows where it is.
+        if self.why.is_none() || matches!(why, Trouble::Elsewhere(_)) {
+            self.why = Some(why);
+        }
         let next = number + 1;
         if next < protocols {
             self.state = State::Seeking(next, now);
@@ -139,13 +165,22 @@ impl Link {
 }
 
 impl Found {
-    /// Whether it has kept its mappings since its clock was read before, if it has a clock.
+    /// Whether it has kept its mappings since its clock was read before, if it has a clock. A clock that jumps with each reading
+    /// tells of a loss each five seconds and no more often.
     pub(crate) fn goes_on(&mut self, now: Instant, seconds: Option<u32>) -> bool {
         let Some(seconds) = seconds else { return true };
         let read = Epoch::new(seconds, now);
-        let kept = self.epoch.is_none_or(|before| read.follows(before));
+        let lost = self.doubted || self.epoch.is_some_and(|before| !read.follows(before));
         self.epoch = Some(read);
-        kept
+        let again = self.lost_at.map(|at| at + HEED).filter(|at| now < *at);
+        self.doubted = lost && again.is_some();
+        match again {
+            Some(again) if lost => self.read_at = self.read_at.min(again),
+            Some(_) => {}
+            None if lost => self.lost_at = Some(now),
+            None => {}
+        }
+        !lost || self.doubted
     }
 
     /// Whether that reading of its clock, which nobody asked for, would mean that it has lost its mappings.

@@ -11,11 +11,11 @@ use foghorn_clock::Instant;
 use rand::rngs::StdRng;
 
 use crate::{
-    Config, Fault, Input, Notice, Output, Plane, Protocol, Request, Trouble, Wanted,
+    Ask, Config, Fault, Input, Notice, Output, Plane, Protocol, Request, Trouble, Wanted,
     choice::{allowed, another},
     claim::Claim,
     link::Link,
-    questions::Asked,
+    questions::{Asked, What},
     slot::{Slot, Step},
 };
 
@@ -105,10 +105,11 @@ impl Machine {
     }
 
     fn configure(&mut self, now: Instant, config: Config) {
-        if config.protocols != self.config.protocols
-            && let Some(link) = &mut self.link
-        {
-            link.seek(now);
+        if config.protocols != self.config.protocols {
+            self.link.iter_mut().for_each(|link| link.seek(now));
+            if let Some(Asked { what: what @ What::Find(_), .. }) = &mut self.asked {
+                *what = What::Outdated;
+            }
         }
         self.config = config;
         for claim in self.claims.values_mut() {
@@ -124,7 +125,11 @@ impl Machine {
         }
         self.link = gateway.map(|address| Link::new(address, now));
         self.asked = None;
-        self.lose_all(now);
+        // What this one forwards, nothing is known of.
+        let slots = self.claims.values_mut().flat_map(|claim| claim.slots.values_mut());
+        slots
+            .filter(|slot| slot.step != Step::Rest || slot.held.is_some())
+            .for_each(|slot| slot.move_away(now));
     }
 
     fn take(&mut self, now: Instant, wanted: BTreeMap<Arc<str>, Wanted>) {
@@ -178,7 +183,9 @@ impl Machine {
         let Some(slot) = of.slots.get_mut(&port) else { return };
         slot.held = None;
         if self.config.another {
-            slot.tried.push(slot.external);
+            if !slot.tried.contains(&slot.external) {
+                slot.tried.push(slot.external);
+            }
             let is_reserved = |number| {
                 let external = crate::Port { transport: port.transport, number };
                 plane.reserved.get(&external).is_some_and(|by| by != claim)
@@ -231,17 +238,34 @@ impl Machine {
             let (number, source) = (self.number, of.wanted.address);
             let request =
                 Request { number, gateway: link.address, protocol, source, claim: claim.clone(), ask };
-            self.asked = Some(Asked { number, claim, what, until: now + ANSWER });
+            if let (What::Map(port, external), Ask::Map(mapping)) = (&what, &request.ask) {
+                let until = mapping.lease.map_or(Instant::NEVER, |lease| now + lease);
+                let slot = self.claims.get_mut(&claim).and_then(|of| of.slots.get_mut(port));
+                // It may do so and its answer be lost.
+                slot.into_iter().for_each(|slot| slot.claim(*external, until));
+            }
+            self.asked = Some(Asked { number, claim, source, what, until: now + ANSWER });
             self.outputs.push_back(Output::Ask(request));
         }
+        let missed = self.missed();
         for (name, claim) in &mut self.claims {
             let open = self.asked.as_ref().is_some_and(|asked| asked.claim == *name);
-            let report = claim.report(self.link.as_ref(), open);
+            let report = claim.report(self.link.as_ref(), missed.as_ref(), open);
             if claim.told.as_ref() != Some(&report) {
                 claim.told = Some(report.clone());
                 self.outputs.push_back(Output::Report(name.clone(), report));
             }
         }
+    }
+
+    /// Why the gateway cannot be asked, if it is looked for in vain or not at all.
+    fn missed(&self) -> Option<Trouble> {
+        let Some(link) = &self.link else { return Some(Trouble::NoGateway) };
+        if self.config.protocols.is_empty() {
+            return Some(Trouble::NoProtocol);
+        }
+        let silence = || Trouble::NotFound("it does not answer".to_owned());
+        link.is_missed().then(|| link.why.clone().unwrap_or_else(silence))
     }
 }
 

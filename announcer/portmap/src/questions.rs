@@ -1,6 +1,6 @@
 //! What the gateway is asked next.
 
-use std::sync::Arc;
+use std::{net::Ipv4Addr, sync::Arc};
 
 use foghorn_clock::Instant;
 
@@ -8,7 +8,7 @@ use crate::{
     Ask, Machine, Port, Protocol,
     claim::Claim,
     link::{Found, State},
-    slot::Step,
+    slot::{Slot, Step},
 };
 
 /// Every so many readings the outer address is read in place of a mapping.
@@ -19,6 +19,8 @@ const OUTER_EVERY: u32 = 10;
 pub(crate) struct Asked {
     pub(crate) number: u64,
     pub(crate) claim: Arc<str>,
+    /// The claim's address as it was asked from.
+    pub(crate) source: Ipv4Addr,
     pub(crate) what: What,
     pub(crate) until: Instant,
 }
@@ -32,12 +34,14 @@ pub(crate) enum What {
     Refind,
     /// To read its outer address and its clock.
     Outer,
-    /// To read whether it still has what it had.
-    Check(Port),
-    /// [`Step::Look`].
-    Look(Port),
-    /// [`Step::Evict`].
-    Evict(Port),
+    /// To find it by a protocol of a list that is not used any more.
+    Outdated,
+    /// To read whether it still has what it had, at this port of the gateway.
+    Check(Port, u16),
+    /// [`Step::Look`], at this port of the gateway.
+    Look(Port, u16),
+    /// [`Step::Evict`], at this port of the gateway.
+    Evict(Port, u16),
     /// [`Step::Ask`] and [`Step::Renew`], for this port of the gateway.
     Map(Port, u16),
     /// To look whether what is to be taken back is the claim's.
@@ -60,10 +64,13 @@ impl Machine {
             return None;
         }
         match &link.state {
-            State::Seeking(_, at) => Some((*at, "the gateway is looked for")),
+            State::Seeking(number, at) => {
+                self.config.protocols.get(*number).map(|_| (*at, "the gateway is looked for"))
+            }
             State::Found(found) => {
                 let claims = || self.claims.values();
                 let slots = claims().flat_map(|claim| claim.slots.values());
+                let slots = slots.filter(|slot| slot.step != Step::Rest);
                 let slots = slots.map(|slot| (slot.due, "a port is asked for"));
                 let closing = claims().flat_map(|claim| &claim.closing);
                 let closing = closing.map(|closing| (closing.due, "a port is given back"));
@@ -110,7 +117,7 @@ impl Machine {
                 let at_gateway = Port { transport: port.transport, number: external };
                 (Ask::Entry(at_gateway), What::LookAtClosing(port, external))
             } else {
-                (Ask::Unmap(claim.mapping(port, external, false)), What::Close(port, external))
+                (Ask::Unmap(claim.mapping(port, external)), What::Close(port, external))
             };
             Some((name.clone(), found.protocol, ask, what))
         })
@@ -118,13 +125,16 @@ impl Machine {
 
     fn step(&self, now: Instant, found: &Found) -> Option<Question> {
         self.claims.iter().find_map(|(name, claim)| {
-            let (port, slot) = claim.slots.iter().find(|(_, slot)| slot.due <= now)?;
-            let at_gateway = Port { transport: port.transport, number: slot.external };
-            let mapping = || claim.mapping(*port, slot.external, slot.permanent_only);
+            let due = |slot: &Slot| slot.step != Step::Rest && slot.due <= now;
+            let (port, slot) = claim.slots.iter().find(|(_, slot)| due(slot))?;
+            let external = slot.external;
+            let at_gateway = Port { transport: port.transport, number: external };
             let (ask, what) = match slot.step(found.protocol) {
-                Step::Look => (Ask::Entry(at_gateway), What::Look(*port)),
-                Step::Evict => (Ask::Unmap(mapping()), What::Evict(*port)),
-                Step::Ask | Step::Renew => (Ask::Map(mapping()), What::Map(*port, slot.external)),
+                Step::Look => (Ask::Entry(at_gateway), What::Look(*port, external)),
+                Step::Evict => (Ask::Unmap(claim.mapping(*port, external)), What::Evict(*port, external)),
+                Step::Ask | Step::Renew => {
+                    (Ask::Map(claim.mapping_of(*port, slot)), What::Map(*port, external))
+                }
                 Step::Rest => return None,
             };
             Some((name.clone(), found.protocol, ask, what))
@@ -141,7 +151,7 @@ impl Machine {
         let number = found.sweeps?;
         if let Some(external) = found.removes {
             let (name, claim) = self.claims.iter().find(|(_, claim)| claim.is_busy())?;
-            let mapping = claim.mapping(external, external.number, true);
+            let mapping = claim.mapping(external, external.number);
             return Some((name.clone(), found.protocol, Ask::Unmap(mapping), What::Remove(number)));
         }
         Some((self.speaker()?, found.protocol, Ask::List(number), What::Sweep(number)))
@@ -164,6 +174,6 @@ impl Machine {
         }
         let (name, (port, external)) = held().nth(turn % count)?;
         let at_gateway = Port { transport: port.transport, number: external };
-        Some((Arc::clone(name), found.protocol, Ask::Entry(at_gateway), What::Check(port)))
+        Some((Arc::clone(name), found.protocol, Ask::Entry(at_gateway), What::Check(port, external)))
     }
 }

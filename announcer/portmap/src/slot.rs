@@ -4,12 +4,10 @@ use std::time::Duration;
 
 use foghorn_clock::Instant;
 
-use crate::{Entry, Protocol, Standing, Trouble, Wanted};
+use crate::{Protocol, Standing, Trouble};
 
 /// After a renewal that failed the next one is tried no sooner.
 const SOONEST: Duration = Duration::from_secs(15);
-/// A description of which a gateway has kept so much is known by it.
-const ENOUGH: usize = 26;
 
 /// What is to be done next for a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,8 +35,12 @@ pub(crate) struct Slot {
     pub(crate) due: Instant,
     /// Whether the gateway forwards it now, and until when; none without an end.
     pub(crate) held: Option<Option<Instant>>,
+    /// What the gateway may forward to the claim's address since it was asked for: its port, and until when.
+    claimed: Option<(u16, Instant)>,
     /// The gateway takes mappings without an end only.
     pub(crate) permanent_only: bool,
+    /// The gateway takes descriptions of letters and digits only.
+    pub(crate) plain: bool,
     /// Ports that turned out to be taken, while another one is looked for.
     pub(crate) tried: Vec<u16>,
     /// What last went wrong.
@@ -52,7 +54,9 @@ impl Slot {
             step: Step::Look,
             due: now,
             held: None,
+            claimed: None,
             permanent_only: false,
+            plain: false,
             tried: Vec::new(),
             trouble: None,
         }
@@ -65,6 +69,22 @@ impl Slot {
         self.held = None;
     }
 
+    /// It is to be asked for from the beginning, for an address that the gateway was never asked for.
+    pub(crate) fn move_away(&mut self, now: Instant) {
+        self.claimed = None;
+        self.begin(now);
+    }
+
+    /// The gateway is asked for its port, or was, for that long.
+    pub(crate) fn claim(&mut self, external: u16, until: Instant) {
+        self.claimed = Some((external, until));
+    }
+
+    /// Whether the gateway may still forward its port because it was asked for it.
+    pub(crate) fn is_claimed(&self, now: Instant) -> bool {
+        self.claimed.is_some_and(|(external, until)| external == self.external && now < until)
+    }
+
     /// What is to be done with this protocol, where only IGD lets one look.
     pub(crate) fn step(&self, protocol: Protocol) -> Step {
         match (self.step, protocol) {
@@ -73,12 +93,21 @@ impl Slot {
         }
     }
 
+    /// It is asked for again then. The gateway's port may be another's by that time.
+    pub(crate) fn put_off(&mut self, at: Instant) {
+        if self.held.is_none() {
+            self.step = Step::Look;
+        }
+        self.due = at;
+    }
+
     /// The gateway forwards it.
     pub(crate) fn hold(&mut self, now: Instant, external: u16, lease: Option<Duration>) {
         self.external = external;
         self.trouble = None;
         self.tried.clear();
         self.held = Some(lease.map(|lease| now + lease));
+        self.claim(external, lease.map_or(Instant::NEVER, |lease| now + lease));
         match lease {
             Some(lease) => {
                 self.step = Step::Renew;
@@ -104,7 +133,7 @@ impl Slot {
             }
             Some(None) => self.rest(),
             Some(Some(_)) | None => {
-                self.begin(now);
+                self.move_away(now);
                 self.due = now + again;
             }
         }
@@ -128,29 +157,5 @@ impl Slot {
             (None, Some(trouble)) => Standing::Failed(trouble.clone()),
             (None, None) => Standing::Asking,
         }
-    }
-}
-
-/// Whose a mapping at the gateway is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Whose {
-    /// The claim's, to the port and the address that it has.
-    Ours,
-    /// The claim's, to another port, or to an address that it had before.
-    Former,
-    /// Another's.
-    Foreign,
-}
-
-/// Whose the mapping is that a gateway has for a port of a claim. Some gateways cut descriptions, or forget them.
-pub(crate) fn whose(entry: &Entry, wanted: &Wanted, number: u16) -> Whose {
-    let led_here = entry.client == wanted.address && entry.port == number;
-    let said = entry.description.as_str();
-    let known = said == wanted.description || (said.len() >= ENOUGH && wanted.description.starts_with(said));
-    match (known, led_here) {
-        (true, true) => Whose::Ours,
-        (true, false) => Whose::Former,
-        (false, true) if said.is_empty() => Whose::Ours,
-        (false, _) => Whose::Foreign,
     }
 }

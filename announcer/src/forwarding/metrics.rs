@@ -66,7 +66,7 @@ impl ForwardingMetrics {
         let question = request.ask.name();
         let result = match answer {
             Ok(_) => "answered",
-            Err(Fault::Silent(_) | Fault::NotBound(_)) => "silent",
+            Err(Fault::Silent(_) | Fault::Elsewhere(_) | Fault::NotBound(_)) => "silent",
             Err(_) => "refused",
         };
         let protocol = request.protocol.to_string();

@@ -88,7 +88,7 @@ fn forward(
             }
         }
         // The gateway that is away may still have it, and is to end it one day.
-        Standing::Failed(trouble @ (Trouble::NoGateway | Trouble::NotFound(_))) => {
+        Standing::Failed(trouble) if is_away(trouble) => {
             ForwardStatus { last_error: Some(words(trouble)), ..had.cloned().unwrap_or(plain) }
         }
         Standing::Failed(trouble) => ForwardStatus { last_error: Some(words(trouble)), ..plain },
@@ -164,10 +164,20 @@ fn show(port: Port) -> String {
 
 const fn reason(trouble: &Trouble) -> &'static str {
     match trouble {
-        Trouble::NoGateway | Trouble::NotFound(_) => reasons::GATEWAY_NOT_FOUND,
+        Trouble::NoGateway | Trouble::NotFound(_) | Trouble::Elsewhere(_) | Trouble::NoProtocol => {
+            reasons::GATEWAY_NOT_FOUND
+        }
         Trouble::Taken(..) => reasons::PORT_TAKEN,
         Trouble::NotAllowed(_) => reasons::FORWARDING_NOT_ALLOWED,
         Trouble::Refused(_) => reasons::GATEWAY_REFUSED,
+    }
+}
+
+/// Whether the gateway that was asked before may go on with what it forwards.
+const fn is_away(trouble: &Trouble) -> bool {
+    match trouble {
+        Trouble::NoGateway | Trouble::NotFound(_) | Trouble::Elsewhere(_) | Trouble::NoProtocol => true,
+        Trouble::Taken(..) | Trouble::NotAllowed(_) | Trouble::Refused(_) => false,
     }
 }
 
@@ -179,6 +189,11 @@ fn words(trouble: &Trouble) -> String {
         Trouble::NotFound(why) => {
             format!("the gateway does not answer; is UPnP, PCP or NAT-PMP switched on there? ({why})")
         }
+        Trouble::Elsewhere(address) => format!(
+            "the gateway does not answer, but {address} does: if that is the router's own address, set \
+             portForwarding.gateway of the plane to {address}"
+        ),
+        Trouble::NoProtocol => "portForwarding.protocols of the plane is empty: add UPnP, PCP or NATPMP".to_owned(),
         Trouble::Taken(port, whose) => format!("port {port} of the gateway is forwarded to {whose} already"),
         Trouble::NotAllowed(port) => {
             format!("port {port} of the gateway is none of portForwarding.externalPorts of the plane")
@@ -269,6 +284,18 @@ mod tests {
         let mut ended = before;
         ended[0].expires_at = Some(MicroTime(Timestamp::UNIX_EPOCH));
         assert_eq!(after(&away, &ended).unwrap().forwards[0].external_port, None);
+    }
+
+    #[test]
+    fn a_router_that_answers_by_its_own_address_is_named_with_the_remedy() {
+        let elsewhere = Standing::Failed(Trouble::Elsewhere([198, 51, 100, 3].into()));
+        let condition = of(&report(None, &[elsewhere])).condition.unwrap();
+        assert_eq!(condition.reason, reasons::GATEWAY_NOT_FOUND);
+        assert_eq!(
+            condition.message,
+            "1/TCP: the gateway does not answer, but 198.51.100.3 does: if that is the router's own address, set \
+             portForwarding.gateway of the plane to 198.51.100.3"
+        );
     }
 
     #[test]

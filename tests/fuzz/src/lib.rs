@@ -4,6 +4,7 @@
 //! what broke a promise is printed with its file, and belongs into `corpus/<target>` once the fault is mended.
 
 mod client;
+mod forwarding;
 mod frames;
 /// Of foghorn-crds, alone: kube would come with it, and libFuzzer looks at the counters of all that is linked.
 #[path = "../../../crds/src/hardware_address.rs"]
@@ -14,6 +15,7 @@ mod heartbeats;
 #[path = "../../../announcer/dhcp/src/names.rs"]
 mod host_names;
 mod identities;
+mod membership;
 mod messages;
 mod names;
 mod pcp;
@@ -27,7 +29,7 @@ mod upnp;
 pub type Body = fn(&[u8]);
 
 /// The targets by name, each the name of its folder in `corpus/` and of its file in `fuzz/fuzz_targets/`.
-pub const TARGETS: [(&str, Body); 8] = [
+pub const TARGETS: [(&str, Body); 10] = [
     ("frames", frames::fuzz),
     ("messages", messages::fuzz),
     ("client", client::fuzz),
@@ -36,12 +38,16 @@ pub const TARGETS: [(&str, Body); 8] = [
     ("heartbeats", heartbeats::fuzz),
     ("pcp", pcp::fuzz),
     ("upnp", upnp::fuzz),
+    ("forwarding", forwarding::fuzz),
+    ("membership", membership::fuzz),
 ];
 
 pub use client::fuzz as client;
+pub use forwarding::fuzz as forwarding;
 pub use frames::fuzz as frames;
 pub use heartbeats::fuzz as heartbeats;
 pub use identities::fuzz as identities;
+pub use membership::fuzz as membership;
 pub use messages::fuzz as messages;
 pub use names::fuzz as names;
 pub use pcp::fuzz as pcp;

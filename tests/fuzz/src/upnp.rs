@@ -78,8 +78,19 @@ fn answer(octets: &[u8]) {
             (Ask::Map(_), Ok(Answer::Mapped { external: 8080, outer: None, epoch: None, .. }))
             | (Ask::Unmap(_), Ok(Answer::Unmapped))
             | (Ask::Entry(_) | Ask::List(_), Ok(Answer::Entry(None))) => {}
-            (Ask::Entry(_) | Ask::List(_), Ok(Answer::Entry(Some(entry)))) => shown(&entry.description),
-            (_, Err(Fault::Unsupported(text) | Fault::Refused(text) | Fault::Broken(text))) => shown(&text),
+            (Ask::Entry(_) | Ask::List(_), Ok(Answer::Entry(Some(entry)))) => {
+                shown(&entry.description);
+                shown(&entry.client.to_string());
+            }
+            (
+                _,
+                Err(
+                    Fault::Unsupported(text)
+                    | Fault::Arguments(text)
+                    | Fault::Refused(text)
+                    | Fault::Broken(text),
+                ),
+            ) => shown(&text),
             (_, Err(Fault::Taken | Fault::SamePortOnly | Fault::PermanentOnly | Fault::Full)) => {}
             other => unreachable!("{other:?}"),
         }

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use foghorn_portmap::{Answer, Ask, Entry, Fault, Port, Protocol, Transport};
+use foghorn_portmap::{Answer, Ask, Client, Entry, Fault, Mapping, Port, Protocol, Transport};
 
 use tokio::{net::UdpSocket, task::JoinSet};
 
@@ -71,7 +71,7 @@ async fn what_is_forwarded_already_is_told() {
     .await;
     let entry = Entry {
         external: PORT,
-        client: Ipv4Addr::new(192, 0, 2, 9),
+        client: Client::Address(Ipv4Addr::new(192, 0, 2, 9)),
         port: 5353,
         description: "a game".to_owned(),
         permanent: true,
@@ -102,6 +102,7 @@ async fn each_error_code_of_a_gateway_is_the_right_fault() {
             (725, fault) => fault == Fault::PermanentOnly,
             (728, fault) => fault == Fault::Full,
             (401 | 602, Fault::Unsupported(text)) => text.contains(&number.to_string()),
+            (402 | 600 | 601 | 605, Fault::Arguments(text)) => text.contains(&number.to_string()),
             (606, Fault::Refused(text)) => text.contains("does not allow"),
             (_, Fault::Refused(text)) => text.contains(&number.to_string()),
             (_, _) => false,
@@ -183,7 +184,7 @@ async fn nobody_is_spoken_to_but_the_gateway() {
             let mut double =
                 Double::found_at(move |_| vec![(GATEWAY, datagram.clone())], |_| Reply::Hang).await;
             let (answer, took) = double.ask(Ask::Find).await;
-            assert!(matches!(answer, Err(Fault::Silent(_))), "{answer:?}");
+            assert!(matches!(answer, Err(Fault::Silent(_) | Fault::Elsewhere(OTHER))), "{answer:?}");
             assert!(took < Duration::from_secs(4), "{took:?}");
             assert_eq!(double.asked(), Vec::<String>::new());
         });
@@ -215,6 +216,66 @@ async fn an_answer_to_a_search_from_another_address_does_not_count() {
     assert_eq!(double.asked().len(), 2);
     assert!(double.asked()[0].starts_with("GET /desc.xml "));
     assert!(asked.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn an_answer_that_leads_elsewhere_is_told_if_there_is_no_other() {
+    let (other, asked) = serve(OTHER, 0, |_| Reply::Hang).await;
+    let there = format!("http://{OTHER}:{other}/desc.xml");
+    let mut cases = JoinSet::new();
+    for (from, location) in [(OTHER, there.clone()), (GATEWAY, there)] {
+        cases.spawn(async move {
+            let mut double =
+                Double::found_at(move |_| vec![(from, found(IP1, &location))], |_| Reply::Hang).await;
+            assert_eq!(double.ask(Ask::Find).await.0, Err(Fault::Elsewhere(OTHER)));
+        });
+    }
+    for (from, location) in [
+        (OTHER, format!("http://{GATEWAY}:80/desc.xml")),
+        (OTHER, "http://198.51.100.3/desc.xml".to_owned()),
+        (GATEWAY, "http://router.example/desc.xml".to_owned()),
+        (GATEWAY, "https://198.51.100.3/".to_owned()),
+    ] {
+        cases.spawn(async move {
+            let mut double =
+                Double::found_at(move |_| vec![(from, found(IP1, &location))], |_| Reply::Hang).await;
+            assert!(matches!(double.ask(Ask::Find).await.0, Err(Fault::Silent(_))));
+        });
+    }
+    cases.join_all().await;
+    assert!(asked.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_gateway_that_refuses_the_description_takes_a_plain_one() {
+    let mut double = Double::of_service(IP1, |asked| {
+        let said = asked.split_once("<NewPortMappingDescription>").map_or("", |(_, rest)| rest);
+        let said = said.split_once('<').map_or("", |(said, _)| said);
+        match said.chars().all(|c| c.is_ascii_alphanumeric()) {
+            true => ok(&envelope("<u:AddPortMappingResponse xmlns:u='x'/>")),
+            false => fault(402, "<errorDescription>Invalid Args</errorDescription>"),
+        }
+    })
+    .await;
+    let refused = double.find_and_ask(Ask::Map(mapping())).await;
+    assert!(matches!(refused, Err(Fault::Arguments(_))), "{refused:?}");
+    let plain = Mapping { description: "foghorn1a2b3c4d5e6f7a8b".to_owned(), ..mapping() };
+    let (granted, _) = double.ask(Ask::Map(plain)).await;
+    assert!(matches!(granted, Ok(Answer::Mapped { external: 8080, .. })), "{granted:?}");
+}
+
+#[tokio::test]
+async fn a_host_that_a_gateway_shows_by_a_name_has_that_name() {
+    let mut double = Double::of_service(IP1, |_| {
+        ok(&envelope(
+            "<u:GetSpecificPortMappingEntryResponse xmlns:u='x'><NewInternalPort>5353</NewInternalPort>\
+             <NewInternalClient>device-9</NewInternalClient><NewPortMappingDescription>fogh</NewPortMappingDescription>\
+             <NewLeaseDuration>60</NewLeaseDuration></u:GetSpecificPortMappingEntryResponse>",
+        ))
+    })
+    .await;
+    let Ok(Answer::Entry(Some(entry))) = double.find_and_ask(Ask::Entry(PORT)).await else { panic!() };
+    assert_eq!(entry.client, Client::Named("device-9".to_owned()));
 }
 
 #[tokio::test]

@@ -13,13 +13,14 @@ use crate::{
 #[derive(Clone, Debug)]
 enum Happening {
     Pass(u16),
-    Want(u8, u8),
+    Want(u8, u8, u8),
     Unwant(u8),
     End(u8),
     Lose(u8),
     Move(u8, u8),
     Power(bool),
     Restart,
+    LoseAnswer,
     Hear(Notice),
 }
 
@@ -27,7 +28,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
 
     #[test]
-    fn once_all_is_quiet_the_gateway_has_what_is_wanted_and_what_was_another_s(
+    fn told_is_there_and_once_quiet_the_gateway_has_what_is_wanted(
         protocol in 0usize..3,
         happenings in prop::collection::vec(happening(), 0..40),
     ) {
@@ -87,10 +88,12 @@ fn happen(world: &mut World, happening: Happening) {
     let name = |claim: u8| format!("claim-{claim}");
     match happening {
         Happening::Pass(seconds) => world.seconds(seconds.into()),
-        Happening::Want(claim, port) => {
-            let (port, external) = (u16::from(port) + 1, 2_000 + 100 * u16::from(claim) + u16::from(port));
+        Happening::Want(claim, port, external) => {
+            let (port, external) =
+                (u16::from(port) + 1, 2_000 + 100 * u16::from(claim) + u16::from(external));
             if world.wanted.get(name(claim).as_str()).is_some_and(|wanted| !wanted.ending) {
                 world.change(&name(claim), |wanted| {
+                    wanted.ports.retain(|_, other| *other != external);
                     let _before = wanted.ports.insert(tcp(port), external);
                 });
             } else {
@@ -110,6 +113,7 @@ fn happen(world: &mut World, happening: Happening) {
         }
         Happening::Power(on) => world.gateway.on = on,
         Happening::Restart => world.gateway.restart(world.now),
+        Happening::LoseAnswer => world.gateway.loses_answer = true,
         Happening::Hear(notice) => world.tell(Input::Heard(notice)),
     }
 }
@@ -124,13 +128,15 @@ fn happening() -> impl Strategy<Value = Happening> {
     let claim = 0u8..4;
     prop_oneof![
         (1u16..900).prop_map(Happening::Pass),
-        (claim.clone(), 0u8..3).prop_map(|(claim, port)| Happening::Want(claim, port)),
+        (claim.clone(), 0u8..3, 0u8..3)
+            .prop_map(|(claim, port, external)| Happening::Want(claim, port, external)),
         claim.clone().prop_map(Happening::Unwant),
         claim.clone().prop_map(Happening::End),
         claim.clone().prop_map(Happening::Lose),
         (claim, 0u8..3).prop_map(|(claim, by)| Happening::Move(claim, by)),
         any::<bool>().prop_map(Happening::Power),
         Just(Happening::Restart),
+        Just(Happening::LoseAnswer),
         prop_oneof![
             Just(Notice::Alive),
             Just(Notice::ByeBye),

@@ -111,7 +111,7 @@ fn a_lost_answer_to_a_removal_does_not_end_the_next_mapping() {
         let mut world = World::new(Gateway::speaking(&[protocol]));
         world.want("web", 50, &[(tcp(443), 8443)]);
         world.seconds(20);
-        world.gateway.loses_removal = true;
+        world.gateway.loses_answer = true;
         world.change("web", |wanted| {
             let _before = wanted.ports.insert(tcp(443), 9443);
         });

@@ -10,7 +10,10 @@
 )]
 
 mod chance;
+mod descriptions;
 mod gateway;
+mod liars;
 mod life;
+mod outdated;
 mod troubles;
 mod world;

@@ -9,8 +9,8 @@ use std::{
 
 use foghorn_clock::Instant;
 use foghorn_portmap::{
-    Config, Fault, Input, Machine, Output, Plane, Port, Protocol, Report, Request, Standing, Transport,
-    Trouble, Wanted,
+    Client, Config, Fault, Input, Machine, Output, Plane, Port, Protocol, Report, Request, Standing,
+    Transport, Trouble, Wanted,
 };
 use rand::{SeedableRng, rngs::StdRng};
 
@@ -91,8 +91,12 @@ impl World {
         while let Some((due, why)) = self.machine.poll_timeout().filter(|(due, _)| *due <= end) {
             assert!(due >= self.now || why != "the gateway answers");
             self.now = self.now.max(due);
+            let asked = self.asked.len();
             self.machine.handle_timeout(self.now);
             self.settle();
+            let next = self.machine.poll_timeout();
+            let is_idle = self.asked.len() == asked && next.is_some_and(|(next, _)| next <= self.now);
+            assert!(!is_idle, "due, and nothing is done: {next:?}");
         }
         self.now = self.now.max(end);
         self.gateway.forget(self.now);
@@ -105,7 +109,7 @@ impl World {
     fn settle(&mut self) {
         for _ in 0..10_000 {
             match self.machine.poll_output() {
-                None => return,
+                None => return self.assert_told_is_there(),
                 Some(Output::Report(claim, report)) => {
                     self.reports.insert(claim, report);
                 }
@@ -123,6 +127,31 @@ impl World {
             }
         }
         panic!("it asks without an end: {:?}", self.asked.last());
+    }
+
+    /// What is told as forwarded is, unless the gateway has lost power since.
+    fn assert_told_is_there(&mut self) {
+        self.gateway.forget(self.now);
+        for (claim, report) in &self.reports {
+            let Some(wanted) = self.wanted.get(claim) else { continue };
+            for (port, standing) in &report.ports {
+                let Standing::Forwarded { external, until, .. } = standing else { continue };
+                let at_gateway = Port { transport: port.transport, number: *external };
+                let is_over = until.is_some_and(|until| until <= self.now);
+                if is_over || self.gateway.lost.contains(&at_gateway) {
+                    continue;
+                }
+                let there =
+                    self.gateway.table.get(&at_gateway).map(|(entry, ..)| (&entry.client, entry.port));
+                let right = (&Client::Address(wanted.address), port.number);
+                assert_eq!(
+                    there,
+                    Some(right),
+                    "{claim}: {port:?} is told to be forwarded: {:?}",
+                    self.asked.last()
+                );
+            }
+        }
     }
 
     /// How a claim's port stands.

@@ -48,7 +48,7 @@ fn an_uninstallation_while_the_operator_is_killed_again_and_again_releases_every
     run(reinstalls_the_chart().at_most(40), |cluster| {
         let served = Served::on_both_planes(cluster)?;
         let ended = AtomicBool::new(false);
-        thread::scope(|scope| {
+        let (kills, done) = thread::scope(|scope| {
             let killer = scope.spawn(|| {
                 let mut kills = 0;
                 while !ended.load(Ordering::Relaxed) {
@@ -61,9 +61,11 @@ fn an_uninstallation_while_the_operator_is_killed_again_and_again_releases_every
             thread::sleep(Duration::from_millis(500));
             let done = cluster.uninstall();
             ended.store(true, Ordering::Relaxed);
-            println!("killed {} times", killer.join().unwrap_or_default());
-            done
-        })?;
+            (killer.join().unwrap_or_default(), done)
+        });
+        done?;
+        println!("killed {kills} times");
+        assert!(kills > 1, "killed {kills} times");
         served.assert_nothing_left()?;
         served.assert_released()
     })

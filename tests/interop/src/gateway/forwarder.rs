@@ -152,5 +152,6 @@ const PREFIX: &str = "foghorn 1a2b3c4d ";
 /// How mappings of a claim of this name are described.
 #[must_use]
 pub fn description(claim: &str) -> String {
-    format!("{PREFIX}{claim}")
+    let tag = claim.bytes().fold(0, |tag: u32, byte| tag.wrapping_mul(31).wrapping_add(byte.into()));
+    format!("{PREFIX}{tag:08x} {claim}")
 }

@@ -7,7 +7,7 @@ use foghorn_interop::{
     gateway::{Asker, Hearing, Miniupnpd, mapping, tcp},
 };
 use foghorn_lab::{EXTERNAL_ADDRESS, Forwards};
-use foghorn_portmap::{Answer, Ask, Entry, Fault, Mapping, Notice, Protocol};
+use foghorn_portmap::{Answer, Ask, Client, Entry, Fault, Mapping, Notice, Protocol};
 
 const VERSION_1: Forwards = Forwards { igd1: true, ..VERSION_2 };
 const VERSION_2: Forwards = Forwards { secure: true, upnp: true, igd1: false, pcp: true, shortest: 120 };
@@ -39,7 +39,7 @@ fn forwards_a_port(how: Forwards) {
     assert_eq!(gateway.behind(8000), Some(web.source().to_string()));
     let entry = Entry {
         external: tcp(8000),
-        client: web.source(),
+        client: Client::Address(web.source()),
         port: 80,
         description: wanted.description.clone(),
         permanent: false,
@@ -101,7 +101,8 @@ fn a_port_that_another_host_has_stays_with_it() {
     assert!(matches!(&refused, Err(Fault::Refused(text)) if text.contains("606")), "{refused:?}");
     let entry = web.ask(Protocol::Igd, Ask::Entry(tcp(8000)));
     let Ok(Answer::Entry(Some(entry))) = entry else { panic!("{entry:?}") };
-    assert_eq!((entry.client, entry.port, entry.description.as_str()), (other.source(), 81, "Foghorn 81"));
+    let whose = (entry.client, entry.port, entry.description.as_str());
+    assert_eq!(whose, (Client::Address(other.source()), 81, "Foghorn 81"));
 }
 
 /// Which is why nobody may ask it to who does not know whose it is.
