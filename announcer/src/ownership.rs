@@ -128,8 +128,10 @@ impl Ownership {
             self.forget(before);
         }
         let lease = claim.status.as_ref().and_then(|status| status.lease.as_ref());
-        let facts =
-            Claim { address: lease.map(|lease| lease.address), nodes: claim.spec.serving_nodes.clone() };
+        // Giving a lease back needs no endpoint.
+        let ending = claim.metadata.deletion_timestamp.is_some();
+        let nodes = claim.spec.serving_nodes.clone().filter(|_| !ending);
+        let facts = Claim { address: lease.map(|lease| lease.address), nodes };
         self.heartbeats.tell(Input::Claim(id, facts));
         let grant = *self.grants.get(&id).filter(|_| is_new)?;
         let claim = self.names().name(id)?.clone();

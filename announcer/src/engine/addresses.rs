@@ -1,6 +1,6 @@
 //! What a claim may have, what is checked, announced and withdrawn.
 
-use std::net::Ipv4Addr;
+use std::{net::Ipv4Addr, time::Duration};
 
 use foghorn_clock::Instant;
 use foghorn_crds::policy::{AddressPolicy, Refusal};
@@ -9,6 +9,9 @@ use foghorn_l2 as l2;
 use tracing::{info, warn};
 
 use super::Engine;
+
+/// The node with a claim's endpoint has so long to take the claim over. What it is told comes within milliseconds.
+const HAND_OVER: Duration = Duration::from_secs(1);
 
 /// Why a claim may not have an address.
 pub(super) struct Refused {
@@ -146,8 +149,8 @@ impl Engine {
     /// Gives up addresses that may no longer be had, such as that of a node that is new. Those that are still being
     /// checked are looked at again at the end of the check.
     pub(super) fn check_again(&mut self, now: Instant) {
-        let announced = self.held.iter().filter(|(_, held)| held.announced.is_some());
-        let leases = announced.filter_map(|(name, held)| Some((name.clone(), held.client.lease()?.clone())));
+        let in_force = self.held.iter().filter(|(_, held)| held.address().is_some());
+        let leases = in_force.filter_map(|(name, held)| Some((name.clone(), held.client.lease()?.clone())));
         for (name, lease) in leases.collect::<Vec<_>>() {
             if let Err(refused) = self.usable(&name, &lease) {
                 self.refuse(&name, &lease, refused);
@@ -162,20 +165,65 @@ impl Engine {
         if held.releasing {
             return;
         }
-        info!(claim = name, address = %lease.address, server = %lease.server_id, "address announced");
-        held.announced = Some(lease.address);
+        held.kept = Some(lease.address);
         held.checking = None;
         held.remark = None;
         held.refused = false;
+        held.client.set_answered_for(false);
         self.starts.finish(name);
         self.by_address.insert(lease.address, held.name.clone());
-        self.tell_l2(now, l2::Input::Announce(lease.address));
+        info!(claim = name, address = %lease.address, server = %lease.server_id, "address in use");
+        self.follow_endpoints(now, name);
+    }
+
+    /// Whether the claim may be announced from this node: with `externalTrafficPolicy: Local` only where it is served.
+    #[must_use]
+    pub fn serves(&self, claim: &str) -> bool {
+        let nodes = self.claims.get(claim).and_then(|claim| claim.spec.serving_nodes.as_ref());
+        nodes.is_none_or(|nodes| nodes.contains(&self.node))
+    }
+
+    /// Answers for a claim's address where the claim is served, and keeps silent about it elsewhere. An address that moves
+    /// to another serving node is answered for until that node has taken it over, or had the time to.
+    pub(super) fn follow_endpoints(&mut self, now: Instant, name: &str) {
+        let (serves, served) = (self.serves(name), self.is_served(name));
+        let Some(held) = self.held.get_mut(name) else { return };
+        let Some(address) = held.address() else { return };
+        if serves {
+            held.yields = None;
+        } else if held.announced.is_some() && served {
+            held.yields.get_or_insert(now + HAND_OVER);
+        }
+        let announces = serves || held.yields.is_some_and(|yields| served && now < yields);
+        if announces == held.announced.is_some() {
+            return;
+        }
+        (held.announced, held.kept) = if announces { (Some(address), None) } else { (None, Some(address)) };
+        held.yields = None;
+        held.client.set_answered_for(announces);
+        if announces {
+            info!(claim = name, %address, "address announced");
+        } else {
+            info!(claim = name, %address, "address kept and not announced: no endpoint on this node");
+        }
+        self.tell_l2(
+            now,
+            if announces { l2::Input::Announce(address) } else { l2::Input::Withdraw(address) },
+        );
+        self.touched.insert(name.to_owned());
+    }
+
+    /// Whether there is a node that serves the claim.
+    fn is_served(&self, claim: &str) -> bool {
+        let nodes = self.claims.get(claim).and_then(|claim| claim.spec.serving_nodes.as_ref());
+        nodes.is_none_or(|nodes| !nodes.is_empty())
     }
 
     /// Stops to answer, to probe and to ask for a claim's address.
     pub(super) fn withdraw(&mut self, now: Instant, name: &str) {
         let Some(held) = self.held.get_mut(name) else { return };
-        let addresses = [held.announced.take(), held.checking.take()];
+        let addresses = [held.announced.take(), held.kept.take(), held.checking.take()];
+        held.yields = None;
         for address in addresses.into_iter().flatten() {
             self.tell_l2(now, l2::Input::Withdraw(address));
             self.tell_l2(now, l2::Input::CancelProbe(address));
