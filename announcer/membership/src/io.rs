@@ -76,6 +76,8 @@ pub enum Input<T> {
         /// The greatest epoch, also of views without the API server.
         highest: Epoch,
     },
+    /// What was written of a claim tells of a grant in this epoch. Told when it is greater than any before.
+    Recorded(Epoch),
     /// Whether this member knows all claims, and may take part.
     Ready(bool),
     /// The present state of a claim.

@@ -61,6 +61,9 @@ pub struct Member<T: Time> {
     /// The greatest epoch that was heard of (rule 5).
     highest: Epoch,
     ballot: Ballot<T>,
+    /// The greatest epoch that claims' statuses tell of, and when this member was told. What is written in a lower one is
+    /// dropped.
+    recorded: (Epoch, T),
     claims: BTreeMap<ClaimId, Claim>,
     holdings: Holdings<T>,
     role: Role<T>,
@@ -97,6 +100,7 @@ impl<T: Time> Member<T> {
             ballot: Ballot::default(),
             claims: BTreeMap::new(),
             holdings: Holdings::new(),
+            recorded: (Epoch::default(), now),
             role: Role::Outsider(Outsider::new(now)),
             outputs: VecDeque::new(),
             #[cfg(feature = "planted-bugs")]
@@ -131,6 +135,11 @@ impl<T: Time> Member<T> {
             Input::Claim(id, claim) => {
                 if self.claims.insert(id, claim.clone()).as_ref() != Some(&claim) {
                     self.claims_changed();
+            Input::Recorded(epoch) => {
+                if epoch > self.recorded.0 {
+                    self.recorded = (epoch, now);
+                }
+            }
                 }
             }
             Input::ClaimGone(id) => {
@@ -519,6 +528,11 @@ impl<T: Time> Member<T> {
     fn message(&self, now: T, body: Body<T>) -> Message<T> {
         let epoch = self.view.as_ref().filter(|view| view.has(self.me.id)).map(|view| view.epoch);
         Message { from: self.me.id, at: now, highest: self.highest, epoch: epoch.unwrap_or_default(), body }
+    /// What a view that is written to the Lease has to be above.
+    fn known(&self) -> Epoch {
+        self.highest.max(self.recorded.0)
+    }
+
     }
 
     fn broadcast(&mut self, now: T, body: Body<T>) {

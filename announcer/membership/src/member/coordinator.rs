@@ -57,6 +57,8 @@ pub(super) struct Coordinator<T> {
     rebalanced: String,
     nowhere: BTreeMap<ClaimId, Nowhere>,
     /// Pairs that once heard each other on the plane's own network.
+    /// When the Lease was last written again after a foreign hand.
+    pub(super) put_right: T,
     pub(super) wires: BTreeSet<(MemberId, MemberId)>,
     /// Reports or members have changed since these pairs were noted.
     pub(super) wires_due: bool,
@@ -170,6 +172,7 @@ impl<T: Time> Member<T> {
 
     /// Rule 25: what an earlier life of a node had goes to the new one: it has the same hardware address, so that it
     /// does no harm if the earlier one still answers.
+                    put_right: T::ZERO,
     pub(super) fn inherit(&mut self, before: &View) {
         let Some(view) = &self.view else { return };
         let Role::Coordinator(coordinator) = &mut self.role else { return };

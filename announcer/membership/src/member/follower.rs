@@ -247,7 +247,7 @@ impl<T: Time> Member<T> {
             let dead = dead.map(|seat| Output::Event(Event::Dead { seat: seat.clone(), silent }));
             self.outputs.extend(dead);
             let change = Change::View { coordinator: self.me.id, seats };
-            self.lease.change(now, change, self.highest)
+            self.lease.change(now, change, self.known())
         } else {
             self.lease.read(now)
         };

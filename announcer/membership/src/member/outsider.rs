@@ -54,7 +54,7 @@ impl<T: Time> Member<T> {
             || view.is_some_and(|view| self.is_abandoned(now, view));
         if free && listened && fresh && !self.hears_member(now) {
             let change = Change::View { coordinator: self.me.id, seats: vec![self.me.clone()] };
-            let output = self.lease.change(now, change, self.highest);
+            let output = self.lease.change(now, change, self.known());
             self.outputs.push_back(output);
         }
     }
