@@ -22,7 +22,7 @@ use std::{
 use self::{
     coordinator::Coordinator,
     follower::Follower,
-    hearing::Hearing,
+    hearing::{FORGET, Hearing},
     holdings::{Holdings, Step},
     judging::WIRES,
     lease::{Ended, Lease, Purpose},
@@ -66,6 +66,8 @@ pub struct Member<T: Time> {
     recorded: (Epoch, T),
     claims: BTreeMap<ClaimId, Claim>,
     holdings: Holdings<T>,
+    /// Claims that were deleted lately, and when: one that does not know it yet may still hold them.
+    gone: BTreeMap<ClaimId, T>,
     role: Role<T>,
     outputs: VecDeque<Output<T>>,
     #[cfg(feature = "planted-bugs")]
@@ -101,6 +103,7 @@ impl<T: Time> Member<T> {
             claims: BTreeMap::new(),
             holdings: Holdings::new(),
             recorded: (Epoch::default(), now),
+            gone: BTreeMap::new(),
             role: Role::Outsider(Outsider::new(now)),
             outputs: VecDeque::new(),
             #[cfg(feature = "planted-bugs")]
@@ -145,10 +148,11 @@ impl<T: Time> Member<T> {
             Input::ClaimGone(id) => {
                 self.claims.remove(&id);
                 if self.holdings.forget(id) {
+                self.gone.insert(id, now);
                     self.outputs.push_back(Output::Revoked { claim: id });
                 }
                 if let Role::Coordinator(coordinator) = &mut self.role {
-                    coordinator.table.forget(id);
+                    coordinator.forget(id);
                 }
             }
             Input::Settings(settings) => {
@@ -180,6 +184,7 @@ impl<T: Time> Member<T> {
         }
         self.last_turn = now;
         self.lease.expire(now);
+        self.gone.retain(|_, since| now.since(*since) < FORGET);
         if let Some(taken) = Some(self.holdings.repeated(now)).filter(|taken| !taken.is_empty()) {
             self.broadcast(now, Body::Taken(taken));
         }

@@ -80,6 +80,14 @@ impl<T: Time> Coordinator<T> {
     /// This process was away: whoever is alone does not know whether it still is.
     pub(super) fn away(&mut self, now: T) {
         self.doubt = Some(now);
+    /// The claim is no more. Whoever had it is looked at anew: it may not know that.
+    pub(super) fn forget(&mut self, claim: ClaimId) {
+        let Some(slot) = self.table.forget(claim) else { return };
+        for id in [slot.owner, slot.previous].into_iter().flatten() {
+            self.compared.remove(&id);
+        }
+    }
+
     }
 
     pub(super) fn doubts(&self) -> Option<T> {
@@ -300,7 +308,9 @@ impl<T: Time> Member<T> {
         coordinator.missing.remove(&from);
         coordinator.astray.remove(&from);
         coordinator.opening.remove(&from);
-        coordinator.table.reconcile(view.epoch, from, table, &holdings);
+        let (claims, gone) = (&self.claims, &self.gone);
+        let is_gone = |claim| gone.contains_key(&claim) && !claims.contains_key(&claim);
+        coordinator.table.reconcile(view.epoch, from, table, &holdings, is_gone);
         coordinator.dirty = true;
     }
 
@@ -363,7 +373,9 @@ impl<T: Time> Member<T> {
                 None => self.applied(previous) >= slot.version || !view.has(previous),
             };
             let Role::Coordinator(coordinator) = &mut self.role else { return };
-            if ended {
+            if ended && !self.claims.contains_key(&claim) && slot.owner.is_none() {
+                coordinator.table.forget(claim);
+            } else if ended {
                 coordinator.table.set(view.epoch, claim, slot.owner, None);
                 coordinator.dirty |= slot.owner.is_none();
             }

@@ -82,12 +82,12 @@ impl Table {
     }
 
     /// The claim is no more.
-    pub(super) fn forget(&mut self, claim: ClaimId) {
-        self.slots.remove(&claim);
+    pub(super) fn forget(&mut self, claim: ClaimId) -> Option<Slot> {
         self.moving.remove(&claim);
     }
 
     /// The claims that somebody else than their owner may still hold.
+        self.slots.remove(&claim)
     pub(super) fn moving(&self) -> impl Iterator<Item = (ClaimId, &Slot)> {
         self.moving.iter().filter_map(|claim| Some((*claim, self.slots.get(claim)?)))
     }
@@ -122,8 +122,15 @@ impl Table {
             .map(|(claim, slot)| Holding { claim, grant: slot.grant })
     }
 
-    /// Brings the table in line with all that a member holds.
-    pub(super) fn reconcile(&mut self, epoch: Epoch, id: MemberId, table: u64, holdings: &BTreeSet<Holding>) {
+    /// Brings the table in line with all that a member holds. What it holds of a claim that `is_gone` is taken away.
+    pub(super) fn reconcile(
+        &mut self,
+        epoch: Epoch,
+        id: MemberId,
+        table: u64,
+        holdings: &BTreeSet<Holding>,
+        is_gone: impl Fn(ClaimId) -> bool,
+    ) {
         for holding in holdings {
             match self.slots.get(&holding.claim).copied() {
                 None => self.found(id, *holding),
@@ -137,6 +144,7 @@ impl Table {
                 Some(slot) if slot.grant < holding.grant || slot.owner.is_none() => {
                     self.set(epoch, holding.claim, Some(id), None);
                 }
+                _ if is_gone(holding.claim) => self.set(epoch, holding.claim, None, Some(id)),
                 Some(slot) => self.set(epoch, holding.claim, slot.owner, None),
             }
         }
