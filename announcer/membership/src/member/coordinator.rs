@@ -18,6 +18,9 @@ use crate::{
 /// Above so many members rounds tell who has reported, not when.
 const EXACT: usize = 256;
 
+/// So many parts of a table are told again at once, so that a socket's buffer holds them.
+const RESENT: usize = 4;
+
 /// The member that assigns.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Coordinator<T> {
@@ -54,11 +57,11 @@ pub(super) struct Coordinator<T> {
     /// While this is the only member: since when nothing is announced, as this process itself was away (rule 13).
     doubt: Option<T>,
     pub(super) renewed: T,
+    /// When the Lease was last written again after a foreign hand.
+    pub(super) put_right: T,
     rebalanced: String,
     nowhere: BTreeMap<ClaimId, Nowhere>,
     /// Pairs that once heard each other on the plane's own network.
-    /// When the Lease was last written again after a foreign hand.
-    pub(super) put_right: T,
     pub(super) wires: BTreeSet<(MemberId, MemberId)>,
     /// Reports or members have changed since these pairs were noted.
     pub(super) wires_due: bool,
@@ -77,9 +80,6 @@ impl<T: Time> Coordinator<T> {
         self.echoes.values().min().copied().unwrap_or(T::ZERO)
     }
 
-    /// This process was away: whoever is alone does not know whether it still is.
-    pub(super) fn away(&mut self, now: T) {
-        self.doubt = Some(now);
     /// The claim is no more. Whoever had it is looked at anew: it may not know that.
     pub(super) fn forget(&mut self, claim: ClaimId) {
         let Some(slot) = self.table.forget(claim) else { return };
@@ -88,6 +88,9 @@ impl<T: Time> Coordinator<T> {
         }
     }
 
+    /// This process was away: whoever is alone does not know whether it still is.
+    pub(super) fn away(&mut self, now: T) {
+        self.doubt = Some(now);
     }
 
     pub(super) fn doubts(&self) -> Option<T> {
@@ -169,6 +172,7 @@ impl<T: Time> Member<T> {
                     flaps: Flaps::default(),
                     doubt: None,
                     renewed: now,
+                    put_right: T::ZERO,
                     rebalanced: self.settings.rebalance.clone(),
                     nowhere: BTreeMap::new(),
                     wires: BTreeSet::new(),
@@ -180,7 +184,6 @@ impl<T: Time> Member<T> {
 
     /// Rule 25: what an earlier life of a node had goes to the new one: it has the same hardware address, so that it
     /// does no harm if the earlier one still answers.
-                    put_right: T::ZERO,
     pub(super) fn inherit(&mut self, before: &View) {
         let Some(view) = &self.view else { return };
         let Role::Coordinator(coordinator) = &mut self.role else { return };
@@ -271,9 +274,10 @@ impl<T: Time> Member<T> {
             return;
         }
         *last = now;
-        let changes = coordinator.table.after(known);
-        let message = self.message(now, Body::Table(changes));
-        self.outputs.push_back(Output::Send { to: To::Only(vec![to]), message });
+        for changes in coordinator.table.after(known).into_iter().take(RESENT) {
+            let message = self.message(now, Body::Table(changes));
+            self.outputs.push_back(Output::Send { to: To::Only(vec![to]), message });
+        }
     }
 
     /// Whether a member holds what it should; one that does not for long is asked what it holds.
@@ -337,15 +341,19 @@ impl<T: Time> Member<T> {
         self.reassign(now, &view);
         self.rebalance(&view);
         let Role::Coordinator(coordinator) = &mut self.role else { return };
-        if let Some(news) = coordinator.table.news() {
-            if let Some(lost) = coordinator.lost.take() {
-                self.outputs.push_back(Output::Event(Event::Reassigned { after: now.since(lost) }));
-            }
-            for id in coordinator.echoes.keys() {
-                coordinator.resent.insert(*id, now);
-            }
-            self.carry_out(now, &news.entries);
-            self.broadcast(now, Body::Table(news));
+        let news = coordinator.table.news();
+        if news.is_empty() {
+            return;
+        }
+        if let Some(lost) = coordinator.lost.take() {
+            self.outputs.push_back(Output::Event(Event::Reassigned { after: now.since(lost) }));
+        }
+        for id in coordinator.echoes.keys() {
+            coordinator.resent.insert(*id, now);
+        }
+        for part in news {
+            self.carry_out(now, &part.entries);
+            self.broadcast(now, Body::Table(part));
         }
     }
 
