@@ -287,6 +287,7 @@ impl Engine {
         {
             self.timers.remove(&(at, name.clone()));
             self.try_again(now, &name);
+            self.follow_endpoints(now, &name);
             if let Some(held) = self.held.get_mut(&name) {
                 held.armed = None;
                 held.client.handle_timeout(now);
@@ -387,7 +388,7 @@ impl Engine {
             let leases = self.held.iter().filter(|(_, held)| !held.releasing).filter_map(|(name, held)| {
                 let lease = held.client.lease()?.clone();
                 let uid = self.claims.get(name).and_then(|claim| claim.metadata.uid.clone());
-                Some((name.clone(), Kept { announced: held.announced == Some(lease.address), lease, uid }))
+                Some((name.clone(), Kept { found_free: held.address() == Some(lease.address), lease, uid }))
             });
             self.kept.extend(leases);
             self.drop_all();

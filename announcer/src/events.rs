@@ -83,10 +83,6 @@ pub const fn words(why: Nowhere) -> (&'static str, &'static str) {
         Nowhere::NoMember => {
             (reasons::NO_MEMBER, "no announcer of the plane has a carrier and is heard by the others")
         }
-        Nowhere::NoServingNode => (
-            reasons::NO_SERVING_NODE,
-            "externalTrafficPolicy is Local, and no announcer's node has a ready endpoint",
-        ),
         Nowhere::NoSubnet => {
             (reasons::NO_SUBNET, "no announcer's interface is in the network of the address")
         }

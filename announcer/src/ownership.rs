@@ -47,13 +47,15 @@ pub struct Ownership {
     names: Arc<RwLock<Names>>,
     /// All that is held, also claims that this node has not heard of yet.
     grants: BTreeMap<ClaimId, Grant>,
+    /// The greatest epoch that the statuses of claims tell of.
+    recorded: Epoch,
 }
 
 impl Ownership {
     /// Takes part by these heartbeats, in the view of that Lease.
     #[must_use]
     pub fn new(heartbeats: Heartbeats, lease: PlaneLease) -> Self {
-        Self { heartbeats, lease, names: Arc::default(), grants: BTreeMap::new() }
+        Self { heartbeats, lease, names: Arc::default(), grants: BTreeMap::new(), recorded: Epoch::default() }
     }
 
     /// Until when this node may announce the claim of that name: to be asked right before each frame and each write.
@@ -128,9 +130,16 @@ impl Ownership {
             self.forget(before);
         }
         let lease = claim.status.as_ref().and_then(|status| status.lease.as_ref());
-        let facts =
-            Claim { address: lease.map(|lease| lease.address), nodes: claim.spec.serving_nodes.clone() };
+        // Giving a lease back needs no endpoint.
+        let ending = claim.metadata.deletion_timestamp.is_some();
+        let nodes = claim.spec.serving_nodes.clone().filter(|_| !ending);
+        let facts = Claim { address: lease.map(|lease| lease.address), nodes };
         self.heartbeats.tell(Input::Claim(id, facts));
+        let written = claim.status.as_ref().and_then(|status| status.epoch.as_deref()?.parse::<Grant>().ok());
+        if let Some(Grant { epoch, .. }) = written.filter(|grant| grant.epoch > self.recorded) {
+            self.recorded = epoch;
+            self.heartbeats.tell(Input::Recorded(epoch));
+        }
         let grant = *self.grants.get(&id).filter(|_| is_new)?;
         let claim = self.names().name(id)?.clone();
         Some(News::Granted { claim, grant })

@@ -2,7 +2,7 @@
 
 use std::future::pending;
 
-use foghorn_crds::contract::VIEW_ANNOTATION;
+use foghorn_crds::contract::{self, CREATED_ANNOTATION, VIEW_ANNOTATION};
 use foghorn_membership::{Answer, Change, Content, Epoch, MemberId, Precondition, Record, Seat, View, Write};
 use foghorn_shell::lease_store::{LeaseError, LeaseStore};
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::BoxStream};
@@ -140,7 +140,7 @@ pub fn record(lease: &Lease) -> Record {
     let metadata = &lease.metadata;
     let spec = lease.spec.clone().unwrap_or_default();
     let transitions = spec.lease_transitions.and_then(|count| u32::try_from(count).ok()).unwrap_or_default();
-    let created = metadata.creation_timestamp.as_ref().map_or(0, |time| time.0.as_second());
+    let created = contract::counts_as_created(lease).unwrap_or_default();
     let epoch = Epoch { created, view: transitions, quorum: 0 };
     let annotation = metadata.annotations.as_ref().and_then(|all| all.get(VIEW_ANNOTATION));
     let holder = spec.holder_identity.unwrap_or_default();
@@ -163,7 +163,15 @@ fn applied(mut lease: Lease, write: &Write, now: Timestamp) -> Lease {
     spec.lease_transitions = i32::try_from(write.transitions).ok();
     spec.lease_duration_seconds = Some(DURATION_SECONDS);
     spec.renew_time = Some(MicroTime(now));
+    let counts_so_far = contract::counts_as_created(&lease).unwrap_or_default();
     let annotations = lease.metadata.annotations.get_or_insert_default();
+    if write.created > counts_so_far {
+        // Views were lost, perhaps more than this member knows of: no later view shall have one of their epochs. A Lease that
+        // is made anew has the API server's time for that.
+        let is_new = write.precondition == Precondition::Absent;
+        let created = if is_new { write.created } else { write.created.max(now.as_second()) };
+        annotations.insert(CREATED_ANNOTATION.to_owned(), created.to_string());
+    }
     match &write.change {
         Some(Change::View { coordinator, seats }) => {
             let identity = holder(*coordinator, seats);
@@ -232,6 +240,25 @@ mod tests {
         assert_eq!(record(&edited).content, Content::Unreadable);
     }
 
+    #[test]
+    fn an_earlier_lease_that_was_put_back_counts_as_made_later() {
+        let raised = Write { created: 1_767_999_999, ..write(Some(view())) };
+        let lease = applied(stored(), &raised, Timestamp::UNIX_EPOCH);
+        assert_eq!(record(&lease).epoch, Epoch { created: 1_767_999_999, view: 5, quorum: 0 });
+        let left = Write { change: Some(Change::Release), ..raised };
+        assert_eq!(
+            record(&applied(lease.clone(), &left, Timestamp::UNIX_EPOCH)).epoch.created,
+            1_767_999_999
+        );
+        let mut edited = lease;
+        for text in ["", "x", "-5", "1"] {
+            edited.metadata.annotations = Some([(CREATED_ANNOTATION.to_owned(), text.to_owned())].into());
+            assert_eq!(record(&edited).epoch.created, 1_767_225_600, "{text:?}");
+        }
+        let ordinary = applied(stored(), &write(Some(view())), Timestamp::UNIX_EPOCH);
+        assert!(!ordinary.metadata.annotations.unwrap().contains_key(CREATED_ANNOTATION));
+    }
+
     fn view() -> Change {
         Change::View { coordinator: MemberId(1), seats: seats() }
     }
@@ -242,7 +269,7 @@ mod tests {
     }
 
     fn write(change: Option<Change>) -> Write {
-        Write { precondition: Precondition::Version("7".into()), transitions: 5, change }
+        Write { precondition: Precondition::Version("7".into()), created: 0, transitions: 5, change }
     }
 
     fn stored() -> Lease {

@@ -44,9 +44,11 @@ pub async fn tell(
 ) {
     let api: Api<Pod> = Api::namespaced(client, &namespace);
     let mut told = PodConditions::new();
+    let mut since = Transitions::default();
     while conditions.changed().await.is_ok() {
         loop {
             let wanted = conditions.borrow_and_update().clone();
+            let now = Timestamp::now();
             let news: Vec<_> = wanted
                 .iter()
                 .filter(|(type_, telling)| told.get(*type_) != Some(telling))
@@ -56,7 +58,7 @@ pub async fn tell(
                         "status": if telling.good { "True" } else { "False" },
                         "reason": telling.reason,
                         "message": telling.message,
-                        "lastTransitionTime": Timestamp::now(),
+                        "lastTransitionTime": since.of(type_, telling.good, now),
                     })
                 })
                 .collect();
@@ -72,6 +74,20 @@ pub async fn tell(
                 }
             }
         }
+    }
+}
+
+/// Since when each condition has its status.
+#[derive(Debug, Default)]
+struct Transitions(BTreeMap<&'static str, (bool, Timestamp)>);
+
+impl Transitions {
+    /// The time of the last transition of that condition: `now`, if its status is another one than before.
+    fn of(&mut self, type_: &'static str, good: bool, now: Timestamp) -> Timestamp {
+        let known = self.0.get(type_).filter(|(before, _)| *before == good);
+        let (_, since) = *known.unwrap_or(&(good, now));
+        self.0.insert(type_, (good, since));
+        since
     }
 }
 
@@ -134,6 +150,16 @@ mod tests {
         let udp = &later[contract::HEARTBEAT_UDP_CONDITION];
         assert_eq!((udp.good, udp.reason), (false, reasons::PATH_NEVER_HEARD));
         assert_eq!(udp.message, "not heard between node addresses: w2, w4");
+    }
+
+    #[test]
+    fn another_message_is_no_transition() {
+        let time = |second| Timestamp::from_second(second).unwrap();
+        let mut since = Transitions::default();
+        let told = [(true, 1), (true, 2), (false, 3), (false, 4), (true, 5)]
+            .map(|(good, now)| since.of("Interface", good, time(now)));
+        assert_eq!(told, [1, 1, 3, 3, 5].map(time));
+        assert_eq!(since.of("Datapath", true, time(6)), time(6));
     }
 
     #[test]

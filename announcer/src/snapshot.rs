@@ -6,11 +6,15 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
+    fs::{self, File},
     hash::{DefaultHasher, Hash, Hasher},
-    io,
+    io::{self, Write as _},
+    mem,
     path::{Path, PathBuf},
-    sync::{Arc, mpsc},
+    sync::{
+        Arc,
+        mpsc::{self, RecvTimeoutError},
+    },
     thread,
     time::Duration,
 };
@@ -28,6 +32,8 @@ const CONFIG: &str = "config.json";
 const VIEW: &str = "view.json";
 const TIME: &str = "time.json";
 const CLAIMS: &str = "claims";
+/// Between two attempts to write what could not be written.
+const RETRY: Duration = Duration::from_secs(10);
 /// Another one after each start of the kernel, with which local instants begin anew.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
@@ -113,8 +119,14 @@ impl Keeper {
         let claims = folder.join(CLAIMS);
         fs::create_dir_all(&claims).map_err(|source| SnapshotError::Folder { folder: claims, source })?;
         let (sender, facts) = mpsc::channel();
-        let mut files = Files { folder: folder.to_owned(), ..Files::default() };
-        let run = move || facts.iter().for_each(|fact| files.take(fact));
+        let mut files = Files::of(folder);
+        let run = move || {
+            while let Some(fact) = files.wait(&facts) {
+                // What came meanwhile of the same object is written once.
+                fact.into_iter().chain(facts.try_iter()).for_each(|fact| files.take(fact));
+                files.flush();
+            }
+        };
         thread::Builder::new().name("snapshot".to_owned()).spawn(run).map_err(SnapshotError::Thread)?;
         Ok(Self(sender))
     }
@@ -132,30 +144,49 @@ struct Files {
     folder: PathBuf,
     views: Option<Views>,
     claims: BTreeMap<String, ClaimId>,
+    /// What is still to be written.
+    waiting: BTreeMap<PathBuf, Vec<u8>>,
     /// Digests of what is in the files.
     written: BTreeMap<PathBuf, u64>,
     failed: bool,
 }
 
 impl Files {
+    /// Those of a folder. A view without the API server is built on one of the Lease that an earlier life may have seen.
+    fn of(folder: &Path) -> Self {
+        Self { folder: folder.to_owned(), views: read(&folder.join(VIEW)), ..Self::default() }
+    }
+
+    /// Waits for the next fact; for some time only, while something could not be written. Nothing once there are no more.
+    fn wait(&self, facts: &mpsc::Receiver<Fact>) -> Option<Option<Fact>> {
+        if self.waiting.is_empty() {
+            return facts.recv().ok().map(Some);
+        }
+        match facts.recv_timeout(RETRY) {
+            Ok(fact) => Some(Some(fact)),
+            Err(RecvTimeoutError::Timeout) => Some(None),
+            Err(RecvTimeoutError::Disconnected) => None,
+        }
+    }
+
     fn take(&mut self, fact: Fact) {
         match fact {
-            Fact::Config(config) => self.write(CONFIG.into(), &config),
+            Fact::Config(config) => self.want(CONFIG.into(), &config),
             Fact::View(view) => {
                 let views = Views::after(self.views.take(), &view);
-                self.write(VIEW.into(), &views);
+                self.want(VIEW.into(), &views);
                 self.views = Some(views);
             }
             Fact::Time(moment) => {
                 if let Some(time) = Time::of(moment) {
-                    self.write(TIME.into(), &time);
+                    self.want(TIME.into(), &time);
                 }
             }
             Fact::Claim(claim) => {
                 let (Some(name), Some(id)) = (&claim.metadata.name, claim_id(&claim)) else { return };
                 let before = self.claims.insert(name.clone(), id).filter(|before| *before != id);
                 self.remove(before);
-                self.write(claim_file(id), &*claim);
+                self.want(claim_file(id), &*claim);
             }
             Fact::ClaimGone(name) => {
                 let gone = self.claims.remove(&name);
@@ -178,34 +209,63 @@ impl Files {
 
     fn remove(&mut self, claim: Option<ClaimId>) {
         let Some(file) = claim.map(claim_file) else { return };
+        self.waiting.remove(&file);
         self.written.remove(&file);
         drop(fs::remove_file(self.folder.join(file)));
     }
 
-    /// Writes a file whole or not at all, if it says something new.
-    fn write(&mut self, file: PathBuf, content: &impl Serialize) {
-        let Ok(text) = serde_json::to_vec(content) else { return };
-        let mut hasher = DefaultHasher::new();
-        text.hash(&mut hasher);
-        let digest = hasher.finish();
-        if self.written.get(&file) == Some(&digest) {
-            return;
+    /// A file is to have that content.
+    fn want(&mut self, file: PathBuf, content: &impl Serialize) {
+        if let Ok(text) = serde_json::to_vec(content) {
+            self.waiting.insert(file, text);
         }
-        let path = self.folder.join(&file);
-        let new = path.with_extension("new");
-        match fs::write(&new, text).and_then(|()| fs::rename(&new, &path)) {
-            Ok(()) => {
-                self.written.insert(file, digest);
-                self.failed = false;
+    }
+
+    /// Writes the files that say something new. What fails stays to be written.
+    fn flush(&mut self) {
+        let before = self.waiting.len();
+        for (file, text) in mem::take(&mut self.waiting) {
+            let digest = digest(&text);
+            if self.written.get(&file) == Some(&digest) {
+                continue;
             }
-            Err(error) => {
-                if !self.failed {
-                    warn!(%error, file = %path.display(), "what is needed after a restart is not written down");
+            let path = self.folder.join(&file);
+            match write(&path, &text) {
+                Ok(()) => {
+                    self.written.insert(file, digest);
                 }
-                self.failed = true;
+                Err(error) => {
+                    if !self.failed {
+                        warn!(%error, file = %path.display(), "writing what a restart needs failed, trying again");
+                    }
+                    self.failed = true;
+                    self.waiting.insert(file, text);
+                }
+            }
+        }
+        self.failed &= !self.waiting.is_empty();
+        // A name that is lost in a power cut leaves what was there before: this makes that rare, and may fail.
+        if before > self.waiting.len() {
+            for folder in [self.folder.clone(), self.folder.join(CLAIMS)] {
+                drop(File::open(folder).and_then(|folder| folder.sync_all()));
             }
         }
     }
+}
+
+/// Writes a file whole or not at all, also if the power is cut.
+fn write(path: &Path, text: &[u8]) -> io::Result<()> {
+    let new = path.with_extension("new");
+    let mut file = File::create(&new)?;
+    file.write_all(text)?;
+    file.sync_all()?;
+    fs::rename(new, path)
+}
+
+fn digest(text: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish()
 }
 
 fn claim_file(id: ClaimId) -> PathBuf {
@@ -280,12 +340,12 @@ mod tests {
         let moment =
             ApiMoment { at: Instant::from_boot(Duration::from_millis(77)), time: Timestamp::UNIX_EPOCH };
         let mut files = files(&folder);
-        files.take(Fact::Config(Box::new(config())));
-        files.take(Fact::Claim(Arc::new(claim("a", "1"))));
-        files.take(Fact::Claim(Arc::new(claim("b", "2"))));
-        files.take(Fact::Time(moment));
-        files.take(Fact::View(view(3, 0)));
-        files.take(Fact::View(view(3, 1)));
+        files.keep(Fact::Config(Box::new(config())));
+        files.keep(Fact::Claim(Arc::new(claim("a", "1"))));
+        files.keep(Fact::Claim(Arc::new(claim("b", "2"))));
+        files.keep(Fact::Time(moment));
+        files.keep(Fact::View(view(3, 0)));
+        files.keep(Fact::View(view(3, 1)));
         let snapshot = Snapshot::read(&folder.0).unwrap();
         assert_eq!(snapshot.config, config());
         assert_eq!(names(&snapshot), ["a", "b"]);
@@ -297,16 +357,16 @@ mod tests {
     fn claims_that_are_gone_or_were_made_again_leave_nothing() {
         let folder = Folder::new("gone");
         let mut earlier = files(&folder);
-        earlier.take(Fact::Config(Box::new(config())));
+        earlier.keep(Fact::Config(Box::new(config())));
         for (name, uid) in [("a", "1"), ("b", "2"), ("c", "3")] {
-            earlier.take(Fact::Claim(Arc::new(claim(name, uid))));
+            earlier.keep(Fact::Claim(Arc::new(claim(name, uid))));
         }
-        earlier.take(Fact::ClaimGone("a".into()));
+        earlier.keep(Fact::ClaimGone("a".into()));
         assert_eq!(names(&Snapshot::read(&folder.0).unwrap()), ["b", "c"]);
         let mut later = files(&folder);
-        later.take(Fact::Claim(Arc::new(claim("b", "2"))));
-        later.take(Fact::Claim(Arc::new(claim("b", "4"))));
-        later.take(Fact::ClaimsComplete);
+        later.keep(Fact::Claim(Arc::new(claim("b", "2"))));
+        later.keep(Fact::Claim(Arc::new(claim("b", "4"))));
+        later.keep(Fact::ClaimsComplete);
         let snapshot = Snapshot::read(&folder.0).unwrap();
         assert_eq!((names(&snapshot), snapshot.claims[0].metadata.uid.as_deref()), (vec!["b"], Some("4")));
     }
@@ -315,15 +375,43 @@ mod tests {
     fn what_says_nothing_new_is_not_written() {
         let folder = Folder::new("same");
         let mut files = files(&folder);
-        files.take(Fact::Claim(Arc::new(claim("a", "1"))));
+        files.keep(Fact::Claim(Arc::new(claim("a", "1"))));
         let path = folder.0.join(claim_file(claim_id(&claim("a", "1")).unwrap()));
         fs::remove_file(&path).unwrap();
-        files.take(Fact::Claim(Arc::new(claim("a", "1"))));
+        files.keep(Fact::Claim(Arc::new(claim("a", "1"))));
         assert!(!path.exists());
         let mut changed = claim("a", "1");
         changed.metadata.resource_version = Some("9".into());
-        files.take(Fact::Claim(Arc::new(changed)));
+        files.keep(Fact::Claim(Arc::new(changed)));
         assert!(path.exists());
+    }
+
+    #[test]
+    fn a_second_restart_without_api_server_still_knows_the_view_of_the_lease() {
+        let folder = Folder::new("again");
+        let mut first = files(&folder);
+        first.keep(Fact::Config(Box::new(config())));
+        first.keep(Fact::View(view(3, 0)));
+        for quorum in [1, 2] {
+            files(&folder).keep(Fact::View(view(3, quorum)));
+            let (base, highest) = Snapshot::read(&folder.0).unwrap().view.unwrap();
+            assert_eq!((base, highest), (view(3, 0), Epoch { created: 1, view: 3, quorum }));
+        }
+    }
+
+    #[test]
+    fn what_could_not_be_written_is_written_later() {
+        let folder = Folder::new("later");
+        let mut files = files(&folder);
+        files.keep(Fact::Config(Box::new(config())));
+        fs::remove_dir(folder.0.join(CLAIMS)).unwrap();
+        files.keep(Fact::Claim(Arc::new(claim("a", "1"))));
+        files.keep(Fact::Claim(Arc::new(claim("b", "2"))));
+        files.keep(Fact::ClaimGone("b".into()));
+        fs::create_dir(folder.0.join(CLAIMS)).unwrap();
+        files.flush();
+        assert_eq!(names(&Snapshot::read(&folder.0).unwrap()), ["a"]);
+        assert!(files.waiting.is_empty());
     }
 
     #[test]
@@ -331,8 +419,8 @@ mod tests {
         let folder = Folder::new("broken");
         assert!(Snapshot::read(&folder.0).is_none());
         let mut files = files(&folder);
-        files.take(Fact::Config(Box::new(config())));
-        files.take(Fact::Claim(Arc::new(claim("a", "1"))));
+        files.keep(Fact::Config(Box::new(config())));
+        files.keep(Fact::Claim(Arc::new(claim("a", "1"))));
         for file in [VIEW, TIME, "claims/0.json"] {
             fs::write(folder.0.join(file), "{").unwrap();
         }
@@ -365,7 +453,14 @@ mod tests {
     }
 
     fn files(folder: &Folder) -> Files {
-        Files { folder: folder.0.clone(), ..Files::default() }
+        Files::of(&folder.0)
+    }
+
+    impl Files {
+        fn keep(&mut self, fact: Fact) {
+            self.take(fact);
+            self.flush();
+        }
     }
 
     fn names(snapshot: &Snapshot) -> Vec<&str> {

@@ -72,8 +72,9 @@ pub struct AddressClaimSpec {
     /// The Service's ports.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<ClaimPort>,
-    /// The nodes that serve the Service, sorted, where `externalTrafficPolicy: Local` lets no other have the address; with
-    /// none in it nobody has it. Not given where every node serves the Service.
+    /// The nodes that serve the Service, sorted, where `externalTrafficPolicy: Local` lets no other node announce the address.
+    /// While no announcer is on one of them, another one keeps the lease and announces nothing. Not given where every node
+    /// serves the Service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub serving_nodes: Option<Vec<String>>,
     /// The networks, in CIDR form, from which clients may come: those of the Service's `loadBalancerSourceRanges` that are
@@ -135,10 +136,10 @@ pub struct AddressClaimStatus {
     /// Where the claim stands.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<ClaimState>,
-    /// The address, while it is held and may be used.
+    /// The address, while its lease is held; the condition `Ready` says whether it is announced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<Ipv4Addr>,
-    /// The node that answers for the address.
+    /// The node that answers for the address, or keeps its lease.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holder: Option<String>,
     /// The hardware address by which that node answers. The next holder knows it for a peer's.
@@ -180,7 +181,7 @@ pub enum ClaimState {
     Acquiring,
     /// The server gave an address; it is being checked for another user.
     Checking,
-    /// The address is held and announced.
+    /// The address is held. It is announced, unless no node may: then the condition `Ready` says why.
     Bound,
     /// As `Bound`, and the lease is being extended with its server.
     Renewing,

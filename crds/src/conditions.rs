@@ -104,7 +104,7 @@ pub mod reasons {
     pub const NO_MEMBER: &str = "NoMember";
     /// No announcer's interface is in the network of the address.
     pub const NO_SUBNET: &str = "NoSubnet";
-    /// No node serves a Service whose address only nodes with its endpoints may have.
+    /// No announcer's node serves a Service whose address only nodes with its endpoints may announce. The lease is kept.
     pub const NO_SERVING_NODE: &str = "NoServingNode";
 }
 

@@ -1,5 +1,7 @@
 //! Names that the operator, the announcers, the chart and users rely on.
 
+use k8s_openapi::api::coordination::v1::Lease;
+
 use crate::AddressFamily;
 
 /// API group of the resources.
@@ -64,6 +66,9 @@ pub const REBALANCE_ANNOTATION: &str = "foghorn.dev/rebalance";
 pub const ROTATE_KEYS_ANNOTATION: &str = "foghorn.dev/rotate-keys";
 /// Annotation on a plane's Lease: who takes part, and who assigns the addresses.
 pub const VIEW_ANNOTATION: &str = "foghorn.dev/view";
+/// Annotation on a plane's Lease that was put back from a backup: the seconds since 1970 at which it counts as created, so
+/// that its views are later than those that the members know.
+pub const CREATED_ANNOTATION: &str = "foghorn.dev/counts-as-created";
 
 /// Condition on a Service: whether it has its address, and if not, why.
 pub const SERVICE_CONDITION: &str = "foghorn.dev/AddressReady";
@@ -117,6 +122,16 @@ pub fn plane_of_namespace(namespace: &str) -> Option<&str> {
 #[must_use]
 pub fn default_lease_name(plane: &str) -> String {
     format!("foghorn-{plane}")
+}
+
+/// The seconds since 1970 at which a plane's Lease counts as created; nothing if it was not created yet.
+#[must_use]
+pub fn counts_as_created(lease: &Lease) -> Option<i64> {
+    let metadata = &lease.metadata;
+    let created = metadata.creation_timestamp.as_ref()?.0.as_second();
+    let annotation = metadata.annotations.as_ref().and_then(|all| all.get(CREATED_ANNOTATION));
+    let later = annotation.and_then(|text| text.parse().ok()).unwrap_or(created);
+    Some(created.max(later))
 }
 
 /// The name of the claim of one Service and address family. Names of namespaces and Services have no dots

@@ -31,6 +31,8 @@ pub struct Client {
     pub(crate) found_after: u32,
     /// Option 50 of the next DISCOVER.
     pub(crate) wish: Option<Ipv4Addr>,
+    /// Whether ARP is answered for the leased address.
+    pub(crate) answered_for: bool,
     /// The server of the last lease.
     pub(crate) last_server: Option<Ipv4Addr>,
     pub(crate) way: Way,
@@ -63,6 +65,7 @@ impl Client {
             problem: None,
             found_after: 0,
             wish: config.requested_address,
+            answered_for: true,
             last_server: None,
             way: Way::new(config.mode, config.finds_mode, config.broadcast),
             after_nak: Backoff::new(SECOND, MINUTE),
@@ -77,6 +80,13 @@ impl Client {
     pub fn configure(&mut self, config: ClientConfig) {
         let ClientConfig { identity, mode, finds_mode, start_jitter, .. } = self.config.clone();
         self.config = ClientConfig { identity, mode, finds_mode, start_jitter, ..clean(config) };
+    }
+
+    /// Whether ARP is answered for the leased address, as it is unless this says otherwise. A server sends its reply to an
+    /// address in use to that address (RFC 2131 section 4.1). One that is not answered for is extended as after a restart
+    /// (INIT-REBOOT), since that reply goes to the hardware address or is broadcast.
+    pub fn set_answered_for(&mut self, answered_for: bool) {
+        self.answered_for = answered_for;
     }
 
     /// How the client asks. Its mode is the one that it began with.

@@ -81,8 +81,12 @@ impl Client {
         if exchange.sent > 0 {
             self.way.try_other();
         }
-        let to = Destination::Server(lease.server_id);
-        self.send(now, &mut exchange, Form::Extend { address: lease.address }, to);
+        let (form, to) = if self.answered_for {
+            (Form::Extend { address: lease.address }, Destination::Server(lease.server_id))
+        } else {
+            (Form::Reboot { address: lease.address }, Destination::Broadcast)
+        };
+        self.send(now, &mut exchange, form, to);
         exchange.next = half_way(now, lease.rebind_at);
         Phase::Renewing { exchange, lease }
     }
@@ -92,7 +96,8 @@ impl Client {
         if exchange.sent > 0 || self.way.found().is_none() {
             self.way.try_other();
         }
-        let form = Form::Extend { address: lease.address };
+        let address = lease.address;
+        let form = if self.answered_for { Form::Extend { address } } else { Form::Reboot { address } };
         self.send(now, &mut exchange, form, Destination::Broadcast);
         exchange.next = half_way(now, lease.expires_at);
         Phase::Rebinding { exchange, lease }

@@ -315,3 +315,23 @@ fn times(ack: &Reply, seed: u64) -> (Duration, Duration) {
     let lease = harness.lease();
     (lease.renew_at - lease.bound_at, lease.rebind_at - lease.bound_at)
 }
+
+/// A server sends its reply to an address in use there, where nobody answers for this one.
+#[test]
+fn an_address_that_is_not_answered_for_is_extended_as_after_a_restart() {
+    let mut harness = Harness::bound(3600);
+    harness.client.set_answered_for(false);
+    for state in [State::Renewing, State::Rebinding] {
+        harness.run(seconds(if state == State::Renewing { 1900 } else { 1400 }));
+        assert_eq!(harness.client.state(), state);
+        let sent = harness.last_sent();
+        assert_eq!((sent.to, sent.ciaddr), (Destination::Broadcast, std::net::Ipv4Addr::UNSPECIFIED));
+        assert_eq!((sent.address(50), sent.option(54)), (Some(ADDRESS), None));
+    }
+    let sent = harness.last_sent();
+    harness.answer(&Reply::ack(3600).xid(sent.xid));
+    assert_eq!(harness.client.state(), State::Bound);
+    harness.client.set_answered_for(true);
+    harness.run(seconds(1900));
+    assert_eq!((harness.last_sent().to, harness.last_sent().ciaddr), (Destination::Server(SERVER), ADDRESS));
+}

@@ -84,8 +84,8 @@ pub enum Refused {
     TooMany(Source),
     /// Its HMAC is wrong: it was changed, or its sender does not have the key.
     #[error(
-        "a heartbeat from {0} with a wrong signature: it was changed, sent again by another way or from another \
-         hardware address, or its sender has another key under the same number"
+        "a heartbeat from {0} with a wrong signature: it was changed, sent again by another path or from another \
+         MAC address, or its sender has another key under the same number"
     )]
     Signature(Source),
     /// It is signed and yet no message.
@@ -136,7 +136,7 @@ pub struct Heard {
 ///   have both keys hear nobody who has not the new one, and sign with it. One that starts just then with both keys
 ///   signs its first frame with the old one, and goes over to the new one with the first frame that it hears.
 ///
-/// A frame is good only on the way that it was sent by, and from the hardware address that it was sent from. One that is
+/// A frame is good only on the path that it was sent by, and from the MAC address that it was sent from. One that is
 /// sent again by somebody else can only bring a sender back to the older of the versions and keys that all know.
 #[derive(Clone, Debug)]
 pub struct Codec {
@@ -181,7 +181,7 @@ impl Codec {
         self.seals = Seals::new(keys, &self.plane);
     }
 
-    /// Writes a message of this announcer, and gives each of its frames to `send`, for each of the ways.
+    /// Writes a message of this announcer, and gives each of its frames to `send`, for each of the paths.
     ///
     /// # Errors
     /// If the message is too long. Nothing is sent then.

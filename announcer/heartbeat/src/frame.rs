@@ -14,7 +14,7 @@
 //! | 2 | of how many |
 //! | 2 | octets of the body |
 //! | … | body |
-//! | 16 | HMAC, cut short, of all before and of the way: 1 and the hardware address that it is sent from, or 2 by UDP |
+//! | 16 | HMAC, cut short, of all before and of the path: 1 and the MAC address that it is sent from, or 2 by UDP |
 //!
 //! What follows is not looked at: short Ethernet frames are filled up. Header and HMAC are the same in all versions.
 

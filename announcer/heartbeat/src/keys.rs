@@ -96,8 +96,7 @@ impl Seals {
     /// Appends the HMAC of all that is there, and of where it is sent from.
     pub(crate) fn sign(&self, id: u32, origin: Origin, frame: &mut Vec<u8>) {
         if let Some(seal) = self.0.get(&id) {
-            let tag =
-                seal.clone().chain_update(&*frame).chain_update(origin.octets()).finalize().into_bytes();
+            let tag = seal_from(seal, origin, frame).finalize().into_bytes();
             frame.extend(tag.into_iter().take(TAG_LENGTH));
         }
     }
@@ -105,8 +104,14 @@ impl Seals {
     /// Whether `tag` is the HMAC of `signed` that comes from there.
     pub(crate) fn verify(&self, id: u32, origin: Origin, signed: &[u8], tag: &[u8; TAG_LENGTH]) -> bool {
         let Some(seal) = self.0.get(&id) else { return false };
-        seal.clone().chain_update(signed).chain_update(origin.octets()).verify_truncated_left(tag).is_ok()
+        seal_from(seal, origin, signed).verify_truncated_left(tag).is_ok()
     }
+}
+
+/// The HMAC of what is signed, and of where it is sent from.
+fn seal_from(seal: &Hmac<Sha256>, origin: Origin, signed: &[u8]) -> Hmac<Sha256> {
+    let (path, mac) = origin.signed();
+    seal.clone().chain_update(signed).chain_update([path]).chain_update(mac)
 }
 
 impl fmt::Debug for Seals {

@@ -15,7 +15,7 @@ pub enum Source {
 }
 
 impl Source {
-    /// The way that it came.
+    /// The path that it came by.
     #[must_use]
     pub const fn path(self) -> Path {
         match self {
@@ -25,7 +25,7 @@ impl Source {
     }
 }
 
-/// By which way a frame is sent, and from where: that is signed with it, so that it is good on that way only.
+/// By which path a frame is sent, and from where: that is signed with it, so that it is good on that path only.
 ///
 /// The addresses of nodes are not part of it: routers between them may translate those.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,11 +37,11 @@ pub enum Origin {
 }
 
 impl Origin {
-    /// What is signed of it: an octet for the way, and the hardware address.
-    pub(crate) fn octets(self) -> Vec<u8> {
+    /// What is signed of it: a byte for the path, and the MAC address if there is one.
+    pub(crate) fn signed(&self) -> (u8, &[u8]) {
         match self {
-            Self::Wire(mac) => [&[1][..], &mac].concat(),
-            Self::Udp => vec![2],
+            Self::Wire(mac) => (1, mac),
+            Self::Udp => (2, &[]),
         }
     }
 }

@@ -15,7 +15,7 @@ const MOST_OCTETS: usize = 8 * LONGEST_MESSAGE;
 /// The parts of a message are sent at once: what is missing after so long is lost.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// The latest unfinished message of each sender, by each way.
+/// The latest unfinished message of each sender, by each path.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Parts {
     messages: BTreeMap<(MemberId, Path), Unfinished>,

@@ -9,12 +9,36 @@ use std::{fmt, str::FromStr};
 /// on an older one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Epoch {
-    /// `metadata.creationTimestamp` of the Lease: seconds since 1970 on the API server's clock.
+    /// `metadata.creationTimestamp` of the Lease: seconds since 1970 on the API server's clock. A member that writes a view
+    /// can have the Lease count as made later, but not earlier.
     pub created: i64,
     /// `spec.leaseTransitions` of the Lease: one more with each view that is written there.
     pub view: u32,
     /// Zero in the Lease; else which quorum view on its base.
     pub quorum: u32,
+}
+
+impl Epoch {
+    /// The first one of a view in the Lease that is above this one. `spec.leaseTransitions` is a signed number of 32 bits.
+    pub(crate) fn next_in_lease(self) -> Self {
+        let next = Some(self.view.saturating_add(1)).filter(|view| i32::try_from(*view).is_ok());
+        match next {
+            Some(view) => Self { view, quorum: 0, ..self },
+            None => Self { created: self.created.saturating_add(1), view: 1, quorum: 0 },
+        }
+    }
+
+    /// One above this one for a Lease that has lost views. Others may know more of them than this member does, and still act
+    /// in them: what follows has none of their numbers.
+    pub(crate) fn next_made_later(self) -> Self {
+        let created = self.created.saturating_add(1);
+        Self { created, ..self.next_in_lease() }
+    }
+
+    /// The view of the Lease that a view was built on.
+    pub(crate) fn base(self) -> Self {
+        Self { quorum: 0, ..self }
+    }
 }
 
 /// The right to hold one claim, as a coordinator gave it: the later has the greater number. As text
@@ -89,5 +113,17 @@ mod tests {
         assert!(epoch(1, 3, 0) > epoch(1, 2, 9));
         assert!(epoch(1, 2, 1) > epoch(1, 2, 0));
         assert!(epoch(2, 0, 0) > epoch(1, 900, 9), "the Lease was made again");
+    }
+
+    #[test]
+    fn the_next_view_of_the_lease_is_above_every_other() {
+        let last = i32::MAX.unsigned_abs();
+        for view in [0, 7, last - 1, last, u32::MAX] {
+            let epoch = Epoch { created: 9, view, quorum: 3 };
+            for next in [epoch.next_in_lease(), epoch.next_made_later()] {
+                assert!(next > epoch && next.view <= last && next.quorum == 0, "{next}");
+            }
+            assert!(epoch.next_made_later() > Epoch { view: u32::MAX, quorum: u32::MAX, ..epoch });
+        }
     }
 }

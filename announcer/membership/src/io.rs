@@ -42,7 +42,8 @@ pub struct Preference {
 pub struct Claim {
     /// Its address, if it has one: a node that is not in that network cannot have it.
     pub address: Option<Ipv4Addr>,
-    /// The nodes that may have it; all of them if not given.
+    /// The nodes that serve it; all of them if not given. One of them holds the claim if it can, else any member, which
+    /// keeps the claim's lease and announces nothing.
     pub nodes: Option<Vec<String>>,
 }
 
@@ -75,6 +76,8 @@ pub enum Input<T> {
         /// The greatest epoch, also of views without the API server.
         highest: Epoch,
     },
+    /// What was written of a claim tells of a grant in this epoch. Told when it is greater than any before.
+    Recorded(Epoch),
     /// Whether this member knows all claims, and may take part.
     Ready(bool),
     /// The present state of a claim.
@@ -186,8 +189,6 @@ pub enum Event {
 pub enum Nowhere {
     /// No member has a carrier, and hears the others.
     NoMember,
-    /// None of the members is among the claim's nodes.
-    NoServingNode,
     /// None of the members is in the network of the claim's address.
     NoSubnet,
 }

@@ -22,12 +22,13 @@ use std::{
 use self::{
     coordinator::Coordinator,
     follower::Follower,
-    hearing::Hearing,
+    hearing::{FORGET, Hearing},
     holdings::{Holdings, Step},
     judging::WIRES,
     lease::{Ended, Lease, Purpose},
     outsider::Outsider,
     quorum::Ballot,
+    table::IN_A_MESSAGE,
 };
 use crate::{
     Acks, Answer, Body, Change, Claim, ClaimId, Content, Entry, Epoch, Event, Grant, Health, Holding, Input,
@@ -60,8 +61,13 @@ pub struct Member<T: Time> {
     base: Option<View>,
     /// The greatest epoch that was heard of (rule 5).
     highest: Epoch,
+    /// The greatest epoch that claims' statuses tell of, and when this member was told. What is written in a lower one is
+    /// dropped.
+    recorded: (Epoch, T),
     ballot: Ballot<T>,
     claims: BTreeMap<ClaimId, Claim>,
+    /// Claims that were deleted lately, and when: one that does not know it yet may still hold them.
+    gone: BTreeMap<ClaimId, T>,
     holdings: Holdings<T>,
     role: Role<T>,
     outputs: VecDeque<Output<T>>,
@@ -94,8 +100,10 @@ impl<T: Time> Member<T> {
             view: None,
             base: None,
             highest: Epoch::default(),
+            recorded: (Epoch::default(), now),
             ballot: Ballot::default(),
             claims: BTreeMap::new(),
+            gone: BTreeMap::new(),
             holdings: Holdings::new(),
             role: Role::Outsider(Outsider::new(now)),
             outputs: VecDeque::new(),
@@ -127,6 +135,11 @@ impl<T: Time> Member<T> {
                 self.base.get_or_insert(base);
             }
             Input::Health(health) => self.set_health(now, health),
+            Input::Recorded(epoch) => {
+                if epoch > self.recorded.0 {
+                    self.recorded = (epoch, now);
+                }
+            }
             Input::Ready(ready) => self.ready = ready,
             Input::Claim(id, claim) => {
                 if self.claims.insert(id, claim.clone()).as_ref() != Some(&claim) {
@@ -135,11 +148,12 @@ impl<T: Time> Member<T> {
             }
             Input::ClaimGone(id) => {
                 self.claims.remove(&id);
+                self.gone.insert(id, now);
                 if self.holdings.forget(id) {
                     self.outputs.push_back(Output::Revoked { claim: id });
                 }
                 if let Role::Coordinator(coordinator) = &mut self.role {
-                    coordinator.table.forget(id);
+                    coordinator.forget(id);
                 }
             }
             Input::Settings(settings) => {
@@ -152,7 +166,7 @@ impl<T: Time> Member<T> {
                 self.speak(now);
             }
         }
-        self.act(now);
+        self.heed(now);
     }
 
     /// Does what is due at `now`. Whoever calls it has taken in all that has arrived before.
@@ -170,9 +184,10 @@ impl<T: Time> Member<T> {
             }
         }
         self.last_turn = now;
+        self.gone.retain(|_, since| now.since(*since) < FORGET);
         self.lease.expire(now);
-        if let Some(taken) = Some(self.holdings.repeated(now)).filter(|taken| !taken.is_empty()) {
-            self.broadcast(now, Body::Taken(taken));
+        for taken in self.holdings.repeated(now).chunks(IN_A_MESSAGE) {
+            self.broadcast(now, Body::Taken(taken.to_vec()));
         }
         match &self.role {
             Role::Outsider(_) => self.turn_outsider(now),
@@ -259,12 +274,13 @@ impl<T: Time> Member<T> {
         self.due = next.min().map_or(soon, |next| next.min(soon));
     }
 
-    /// What follows from the present state, but for the judgement of others.
-    fn act(&mut self, now: T) {
+    /// Whatever may change who holds what is looked at once, in the turn that takes it in: that costs in proportion to all
+    /// claims and members.
+    fn heed(&mut self, now: T) {
         if let Role::Coordinator(coordinator) = &self.role
             && (coordinator.stirred || coordinator.dirty || coordinator.table.moving().next().is_some())
         {
-            self.assign(now);
+            self.due = now;
         }
     }
 
@@ -512,6 +528,11 @@ impl<T: Time> Member<T> {
         base.seats.iter().filter(counts).count() * 2 > base.seats.len()
     }
 
+    /// What a view that is written to the Lease has to be above.
+    fn known(&self) -> Epoch {
+        self.highest.max(self.recorded.0)
+    }
+
     fn api_usable(&self, now: T) -> bool {
         self.lease.usable(now, self.settings.timings.api_failing)
     }
@@ -574,8 +595,16 @@ impl<T: Time> Member<T> {
         Acks::Exact(view.others(self.me.id).filter_map(stamp).collect())
     }
 
-    fn inventory(&self, now: T, table: u64) -> Inventory<T> {
-        Inventory { taken: now, part: 0, parts: 1, table, holdings: self.holdings.all().collect() }
+    /// All that this member holds, in parts that fit into messages. At least one part.
+    fn inventory(&self, now: T, table: u64) -> Vec<Inventory<T>> {
+        let all: Vec<_> = self.holdings.all().collect();
+        let parts = u16::try_from(all.len().div_ceil(IN_A_MESSAGE)).unwrap_or(u16::MAX).max(1);
+        let part = |part: u16| {
+            let from = usize::from(part) * IN_A_MESSAGE;
+            let holdings = all.iter().skip(from).take(IN_A_MESSAGE).copied().collect();
+            Inventory { taken: now, part, parts, table, holdings }
+        };
+        (0..parts).map(part).collect()
     }
 }
 

@@ -61,7 +61,7 @@ struct Annotation {
 pub struct Record {
     /// `metadata.resourceVersion`.
     pub version: String,
-    /// `metadata.creationTimestamp` and `spec.leaseTransitions`.
+    /// `metadata.creationTimestamp`, or the later time that the Lease counts as made at, and `spec.leaseTransitions`.
     pub epoch: Epoch,
     /// What the annotation says.
     pub content: Content,
@@ -83,6 +83,9 @@ pub enum Content {
 pub struct Write {
     /// In which state alone it may take place; the API server compares and writes in one step.
     pub precondition: Precondition,
+    /// The Lease counts as made no earlier than that, in seconds since 1970. If that is later than it counts so far it
+    /// counts as made now, or then: an earlier state of it was put back.
+    pub created: i64,
     /// `spec.leaseTransitions`.
     pub transitions: u32,
     /// What the Lease is to say; none to leave the view as it is and to write the renew time only.

@@ -1,14 +1,17 @@
 //! What a claim may have, what is checked, announced and withdrawn.
 
-use std::net::Ipv4Addr;
+use std::{net::Ipv4Addr, time::Duration};
 
 use foghorn_clock::Instant;
 use foghorn_crds::policy::{AddressPolicy, Refusal};
 use foghorn_dhcp::{self as dhcp, Lease, Mode, Rejection, Verdict, wire::Reply};
 use foghorn_l2 as l2;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use super::Engine;
+
+/// The node with a claim's endpoint has so long to take the claim over. What it is told comes within milliseconds.
+const HAND_OVER: Duration = Duration::from_secs(1);
 
 /// Why a claim may not have an address.
 pub(super) struct Refused {
@@ -96,7 +99,7 @@ impl Engine {
     /// Whether the claim has the address already, on this node or on its last holder.
     fn has(&self, name: &str, address: Ipv4Addr) -> bool {
         let held = self.held.get(name);
-        held.is_some_and(|held| [held.announced, held.inherited].contains(&Some(address)))
+        held.is_some_and(|held| [held.address(), held.inherited].contains(&Some(address)))
     }
 
     /// Whether an offer is one to ask for; if not, what the claim's client is told of it.
@@ -153,8 +156,8 @@ impl Engine {
     /// Gives up addresses that may no longer be had, such as one that has become this node's own. Those that are still being
     /// checked are looked at again at the end of the check.
     pub(super) fn check_again(&mut self, now: Instant) {
-        let announced = self.held.iter().filter(|(_, held)| held.announced.is_some());
-        let leases = announced.filter_map(|(name, held)| Some((name.clone(), held.client.lease()?.clone())));
+        let in_force = self.held.iter().filter(|(_, held)| held.address().is_some());
+        let leases = in_force.filter_map(|(name, held)| Some((name.clone(), held.client.lease()?.clone())));
         for (name, lease) in leases.collect::<Vec<_>>() {
             if let Err(refused) = self.usable(&name, &lease) {
                 self.refuse(&name, &lease, refused);
@@ -165,41 +168,77 @@ impl Engine {
 
     pub(super) fn announce(&mut self, now: Instant, name: &str, lease: &Lease) {
         let address = lease.address;
-        let status = self.claims.get(name).and_then(|claim| claim.status.as_ref());
-        let is_published =
-            self.has(name, address) || status.and_then(|status| status.address) == Some(address);
         let Some(held) = self.held.get_mut(name) else { return };
         held.granted = Some(lease.clone());
         if held.releasing {
             return;
         }
-        info!(claim = name, %address, server = %lease.server_id, "address held");
-        held.announced = Some(address);
+        if held.announced != Some(address) {
+            (held.announced, held.kept) = (None, Some(address));
+            held.client.set_answered_for(false);
+        }
         held.checking = None;
         held.remark = None;
         held.refused = false;
         self.starts.finish(name);
         self.by_address.insert(address, held.name.clone());
-        if is_published {
+        info!(claim = name, %address, server = %lease.server_id, "address in use");
+        self.follow_endpoints(now, name);
+    }
+
+    /// Whether the claim may be announced from this node: with `externalTrafficPolicy: Local` only where it is served.
+    #[must_use]
+    pub fn serves(&self, claim: &str) -> bool {
+        let nodes = self.claims.get(claim).and_then(|claim| claim.spec.serving_nodes.as_ref());
+        nodes.is_none_or(|nodes| nodes.contains(&self.node))
+    }
+
+    /// Answers for a claim's address where the claim is served, and keeps silent about it elsewhere. An address that moves
+    /// to another serving node is answered for until that node has taken it over, or had the time to.
+    pub(super) fn follow_endpoints(&mut self, now: Instant, name: &str) {
+        let (serves, served) = (self.serves(name), self.is_served(name));
+        let status = self.claims.get(name).and_then(|claim| claim.status.as_ref());
+        let published = status.and_then(|status| status.address);
+        let Some(held) = self.held.get_mut(name) else { return };
+        let Some(address) = held.address() else { return };
+        if serves {
+            held.yields = None;
+        } else if held.announced.is_some() && served {
+            held.yields.get_or_insert(now + HAND_OVER);
+        }
+        let announces = serves || held.yields.is_some_and(|yields| served && now < yields);
+        if announces == held.announced.is_some() {
+            return;
+        }
+        (held.announced, held.kept) = if announces { (Some(address), None) } else { (None, Some(address)) };
+        held.yields = None;
+        held.client.set_answered_for(announces);
+        let is_known = [published, held.inherited].contains(&Some(address));
+        if !announces {
+            info!(claim = name, %address, "address kept and not announced: no endpoint on this node");
+            self.gates.forget(name);
+            self.tell_l2(now, l2::Input::Withdraw(address));
+        } else if is_known {
+            info!(claim = name, %address, "address announced");
             self.tell_l2(now, l2::Input::Announce(address));
         } else {
             self.gates.close(now, name, address);
         }
+        self.touched.insert(name.to_owned());
     }
 
-    /// Answers for the addresses that have waited for the node's proxy.
-    pub(super) fn open_gates(&mut self, now: Instant) {
-        while let Some((claim, address)) = self.gates.open(now) {
-            debug!(claim, %address, "address announced");
-            self.tell_l2(now, l2::Input::Announce(address));
-        }
+    /// Whether there is a node that serves the claim.
+    fn is_served(&self, claim: &str) -> bool {
+        let nodes = self.claims.get(claim).and_then(|claim| claim.spec.serving_nodes.as_ref());
+        nodes.is_none_or(|nodes| !nodes.is_empty())
     }
 
     /// Stops to answer, to probe and to ask for a claim's address.
     pub(super) fn withdraw(&mut self, now: Instant, name: &str) {
         self.gates.forget(name);
         let Some(held) = self.held.get_mut(name) else { return };
-        let addresses = [held.announced.take(), held.checking.take()];
+        let addresses = [held.announced.take(), held.kept.take(), held.checking.take()];
+        held.yields = None;
         for address in addresses.into_iter().flatten() {
             self.tell_l2(now, l2::Input::Withdraw(address));
             self.tell_l2(now, l2::Input::CancelProbe(address));

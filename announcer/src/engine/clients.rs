@@ -39,8 +39,8 @@ enum Recalled {
 #[derive(Clone, Debug)]
 pub(super) struct Kept {
     pub(super) lease: Lease,
-    /// Its address was announced.
-    pub(super) announced: bool,
+    /// No other host was found to have its address.
+    pub(super) found_free: bool,
     /// Of the claim: another one of the same name may be another client to the server.
     pub(super) uid: Option<String>,
 }
@@ -128,21 +128,21 @@ impl Engine {
 
     fn recall(&mut self, now: Instant, name: &str, claim: &AddressClaim) -> Recalled {
         let kept = self.kept.remove(name).filter(|kept| kept.uid == claim.metadata.uid);
-        if let Some(Kept { lease, announced, .. }) = kept {
-            return Recalled::Lease(lease, announced);
+        if let Some(Kept { lease, found_free, .. }) = kept {
+            return Recalled::Lease(lease, found_free);
         }
         let Some(status) = claim.status.as_ref().filter(|_| !self.is_of_another_cluster(claim)) else {
             return Recalled::Nothing;
         };
         let Some(lease) = &status.lease else { return Recalled::Nothing };
-        let announced = status.address == Some(lease.address);
+        let found_free = status.address == Some(lease.address);
         match self.api_time {
             Some(api_time) if now - api_time.measured < FRESH => {
-                Recalled::Lease(status::remembered(lease, api_time), announced)
+                Recalled::Lease(status::remembered(lease, api_time), found_free)
             }
             // To give it back its times do not matter.
             _ if claim.metadata.deletion_timestamp.is_some() => {
-                Recalled::Lease(status::without_times(lease), announced)
+                Recalled::Lease(status::without_times(lease), found_free)
             }
             _ => Recalled::Address(lease.address),
         }

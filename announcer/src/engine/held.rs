@@ -21,6 +21,10 @@ pub(super) struct Held {
     pub(super) announced: Option<Ipv4Addr>,
     /// The address that the claim had when it was taken in hand. One that was still being checked is none.
     pub(super) inherited: Option<Ipv4Addr>,
+    /// The address whose lease is kept although this node does not serve the claim: ARP is not answered for it.
+    pub(super) kept: Option<Ipv4Addr>,
+    /// When this node stops to announce what another node serves, should that not have taken the claim over by then.
+    pub(super) yields: Option<Instant>,
     /// The lease that the server granted last: where it and its network are, even after the client has ended.
     pub(super) granted: Option<Lease>,
     /// The address that is being probed.
@@ -99,6 +103,7 @@ pub(super) struct Facts {
     pub(super) generation: Option<i64>,
     pub(super) state: ClaimState,
     pub(super) address: Option<Ipv4Addr>,
+    pub(super) announced: bool,
     pub(super) lease: Option<Lease>,
     pub(super) mode: Option<Mode>,
     pub(super) reason: &'static str,
@@ -115,6 +120,8 @@ impl Held {
             client,
             announced: None,
             inherited: None,
+            kept: None,
+            yields: None,
             granted: None,
             checking: None,
             releasing: false,
@@ -136,6 +143,11 @@ impl Held {
         }
     }
 
+    /// The address of the lease that is in force, announced or kept.
+    pub(super) fn address(&self) -> Option<Ipv4Addr> {
+        self.announced.or(self.kept)
+    }
+
     /// What the claim's status should tell now.
     pub(super) fn facts(&self, now: Instant, claim: &ObjectMeta) -> Facts {
         let reason = self.reason(now);
@@ -147,7 +159,7 @@ impl Held {
             State::Bound => ClaimState::Bound,
             State::Renewing => ClaimState::Renewing,
             State::Rebinding => ClaimState::Rebinding,
-            State::InitReboot | State::Rebooting if self.announced.is_some() => ClaimState::Rebooting,
+            State::InitReboot | State::Rebooting if self.address().is_some() => ClaimState::Rebooting,
             State::InitReboot | State::Rebooting => ClaimState::Acquiring,
             State::Released => ClaimState::Acquiring,
         };
@@ -161,7 +173,8 @@ impl Held {
             uid: claim.uid.clone(),
             generation: claim.generation,
             state,
-            address: self.announced,
+            address: self.address(),
+            announced: self.announced.is_some(),
             lease,
             mode: self.client.mode().or_else(|| lease_in_hand.then_some(self.client.config().mode)),
             reason,
@@ -201,6 +214,9 @@ impl Held {
         }
         if self.announced.is_some() {
             return reasons::ANNOUNCED;
+        }
+        if self.kept.is_some() {
+            return reasons::NO_SERVING_NODE;
         }
         if let Some(fault) = self.fault_at(now) {
             return fault.reason;

@@ -96,6 +96,7 @@ impl Engine {
                     self.begin(now, name, &claim);
                 }
                 self.configure(now, name, &claim);
+                self.follow_endpoints(now, name);
                 self.touched.insert(name.to_owned());
             }
             (Some(claim), true) => {

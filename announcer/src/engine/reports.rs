@@ -24,7 +24,8 @@ impl Engine {
         let ending = claim.as_ref().is_some_and(|claim| claim.metadata.deletion_timestamp.is_some());
         let Some(held) = self.held.get_mut(name) else { return };
         let retry = held.fault.as_ref().map(|fault| fault.until).filter(|until| *until < Instant::NEVER);
-        let timeout = held.client.poll_timeout().map(|(at, _)| at).into_iter().chain(retry).min();
+        let timeout =
+            held.client.poll_timeout().map(|(at, _)| at).into_iter().chain(retry).chain(held.yields).min();
         if held.armed != timeout {
             if let Some(armed) = held.armed.take() {
                 self.timers.remove(&(armed, name.to_owned()));
@@ -65,7 +66,7 @@ impl Engine {
         }
         let news = match said {
             None => facts.address.is_some() && !matches!(facts.state, ClaimState::Rebooting),
-            Some(said) if said.address != facts.address => true,
+            Some(said) if (said.address, said.announced) != (facts.address, facts.announced) => true,
             // A server has answered: what comes of that is soon there to be told in its place.
             Some(_) if matches!(held.client.state(), State::Requesting | State::Checking) => false,
             Some(said) => said.reason != facts.reason,
@@ -134,8 +135,9 @@ impl Engine {
             api_time,
             now: time,
         };
-        let status =
-            reporter.status(&facts, &held.client.config().identity, held.exchanges(), held.error(now));
+        let identity = &held.client.config().identity;
+        let serving = claim.spec.serving_nodes.as_deref().unwrap_or_default();
+        let status = reporter.status(&facts, identity, held.exchanges(), held.error(now), serving);
         held.report.said = Some(facts);
         let said = Said::Held(Box::new(status));
         let report = Report { claim: name.to_owned(), uid: claim.metadata.uid.clone(), grant, said };

@@ -31,20 +31,22 @@ pub(super) struct Reporter<'a> {
 }
 
 impl Reporter<'_> {
-    /// The whole status that tells `facts`.
+    /// The whole status that tells `facts`; `serving` are the nodes that serve the claim, if not all do.
     pub(super) fn status(
         &self,
         facts: &Facts,
         identity: &Identity,
         dhcp: ClaimDhcp,
         error: Option<String>,
+        serving: &[String],
     ) -> AddressClaimStatus {
-        let ready = facts.address.is_some();
+        let ready = facts.announced;
         let message = match (facts.address, &error) {
-            (Some(address), _) => {
+            (Some(address), _) if facts.announced => {
                 let note = if facts.limited { PORT_LIMIT } else { "" };
                 format!("{address} is announced by node {} on {}{note}", self.node, self.interface)
             }
+            (Some(address), _) => format!("{address} is leased and not announced: {}", unserved(serving)),
             (None, Some(error)) => error.clone(),
             (None, None) if facts.reason == conditions::reasons::RELEASED => "given back".to_owned(),
             (None, None) => "asking the network's DHCP server for an address".to_owned(),
@@ -100,6 +102,18 @@ impl Reporter<'_> {
             expires_at: time(lease.expires_at),
         })
     }
+}
+
+/// Why no announcer may answer for an address, where these nodes alone serve the claim.
+fn unserved(nodes: &[String]) -> String {
+    if nodes.is_empty() {
+        return "no node has a ready endpoint of the Service (externalTrafficPolicy: Local)".to_owned();
+    }
+    format!(
+        "no announcer of the plane can take it over on {}, where the Service has its endpoints (externalTrafficPolicy: \
+         Local); check the plane's nodeSelector and tolerations",
+        nodes.join(", ")
+    )
 }
 
 /// The lease that a former holder wrote, by this node's own clock.

@@ -165,8 +165,9 @@ impl Transport {
         if targets.wire.is_empty() {
             targets.wire.push(GROUP);
         }
-        let origins: Vec<_> = wire.mac().map(Origin::Wire).into_iter().chain([Origin::Udp]).collect();
-        let encoded = codec.encode(now, message, &origins, |origin, frame| match origin {
+        let origins = [Origin::Udp, wire.mac().map_or(Origin::Udp, Origin::Wire)];
+        let origins = if wire.mac().is_some() { &origins[..] } else { &origins[..1] };
+        let encoded = codec.encode(now, message, origins, |origin, frame| match origin {
             Origin::Wire(_) => {
                 for mac in &targets.wire {
                     if let Some(taken) = wire.send(*mac, frame) {

@@ -16,6 +16,8 @@ use tokio::{
 
 use super::{Paths, Rights, transport::Transport};
 
+/// Commands that are taken in one turn: the machine speaks before it takes more, however many wait.
+const COMMANDS: usize = 1_024;
 /// The loop turns at least so often.
 const TURN: Duration = Duration::from_secs(1);
 
@@ -61,7 +63,7 @@ impl Turn {
                 () = sleep(idle) => None,
             };
             let further = iter::from_fn(|| commands.try_recv().ok());
-            self.turn(clock::now(), command.into_iter().chain(further));
+            self.turn(clock::now(), command.into_iter().chain(further).take(COMMANDS));
         }
     }
 

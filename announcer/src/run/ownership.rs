@@ -30,8 +30,11 @@ impl Announcer {
                     self.port.tell(Input::ApiTime(ApiTime { at: now, time, measured }));
                 }
                 let status = self.claims.get(&*claim).and_then(|known| known.status.as_ref());
-                let holds = self.port.engine().holds(&claim);
-                if !holds && status.is_some_and(|status| status.lease.is_some()) {
+                let engine = self.port.engine();
+                if !engine.holds(&claim)
+                    && engine.serves(&claim)
+                    && status.is_some_and(|status| status.lease.is_some())
+                {
                     self.port.expect_announcement(claim.clone());
                 }
                 self.port.tell(Input::Granted { claim: &claim, grant });

@@ -199,8 +199,17 @@ impl Network {
     /// The claim as the API server has it, with the last status that was reported.
     pub(crate) fn stored(&self, name: &str) -> AddressClaim {
         let mut claim = self.claims[&full(name)].clone();
-        claim.status = self.last_report(name).map(|report| report.status.clone());
+        if let Some(report) = self.last_report(name) {
+            claim.status = Some(report.status.clone());
+        }
         claim
+    }
+
+    /// The Service has endpoints on these nodes, and `externalTrafficPolicy: Local`.
+    pub(crate) fn serve_on(&mut self, name: &str, nodes: &[&str]) {
+        let mut claim = self.stored(name);
+        claim.spec.serving_nodes = Some(nodes.iter().map(|node| (*node).to_owned()).collect());
+        self.put(claim);
     }
 
     pub(crate) fn gone(&mut self, name: &str) {
@@ -356,6 +365,7 @@ impl Network {
             }
         } else if frame[23] == UDP
             && let Some(reply) = self.server.answer(frame)
+            && self.is_found(frame)
             && self.receives(&reply)
         {
             self.engine
@@ -365,6 +375,12 @@ impl Network {
 }
 
 impl Network {
+    /// Whether the server finds the sender of a message: by ARP, if that has an address (RFC 2131 section 4.1).
+    fn is_found(&self, message: &[u8]) -> bool {
+        let address = Ipv4Addr::from(<[u8; 4]>::try_from(&message[54..58]).unwrap());
+        address.is_unspecified() || self.engine.addresses().contains_key(&address)
+    }
+
     fn receives(&self, frame: &[u8]) -> bool {
         let destination = &frame[..6];
         destination == [0xff; 6]

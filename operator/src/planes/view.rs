@@ -37,7 +37,7 @@ fn coordinator(lease: &Lease) -> Option<String> {
 
 fn epoch(lease: &Lease) -> Option<Epoch> {
     let view = lease.spec.as_ref()?.lease_transitions.unwrap_or_default().try_into().ok()?;
-    Some(Epoch { created: lease.creation_timestamp()?.0.as_second(), view, quorum: 0 })
+    Some(Epoch { created: contract::counts_as_created(lease)?, view, quorum: 0 })
 }
 
 /// The view in words: `view 7: w1 (coordinator), w2, w3`. `epoch` is that of a status.

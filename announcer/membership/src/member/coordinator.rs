@@ -18,6 +18,9 @@ use crate::{
 /// Above so many members rounds tell who has reported, not when.
 const EXACT: usize = 256;
 
+/// So many parts of a table are told again at once, so that a socket's buffer holds them.
+const RESENT: usize = 4;
+
 /// The member that assigns.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Coordinator<T> {
@@ -54,6 +57,8 @@ pub(super) struct Coordinator<T> {
     /// While this is the only member: since when nothing is announced, as this process itself was away (rule 13).
     doubt: Option<T>,
     pub(super) renewed: T,
+    /// When the Lease was last written again after a foreign hand.
+    pub(super) put_right: T,
     rebalanced: String,
     nowhere: BTreeMap<ClaimId, Nowhere>,
     /// Pairs that once heard each other on the plane's own network.
@@ -73,6 +78,14 @@ impl<T: Time> Coordinator<T> {
     /// What all others had reported on.
     pub(super) fn acked(&self) -> T {
         self.echoes.values().min().copied().unwrap_or(T::ZERO)
+    }
+
+    /// The claim is no more. Whoever had it is looked at anew: it may not know that.
+    pub(super) fn forget(&mut self, claim: ClaimId) {
+        let Some(slot) = self.table.forget(claim) else { return };
+        for id in [slot.owner, slot.previous].into_iter().flatten() {
+            self.compared.remove(&id);
+        }
     }
 
     /// This process was away: whoever is alone does not know whether it still is.
@@ -159,6 +172,7 @@ impl<T: Time> Member<T> {
                     flaps: Flaps::default(),
                     doubt: None,
                     renewed: now,
+                    put_right: T::ZERO,
                     rebalanced: self.settings.rebalance.clone(),
                     nowhere: BTreeMap::new(),
                     wires: BTreeSet::new(),
@@ -260,9 +274,10 @@ impl<T: Time> Member<T> {
             return;
         }
         *last = now;
-        let changes = coordinator.table.after(known);
-        let message = self.message(now, Body::Table(changes));
-        self.outputs.push_back(Output::Send { to: To::Only(vec![to]), message });
+        for changes in coordinator.table.after(known).into_iter().take(RESENT) {
+            let message = self.message(now, Body::Table(changes));
+            self.outputs.push_back(Output::Send { to: To::Only(vec![to]), message });
+        }
     }
 
     /// Whether a member holds what it should; one that does not for long is asked what it holds.
@@ -297,7 +312,9 @@ impl<T: Time> Member<T> {
         coordinator.missing.remove(&from);
         coordinator.astray.remove(&from);
         coordinator.opening.remove(&from);
-        coordinator.table.reconcile(view.epoch, from, table, &holdings);
+        let (claims, gone) = (&self.claims, &self.gone);
+        let is_gone = |claim| gone.contains_key(&claim) && !claims.contains_key(&claim);
+        coordinator.table.reconcile(view.epoch, from, table, &holdings, is_gone);
         coordinator.dirty = true;
     }
 
@@ -324,15 +341,19 @@ impl<T: Time> Member<T> {
         self.reassign(now, &view);
         self.rebalance(&view);
         let Role::Coordinator(coordinator) = &mut self.role else { return };
-        if let Some(news) = coordinator.table.news() {
-            if let Some(lost) = coordinator.lost.take() {
-                self.outputs.push_back(Output::Event(Event::Reassigned { after: now.since(lost) }));
-            }
-            for id in coordinator.echoes.keys() {
-                coordinator.resent.insert(*id, now);
-            }
-            self.carry_out(now, &news.entries);
-            self.broadcast(now, Body::Table(news));
+        let news = coordinator.table.news();
+        if news.is_empty() {
+            return;
+        }
+        if let Some(lost) = coordinator.lost.take() {
+            self.outputs.push_back(Output::Event(Event::Reassigned { after: now.since(lost) }));
+        }
+        for id in coordinator.echoes.keys() {
+            coordinator.resent.insert(*id, now);
+        }
+        for part in news {
+            self.carry_out(now, &part.entries);
+            self.broadcast(now, Body::Table(part));
         }
     }
 
@@ -360,7 +381,9 @@ impl<T: Time> Member<T> {
                 None => self.applied(previous) >= slot.version || !view.has(previous),
             };
             let Role::Coordinator(coordinator) = &mut self.role else { return };
-            if ended {
+            if ended && !self.claims.contains_key(&claim) && slot.owner.is_none() {
+                coordinator.table.forget(claim);
+            } else if ended {
                 coordinator.table.set(view.epoch, claim, slot.owner, None);
                 coordinator.dirty |= slot.owner.is_none();
             }

@@ -134,9 +134,10 @@ impl<T: Time> Member<T> {
         follower.reports.push_back((at, now));
         if round.missing.contains(&self.me.id) {
             let table = follower.table();
-            let inventory = self.inventory(now, table);
-            let message = self.message(now, Body::Inventory(inventory));
-            self.outputs.push_back(Output::Send { to: To::Only(vec![from]), message });
+            for part in self.inventory(now, table) {
+                let message = self.message(now, Body::Inventory(part));
+                self.outputs.push_back(Output::Send { to: To::Only(vec![from]), message });
+            }
         }
         self.report(now);
     }
@@ -247,7 +248,7 @@ impl<T: Time> Member<T> {
             let dead = dead.map(|seat| Output::Event(Event::Dead { seat: seat.clone(), silent }));
             self.outputs.extend(dead);
             let change = Change::View { coordinator: self.me.id, seats };
-            self.lease.change(now, change, self.highest)
+            self.lease.change(now, change, self.known())
         } else {
             self.lease.read(now)
         };

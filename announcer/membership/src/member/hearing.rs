@@ -4,8 +4,8 @@ use std::{cmp::Reverse, collections::BTreeMap, time::Duration};
 
 use crate::{Epoch, MemberId, Message, Path, Report, Time, View};
 
-/// Others that were not heard for so long are forgotten.
-const FORGET: Duration = Duration::from_secs(600);
+/// Others that were not heard for so long are forgotten, and so are claims that are gone for so long.
+pub(super) const FORGET: Duration = Duration::from_secs(600);
 
 /// What is known of another member, or of one that wants to become a member.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

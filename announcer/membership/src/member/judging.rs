@@ -70,8 +70,9 @@ impl<T: Time> Member<T> {
             self.outputs.push_back(output);
             return;
         }
-        let foreign = self.foreign_hand(&view);
-        if let Some(why) = foreign {
+        let foreign = self.foreign_hand(&view).filter(|_| self.may_put_right(now));
+        if let (Some(why), Role::Coordinator(coordinator)) = (foreign, &mut self.role) {
+            coordinator.put_right = now;
             self.outputs.push_back(Output::Event(Event::ForeignHand(why)));
         }
         // A quorum view is brought into the Lease as soon as that can be written (rule 29); and what was heard of a
@@ -99,7 +100,7 @@ impl<T: Time> Member<T> {
             None => None,
         };
         let output = match change {
-            Some(change) => Some(self.lease.change(now, change, self.highest)),
+            Some(change) => Some(self.lease.change(now, change, self.known())),
             None => self.renew(now),
         };
         self.outputs.extend(output);
@@ -112,6 +113,13 @@ impl<T: Time> Member<T> {
         }
         coordinator.renewed = now;
         self.lease.renew(now)
+    }
+
+    /// Whether the Lease may be written again only because of a foreign hand: a hand that does not rest is not answered
+    /// each time.
+    fn may_put_right(&self, now: T) -> bool {
+        let Role::Coordinator(coordinator) = &self.role else { return false };
+        now.since(coordinator.put_right) >= self.settings.timings.renewal
     }
 
     /// What in the Lease is nobody's of ours.
@@ -129,8 +137,18 @@ impl<T: Time> Member<T> {
             {
                 Some("the Lease's view was edited")
             }
+            // A view is in the Lease before anything is written by its grants.
+            Some(Record { epoch, .. })
+                if self.recorded.0.base() > *epoch && self.has_read_since_recorded() =>
+            {
+                Some("the Lease is older than what was written of its claims")
+            }
             Some(_) => None,
         }
+    }
+
+    fn has_read_since_recorded(&self) -> bool {
+        self.lease.answered().is_some_and(|answered| answered >= self.recorded.1)
     }
 
     /// The view that should be, if that is another one.

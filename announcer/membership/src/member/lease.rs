@@ -134,6 +134,7 @@ impl<T: Time> Lease<T> {
         let record = self.record()?.clone();
         let write = Write {
             precondition: Precondition::Version(record.version),
+            created: record.epoch.created,
             transitions: record.epoch.view,
             change: None,
         };
@@ -142,19 +143,13 @@ impl<T: Time> Lease<T> {
 
     /// Writes a change as the view after all that is known.
     pub(super) fn change(&mut self, now: T, change: Change, highest: Epoch) -> Output<T> {
-        let (precondition, transitions) = match self.record() {
-            None => (Precondition::Absent, highest.view.saturating_add(1)),
-            Some(record) => {
-                let known = if record.epoch.created == highest.created { highest.view } else { 0 };
-                let next = record.epoch.view.max(known).saturating_add(1);
-                (Precondition::Version(record.version.clone()), next)
-            }
-        };
-        let write = Write {
-            precondition,
-            transitions: transitions.min(i32::MAX.unsigned_abs()),
-            change: Some(change.clone()),
-        };
+        let record = self.record();
+        let precondition =
+            record.map_or(Precondition::Absent, |record| Precondition::Version(record.version.clone()));
+        let epoch = record.map_or_else(Epoch::default, |record| record.epoch);
+        let Epoch { created, view: transitions, .. } =
+            if epoch < highest.base() { highest.next_made_later() } else { epoch.next_in_lease() };
+        let write = Write { precondition, created, transitions, change: Some(change.clone()) };
         Output::Write { call: self.start(now, Purpose::Change(change)), write }
     }
 

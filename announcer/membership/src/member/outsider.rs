@@ -49,12 +49,15 @@ impl<T: Time> Member<T> {
         };
         let listened = now.since(since) >= timings.join;
         let fresh = self.lease.answered().is_some_and(|answered| now.since(answered) <= timings.renewal * 2);
-        let free = (is_free(record) && (record.is_some() || self.lease.is_absent()))
-            || (view.is_none() && self.lease.unchanged(now) >= timings.abandoned)
+        let unchanged = self.lease.unchanged(now) >= timings.abandoned;
+        // One that was deleted is made again by its members, whether they are heard here or not.
+        let absent = self.lease.is_absent() && (self.view.is_none() || unchanged);
+        let free = (is_free(record) && (record.is_some() || absent))
+            || (view.is_none() && unchanged)
             || view.is_some_and(|view| self.is_abandoned(now, view));
         if free && listened && fresh && !self.hears_member(now) {
             let change = Change::View { coordinator: self.me.id, seats: vec![self.me.clone()] };
-            let output = self.lease.change(now, change, self.highest);
+            let output = self.lease.change(now, change, self.known());
             self.outputs.push_back(output);
         }
     }

@@ -24,7 +24,8 @@ pub(super) type Loads = BTreeMap<MemberId, usize>;
 /// The networks of members' interfaces, also of members that are gone.
 pub(super) type Networks = BTreeSet<(Ipv4Addr, u8)>;
 
-/// The members that may have the claim, those to be avoided only if there is no other.
+/// The members that may have the claim: those whose nodes serve it, or all if none does. Those to be avoided only if there
+/// is no other.
 ///
 /// An address in one of the `networks` is for members in that network. One in none of them is for all: it is routed to
 /// where the members are.
@@ -36,23 +37,25 @@ pub(super) fn eligible<'a>(
     if crew.is_empty() {
         return Err(Nowhere::NoMember);
     }
-    let serves = |able: &&Able| claim.nodes.as_ref().is_none_or(|nodes| nodes.contains(&able.node));
-    let serving: Vec<_> = crew.iter().filter(serves).collect();
-    if serving.is_empty() {
-        return Err(Nowhere::NoServingNode);
-    }
     let bound = claim.address.is_some_and(|address| networks.iter().any(|net| contains(*net, address)));
     let near = |able: &&Able| match claim.address {
         Some(address) => able.subnets.is_empty() || able.subnets.iter().any(|net| contains(*net, address)),
         None => true,
     };
     let near = |able: &&Able| !bound || near(able);
-    let near: Vec<_> = serving.into_iter().filter(near).collect();
+    let near: Vec<_> = crew.iter().filter(near).collect();
     if near.is_empty() {
         return Err(Nowhere::NoSubnet);
     }
-    let welcome: Vec<_> = near.iter().copied().filter(|able| !able.avoid).collect();
-    Ok(if welcome.is_empty() { near } else { welcome })
+    let serves = |able: &&Able| claim.nodes.as_ref().is_none_or(|nodes| nodes.contains(&able.node));
+    // Where nobody serves the claim any member keeps its lease.
+    Ok(preferred(preferred(near, serves), |able| !able.avoid))
+}
+
+/// Those that are preferred, or all if none is.
+fn preferred(all: Vec<&Able>, is_preferred: impl Fn(&&Able) -> bool) -> Vec<&Able> {
+    let some: Vec<_> = all.iter().copied().filter(|able| is_preferred(able)).collect();
+    if some.is_empty() { all } else { some }
 }
 
 /// The one that gets the claim: of the greatest weight, and of those the one with the fewest claims, or in a `Single`
@@ -113,14 +116,19 @@ mod tests {
     }
 
     #[test]
-    fn only_nodes_that_serve_get_a_claim() {
-        let crew = [able(1), able(2)];
+    fn a_claim_goes_to_a_serving_node_or_is_kept_by_any() {
+        let avoided = Able { avoid: true, ..able(3) };
+        let crew = [able(1), able(2), avoided];
         let on = |nodes: &[&str]| Claim {
             nodes: Some(nodes.iter().map(|node| (*node).to_owned()).collect()),
             ..Claim::default()
         };
         assert_eq!(ids(&eligible(&on(&["n1"]), &crew, &Networks::new())), [MemberId(1)]);
-        assert_eq!(eligible(&on(&[]), &crew, &Networks::new()), Err(Nowhere::NoServingNode));
+        assert_eq!(ids(&eligible(&on(&["n3"]), &crew, &Networks::new())), [MemberId(3)]);
+        for nodes in [&[][..], &["n9"]] {
+            let keepers = eligible(&on(nodes), &crew, &Networks::new());
+            assert_eq!(ids(&keepers), [MemberId(1), MemberId(2)], "{nodes:?}");
+        }
         assert_eq!(eligible(&Claim::default(), &[], &Networks::new()), Err(Nowhere::NoMember));
     }
 

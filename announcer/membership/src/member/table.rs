@@ -5,6 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::placement::Loads;
 use crate::{ClaimId, Entry, Epoch, Grant, Holding, Inventory, MemberId, Table as Changes, Time};
 
+/// Changes of a table, or holdings, in one message. More do not fit when there are tens of thousands.
+pub(super) const IN_A_MESSAGE: usize = 4_096;
+
 /// What the coordinator has assigned.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
 pub(super) struct Table {
@@ -82,9 +85,9 @@ impl Table {
     }
 
     /// The claim is no more.
-    pub(super) fn forget(&mut self, claim: ClaimId) {
-        self.slots.remove(&claim);
+    pub(super) fn forget(&mut self, claim: ClaimId) -> Option<Slot> {
         self.moving.remove(&claim);
+        self.slots.remove(&claim)
     }
 
     /// The claims that somebody else than their owner may still hold.
@@ -92,25 +95,33 @@ impl Table {
         self.moving.iter().filter_map(|claim| Some((*claim, self.slots.get(claim)?)))
     }
 
-    /// The changes after a version.
-    pub(super) fn after(&self, version: u64) -> Changes {
-        let mut entries: Vec<_> = self
-            .slots()
-            .filter(|(_, slot)| slot.version > version)
-            .map(|(claim, slot)| Entry {
+    /// The changes after a version, in parts that fit into messages and in their order. At least one part.
+    pub(super) fn after(&self, version: u64) -> Vec<Changes> {
+        let mut slots: Vec<_> = self.slots().filter(|(_, slot)| slot.version > version).collect();
+        slots.sort_by_key(|(_, slot)| slot.version);
+        let mut after = version;
+        let mut parts: Vec<Changes> = Vec::new();
+        for part in slots.chunks(IN_A_MESSAGE) {
+            let entry = |&(claim, &Slot { grant, owner, previous, .. }): &(ClaimId, &Slot)| Entry {
                 claim,
-                grant: slot.grant,
-                owner: slot.owner,
-                previous: slot.previous,
-            })
-            .collect();
-        entries.sort_by_key(|entry| entry.grant);
-        Changes { after: version, version: self.version, entries }
+                grant,
+                owner,
+                previous,
+            };
+            let last = part.last().map_or(after, |(_, slot)| slot.version);
+            parts.push(Changes { after, version: last, entries: part.iter().map(entry).collect() });
+            after = last;
+        }
+        match parts.last_mut() {
+            Some(last) => last.version = self.version,
+            None => parts.push(Changes { after, version: self.version, entries: Vec::new() }),
+        }
+        parts
     }
 
     /// The changes that were not told yet, once.
-    pub(super) fn news(&mut self) -> Option<Changes> {
-        let news = (self.told < self.version).then(|| self.after(self.told));
+    pub(super) fn news(&mut self) -> Vec<Changes> {
+        let news = if self.told < self.version { self.after(self.told) } else { Vec::new() };
         self.told = self.version;
         news
     }
@@ -122,10 +133,18 @@ impl Table {
             .map(|(claim, slot)| Holding { claim, grant: slot.grant })
     }
 
-    /// Brings the table in line with all that a member holds.
-    pub(super) fn reconcile(&mut self, epoch: Epoch, id: MemberId, table: u64, holdings: &BTreeSet<Holding>) {
+    /// Brings the table in line with all that a member holds. What it holds of a claim that `is_gone` is taken away.
+    pub(super) fn reconcile(
+        &mut self,
+        epoch: Epoch,
+        id: MemberId,
+        table: u64,
+        holdings: &BTreeSet<Holding>,
+        is_gone: impl Fn(ClaimId) -> bool,
+    ) {
         for holding in holdings {
             match self.slots.get(&holding.claim).copied() {
+                _ if is_gone(holding.claim) => self.set(epoch, holding.claim, None, Some(id)),
                 None => self.found(id, *holding),
                 Some(slot) if slot.owner == Some(id) => {
                     if slot.grant < holding.grant {

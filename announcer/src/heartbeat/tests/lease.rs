@@ -21,7 +21,7 @@ impl Lease {
         Some(Input::Answered { call, answer })
     }
 
-    fn write(&self, Write { precondition, transitions, change }: Write) -> Answer {
+    fn write(&self, Write { precondition, created, transitions, change }: Write) -> Answer {
         let mut lease = self.0.lock().unwrap();
         let version = match (&*lease, precondition) {
             (None, Precondition::Absent) => 1,
@@ -30,7 +30,7 @@ impl Lease {
             }
             _ => return Answer::Conflict,
         };
-        let epoch = Epoch { created: 1_767_225_600, view: transitions, quorum: 0 };
+        let epoch = Epoch { created: created.max(1_767_225_600), view: transitions, quorum: 0 };
         let content = match (change, &*lease) {
             (Some(Change::View { coordinator, seats }), _) => {
                 Content::View(View { epoch, coordinator, seats })
