@@ -169,7 +169,17 @@ impl Engine {
         held.refused = false;
         self.starts.finish(name);
         self.by_address.insert(lease.address, held.name.clone());
-        self.tell_l2(now, l2::Input::Announce(lease.address));
+        self.tell_l2(now, l2::Input::Announce { address: lease.address, router: lease.router() });
+    }
+
+    /// The server granted more time for the address, and may name another router.
+    pub(super) fn renewed(&mut self, now: Instant, name: &str, lease: Lease) {
+        let Some(held) = self.held.get_mut(name) else { return };
+        let (address, router) = (lease.address, lease.router());
+        held.granted = Some(lease);
+        if held.announced == Some(address) {
+            self.tell_l2(now, l2::Input::Announce { address, router });
+        }
     }
 
     /// Stops to answer, to probe and to ask for a claim's address.

@@ -73,9 +73,7 @@ impl Engine {
             dhcp::Output::Bound(lease) => self.announce(now, name, &lease),
             dhcp::Output::Renewed(lease) => {
                 debug!(claim = name, address = %lease.address, server = %lease.server_id, "lease renewed");
-                if let Some(held) = self.held.get_mut(name) {
-                    held.granted = Some(lease);
-                }
+                self.renewed(now, name, lease);
             }
             dhcp::Output::Lost { address, reason } => {
                 warn!(claim = name, %address, %reason, "address lost");
