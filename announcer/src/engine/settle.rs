@@ -1,7 +1,7 @@
 //! Carries what the machines say to each other and outwards.
 
 use foghorn_clock::Instant;
-use foghorn_crds::hardware_address;
+use foghorn_crds::{OnConflict, hardware_address};
 use foghorn_dhcp::{self as dhcp, Mode, Verdict};
 use foghorn_l2::{self as l2, L2};
 use tracing::{debug, warn};
@@ -54,6 +54,10 @@ impl Engine {
                 warn!(%address, mac = hardware_address::format(mac), defended, "another host claims the address");
                 self.metrics.conflict();
                 let Some(claim) = self.by_address.get(&address).cloned() else { return };
+                // RFC 5227, 2.4: either (b), or (c) where the plane says so.
+                let keeps =
+                    self.config.as_ref().is_some_and(|c| c.announce.on_conflict == OnConflict::Defend);
+                let defended = defended || keeps;
                 let conflict = Conflict { claim: claim.clone(), address, mac, defended };
                 self.outputs.push_back(Output::Conflict(conflict));
                 if !defended {

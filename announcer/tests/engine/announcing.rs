@@ -1,10 +1,11 @@
-//! How addresses are announced.
+//! How addresses are announced, and what becomes of them if another host claims them.
 
 use std::net::Ipv4Addr;
 
+use foghorn_crds::OnConflict;
 use foghorn_l2::{ArpFrame, arp::Operation};
 
-use crate::network::{NIC, Network, ROUTER, SECOND};
+use crate::network::{CLIENT_MAC, NIC, Network, ROUTER, SECOND};
 
 #[test]
 fn the_router_is_asked_in_the_name_of_a_new_address() {
@@ -50,6 +51,29 @@ fn only_a_router_of_the_network_of_the_address_is_asked() {
         let targets: Vec<_> = requests(&network, address).iter().map(|arp| arp.target_ip).collect();
         assert_eq!(targets.is_empty(), !asked);
         assert!(targets.iter().all(|target| *target == Ipv4Addr::from(gateway)), "{targets:?}");
+    }
+}
+
+#[test]
+fn a_second_claim_ends_an_address_unless_the_plane_defends_it() {
+    for (on_conflict, kept) in [(OnConflict::Withdraw, None), (OnConflict::Defend, Some(NIC))] {
+        let mut network = Network::new();
+        network.configure(|config| config.announce.on_conflict = on_conflict);
+        network.claim("web");
+        network.run(10 * SECOND);
+        let address = network.address("web").unwrap();
+        network.server.alive = false;
+        let before = network.sent.len();
+        for _ in 0..2 {
+            network.frame(&ArpFrame::gratuitous_request(CLIENT_MAC, address).build());
+            network.run(2 * SECOND);
+        }
+        assert_eq!(network.who_has(address), kept, "{on_conflict:?}");
+        let defences = network.sent[before..].iter().filter_map(|(_, frame)| ArpFrame::parse(frame).ok());
+        let defences = defences.filter(|arp| arp.sender_ip == address && arp.target_ip == address);
+        assert_eq!(defences.count(), 1, "one in ten seconds (RFC 5227, 2.4)");
+        let defended: Vec<_> = network.conflicts.iter().map(|conflict| conflict.defended).collect();
+        assert_eq!(defended, [true, kept.is_some()]);
     }
 }
 
