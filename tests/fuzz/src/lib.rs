@@ -3,6 +3,7 @@
 //! `cargo xtask fuzz <target> --seconds N` looks for more. What it finds in passing stays in `target/fuzz/<target>`;
 //! what broke a promise is printed with its file, and belongs into `corpus/<target>` once the fault is mended.
 
+mod arp;
 mod client;
 mod frames;
 /// Of foghorn-crds, alone: kube would come with it, and libFuzzer looks at the counters of all that is linked.
@@ -20,9 +21,10 @@ mod upnp;
 pub type Body = fn(&[u8]);
 
 /// The targets by name, each the name of its folder in `corpus/` and of its file in `fuzz/fuzz_targets/`.
-pub const TARGETS: [(&str, Body); 7] = [
+pub const TARGETS: [(&str, Body); 8] = [
     ("frames", frames::fuzz),
     ("messages", messages::fuzz),
+    ("arp", arp::fuzz),
     ("client", client::fuzz),
     ("identities", identities::fuzz),
     ("heartbeats", heartbeats::fuzz),
@@ -30,6 +32,7 @@ pub const TARGETS: [(&str, Body); 7] = [
     ("upnp", upnp::fuzz),
 ];
 
+pub use arp::fuzz as arp;
 pub use client::fuzz as client;
 pub use frames::fuzz as frames;
 pub use heartbeats::fuzz as heartbeats;
