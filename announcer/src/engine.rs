@@ -138,7 +138,7 @@ pub struct Conflict {
     pub address: Ipv4Addr,
     /// The other host.
     pub mac: [u8; 6],
-    /// Whether it was told off (RFC 5227, 2.4); else the address is given up for now.
+    /// Whether the address is defended (RFC 5227, 2.4); else it is withdrawn for now.
     pub defended: bool,
 }
 

@@ -9,6 +9,7 @@ use std::{
 };
 
 use foghorn_clock::Instant;
+use foghorn_crds::HostAddressSpec;
 use foghorn_netio::{Netlink, clock};
 use tokio::{sync::watch, time::sleep};
 use tracing::{info, warn};
@@ -58,6 +59,12 @@ impl Keeper {
         self.0.extend(kept.iter().map(|address| (*address, now)));
         dropped.into_iter().map(Step::Drop).chain(kept.into_iter().map(Step::Keep)).collect()
     }
+}
+
+/// How many of the addresses that a node announces are on its interface, in their order.
+#[must_use]
+pub fn limit(spec: &HostAddressSpec) -> usize {
+    usize::try_from(spec.max_per_node).unwrap_or(usize::MAX)
 }
 
 /// Keeps the wanted addresses on the interface for as long as they may be announced; without an end.

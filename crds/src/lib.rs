@@ -40,7 +40,7 @@ pub use failover::{
 pub use host_address::{HostAddressMode, HostAddressSpec};
 pub use plane::{
     AllowedNamespaces, AnnounceSpec, InterfaceSelector, LeaseSpec, Limits, NetworkPlane, NetworkPlaneSpec,
-    NetworkPlaneStatus, PlanePorts, ProbeMode,
+    NetworkPlaneStatus, OnConflict, PlanePorts, ProbeMode,
 };
 pub use policy::Refusal;
 pub use port_forwarding::{

@@ -190,16 +190,33 @@ pub struct AnnounceSpec {
     /// Seconds between repeated gratuitous ARPs of an address in use; 0 for none.
     #[schemars(range(max = 86400))]
     pub refresh_seconds: u32,
-    /// The most gratuitous ARPs that a node sends in a second for this plane: switches with ARP inspection shut ports
-    /// that send more than they allow.
+    /// The most ARP frames that a node sends in any second for this plane, answers not counted: switches with ARP inspection
+    /// shut ports that send more than they allow.
     #[schemars(range(min = 1, max = 10000))]
     pub max_per_second: u32,
+    /// What becomes of an address that another host claims again within 10 seconds after it was defended.
+    pub on_conflict: OnConflict,
 }
 
 impl Default for AnnounceSpec {
     fn default() -> Self {
-        Self { probe: ProbeMode::Fast, refresh_seconds: 60, max_per_second: 200 }
+        Self {
+            probe: ProbeMode::Fast,
+            refresh_seconds: 60,
+            max_per_second: 200,
+            on_conflict: OnConflict::Withdraw,
+        }
     }
+}
+
+/// What becomes of an address that another host keeps claiming.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnConflict {
+    /// It is withdrawn, and another one is asked for (RFC 5227, 2.4 b).
+    #[default]
+    Withdraw,
+    /// It is kept, and defended once in 10 seconds (RFC 5227, 2.4 c).
+    Defend,
 }
 
 /// How a new address is checked for another user.

@@ -95,11 +95,7 @@ impl Lease {
     /// names for it; `None` if it names none. Without a mask nothing is known to be on the link.
     #[must_use]
     pub fn next_hop(&self, destination: Ipv4Addr) -> Option<Ipv4Addr> {
-        let on_link = self.subnet_mask.is_some_and(|mask| {
-            let network = |address: Ipv4Addr| address.to_bits() & mask.to_bits();
-            network(destination) == network(self.address)
-        });
-        if on_link {
+        if self.is_on_link(destination) {
             return Some(destination);
         }
         if self.routes.is_empty() {
@@ -108,6 +104,27 @@ impl Lease {
         let route = self.routes.iter().filter(|route| route.contains(destination));
         let route = route.max_by_key(|route| route.prefix_length)?;
         Some(if route.gateway.is_unspecified() { destination } else { route.gateway })
+    }
+
+    /// The router that leads out of the address's network: of classless routes that of the default route, or of the first
+    /// one. Nothing if it is not known to be in that network.
+    #[must_use]
+    pub fn router(&self) -> Option<Ipv4Addr> {
+        let default = self.routes.iter().find(|route| route.prefix_length == 0);
+        let router = match default.or(self.routes.first()) {
+            Some(route) => route.gateway,
+            None => *self.routers.first()?,
+        };
+        let is_router = is_host(router) && router != self.address && self.is_on_link(router);
+        is_router.then_some(router)
+    }
+
+    /// Whether the host is in the network of the address. Without a mask none is known to be.
+    fn is_on_link(&self, host: Ipv4Addr) -> bool {
+        self.subnet_mask.is_some_and(|mask| {
+            let network = |address: Ipv4Addr| address.to_bits() & mask.to_bits();
+            network(host) == network(self.address)
+        })
     }
 
     /// The same lease with its times in order, whatever a record of it said.

@@ -222,6 +222,28 @@ fn classless_routes_lead_to_a_server_behind_a_router() {
 }
 
 #[test]
+fn the_router_of_a_lease_is_in_the_network_of_its_address() {
+    let plain = Harness::bound(3600).lease();
+    let near = |last| Some(Ipv4Addr::new(192, 0, 2, last));
+    assert_eq!(plain.router(), near(254));
+    let far = Ipv4Addr::new(198, 51, 100, 1);
+    for changed in [
+        Lease { subnet_mask: None, ..plain.clone() },
+        Lease { routers: Vec::new(), ..plain.clone() },
+        Lease { routers: vec![far], ..plain.clone() },
+        Lease { routers: vec![plain.address], ..plain.clone() },
+    ] {
+        assert_eq!(changed.router(), None, "{changed:?}");
+    }
+    let mut harness = Harness::new();
+    harness.acquire(&Reply::ack(3600).with(121, &[24, 198, 51, 100, 192, 0, 2, 253, 0, 192, 0, 2, 252]));
+    let mut classless = harness.lease();
+    assert_eq!(classless.router(), near(252), "the default route");
+    classless.routes.pop();
+    assert_eq!(classless.router(), near(253), "without one, another router");
+}
+
+#[test]
 fn b34_the_first_usable_offer_is_taken_and_later_ones_are_ignored() {
     let mut harness = Harness::new();
     harness.input(Input::Start);

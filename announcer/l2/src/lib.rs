@@ -3,6 +3,7 @@
 //! [`L2`] is the machine of one interface, [`Gateway`] watches the network's gateway; [`arp`] reads and writes their
 //! frames. [`Echoes`] answers pings.
 
+mod announced;
 pub mod arp;
 mod echo;
 mod gateway;

@@ -15,22 +15,16 @@ use foghorn_clock::Instant;
 use rand::{Rng, rngs::StdRng};
 
 use crate::{
+    announced::Announced,
     arp::{ArpFrame, BROADCAST, Mac, Operation},
     limit::ReplyLimit,
-    pace::{Schedule, Task, Window},
+    pace::{Pace, Task},
     probing::{PROBES, Probing},
     resolver::{Resolver, Step},
 };
 
 /// How long a peer that still answers for an address may delay its probe; then it is a conflict like another.
 const PEER_DELAY: Duration = Duration::from_secs(5);
-/// Between the announcements after a take-over: 0, 0.1, 0.5, 1 and 2 s.
-const ANNOUNCEMENT_GAPS: [Duration; 4] = [
-    Duration::from_millis(100),
-    Duration::from_millis(400),
-    Duration::from_millis(500),
-    Duration::from_millis(1_000),
-];
 /// RFC 5227, `DEFEND_INTERVAL`.
 const DEFEND_INTERVAL: Duration = Duration::from_secs(10);
 /// Frames that follow each other faster are one conflict: hosts announce in several forms, and a defence must be heard.
@@ -43,7 +37,7 @@ pub struct Config {
     pub probing: Probing,
     /// Between gratuitous ARPs of an address in use, give or take a quarter; none at all if not given or zero.
     pub refresh: Option<Duration>,
-    /// The most probes and gratuitous ARPs in a second, all addresses together.
+    /// The most frames in any second, all addresses together, but for answers: announcements, probes, requests.
     pub max_per_second: NonZeroU32,
 }
 
@@ -59,8 +53,14 @@ impl Default for Config {
 pub enum Input<'a> {
     /// A whole Ethernet frame came in. Whatever is not well-formed ARP is passed over.
     Frame(&'a [u8]),
-    /// The address is ours: answer for it, and announce it. Nothing happens if that is done already.
-    Announce(Ipv4Addr),
+    /// The address is ours: answer for it, and announce it. If that is done already, only the router is changed.
+    Announce {
+        /// The address.
+        address: Ipv4Addr,
+        /// The router of the address's network. It is asked for its MAC address in the address's name: some routers ignore
+        /// gratuitous ARP, but who is asked learns the asker (RFC 826).
+        router: Option<Ipv4Addr>,
+    },
     /// The address is not ours, or no longer: from now on nothing is sent for it, neither what is in the outputs nor
     /// probes, nor questions in its name that were put before. Those end as [`Output::Unresolved`].
     Withdraw(Ipv4Addr),
@@ -70,7 +70,7 @@ pub enum Input<'a> {
     Probe {
         /// The address.
         address: Ipv4Addr,
-        /// The hardware address that the address was leased to. Switches and access points that know the lease answer with
+        /// The MAC address that the address was leased to. Switches and access points that know the lease answer with
         /// it for its owner, which is this host (RFC 5227, 2.1.1: a sender that is not the host's own).
         own: Mac,
     },
@@ -135,8 +135,8 @@ pub enum Output {
         address: Ipv4Addr,
         /// The other host.
         mac: Mac,
-        /// Whether it was told off by a gratuitous ARP. False if that was done less than 10 s ago: now whoever runs
-        /// the machine decides whether to give way.
+        /// Whether the address is defended by a gratuitous ARP. False if that was done less than 10 s ago: the caller
+        /// decides whether to give way.
         defended: bool,
     },
     /// The answer to [`Input::Resolve`], to all who asked for the target.
@@ -163,18 +163,9 @@ pub struct L2 {
     announced: BTreeMap<Ipv4Addr, Announced>,
     probed: BTreeMap<Ipv4Addr, Probed>,
     resolver: Resolver,
-    schedule: Schedule,
-    window: Window,
+    pace: Pace,
     replies: ReplyLimit,
     outputs: VecDeque<Output>,
-}
-
-#[derive(Debug)]
-struct Announced {
-    sent: usize,
-    next: Option<(Task, Instant)>,
-    defended: Option<Instant>,
-    reported: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -189,7 +180,7 @@ impl L2 {
     /// A machine that holds no address yet, on an interface with the hardware address `mac`.
     #[must_use]
     pub fn new(config: Config, mac: Mac, rng: StdRng) -> Self {
-        let window = Window::new(config.max_per_second);
+        let pace = Pace::new(&config);
         Self {
             config,
             mac,
@@ -198,8 +189,7 @@ impl L2 {
             announced: BTreeMap::new(),
             probed: BTreeMap::new(),
             resolver: Resolver::default(),
-            schedule: Schedule::default(),
-            window,
+            pace,
             replies: ReplyLimit::default(),
             outputs: VecDeque::new(),
         }
@@ -213,7 +203,7 @@ impl L2 {
                     self.hear(now, &frame);
                 }
             }
-            Input::Announce(address) => self.announce(now, address),
+            Input::Announce { address, router } => self.announce(now, address, router),
             Input::Withdraw(address) => self.withdraw(address),
             Input::WithdrawAll => self.withdraw_all(),
             Input::Probe { address, own } => self.probe(now, address, own),
@@ -235,17 +225,23 @@ impl L2 {
 
     /// Does what is due at `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
-        while let Some(step) = self.resolver.step(now) {
+        while self.pace.ready() <= now
+            && let Some(step) = self.resolver.step(now)
+        {
             match step {
                 Step::Ask { sender, target } => {
+                    self.pace.take(now);
                     self.send(Kind::Request, sender, &ArpFrame::request(self.mac, sender, target));
                 }
                 Step::GiveUp { target } => self.outputs.push_back(Output::Unresolved { target }),
             }
         }
-        while let Some((task, address)) = self.schedule.pop(now, &mut self.window) {
+        while let Some((task, address)) = self.pace.pop(now) {
             match task {
-                Task::FirstAnnouncement | Task::Repeat => self.send_announcement(now, address),
+                Task::First | Task::Repeat | Task::Refresh => self.send_announcement(now, address),
+                Task::Defence => {
+                    self.send(Kind::Gratuitous, address, &ArpFrame::gratuitous_request(self.mac, address));
+                }
                 Task::Probe => self.send_probe(now, address),
                 Task::ProbeEnd => {
                     self.probed.remove(&address);
@@ -258,8 +254,8 @@ impl L2 {
     /// When [`L2::handle_timeout`] is next to be called, and why.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
-        let resolve = self.resolver.next().map(|at| (at, "ARP request"));
-        self.schedule.next(&self.window).into_iter().chain(resolve).min()
+        let resolve = self.resolver.next().map(|at| (at.max(self.pace.ready()), "ARP request"));
+        self.pace.next().into_iter().chain(resolve).min()
     }
 
     /// The next output; to be called until there is none after each input and timeout.
@@ -350,36 +346,31 @@ impl L2 {
         announced.reported = Some(now);
         let defended = announced.defended.is_none_or(|at| now - at >= DEFEND_INTERVAL);
         if defended {
-            announced.defended = Some(now);
-            self.send(Kind::Gratuitous, address, &ArpFrame::gratuitous_request(self.mac, address));
+            let before = announced.defended.replace(now);
+            self.cancel_defence(address, before);
+            self.pace.insert(Task::Defence, now, address);
         }
         self.outputs.push_back(Output::Conflict { address, mac, defended });
     }
 
-    fn announce(&mut self, now: Instant, address: Ipv4Addr) {
-        if self.announced.contains_key(&address) {
+    fn announce(&mut self, now: Instant, address: Ipv4Addr, router: Option<Ipv4Addr>) {
+        if let Some(announced) = self.announced.get_mut(&address) {
+            announced.router = router;
             return;
         }
         self.cancel_probe(address);
-        let announced = Announced { sent: 0, next: None, defended: None, reported: None };
-        self.announced.insert(address, announced);
-        self.schedule_announcement(address, Some((Task::FirstAnnouncement, now)));
+        self.announced.insert(address, Announced::new(router));
+        self.schedule_announcement(address, Some((Task::First, now)));
     }
 
     fn send_announcement(&mut self, now: Instant, address: Ipv4Addr) {
-        for frame in
-            [ArpFrame::gratuitous_request(self.mac, address), ArpFrame::gratuitous_reply(self.mac, address)]
-        {
-            self.send(Kind::Gratuitous, address, &frame);
-        }
-        let Some(announced) = self.announced.get_mut(&address) else {
-            return;
-        };
-        let gap = ANNOUNCEMENT_GAPS.get(announced.sent).copied();
-        announced.sent = announced.sent.saturating_add(1);
+        let refresh = self.refresh_gap();
+        let Some(announced) = self.announced.get_mut(&address) else { return };
         announced.next = None;
-        let gap = gap.or_else(|| self.refresh_gap());
-        self.schedule_announcement(address, gap.map(|gap| (Task::Repeat, now + gap)));
+        let (kind, frame) = announced.next_frame(self.mac, address);
+        let next = announced.gap(refresh).map(|(task, gap)| (task, now + gap));
+        self.send(kind, address, &frame);
+        self.schedule_announcement(address, next);
     }
 
     fn schedule_announcement(&mut self, address: Ipv4Addr, next: Option<(Task, Instant)>) {
@@ -387,10 +378,10 @@ impl L2 {
             return;
         };
         if let Some((task, due)) = std::mem::replace(&mut announced.next, next) {
-            self.schedule.remove(task, due, address);
+            self.pace.remove(task, due, address);
         }
         if let Some((task, due)) = next {
-            self.schedule.insert(task, due, address);
+            self.pace.insert(task, due, address);
         }
     }
 
@@ -425,20 +416,29 @@ impl L2 {
     fn schedule_probe(&mut self, address: Ipv4Addr, task: Task, due: Instant) {
         if let Some(probed) = self.probed.get_mut(&address) {
             let (old_task, old_due) = std::mem::replace(&mut probed.next, (task, due));
-            self.schedule.remove(old_task, old_due, address);
-            self.schedule.insert(task, due, address);
+            self.pace.remove(old_task, old_due, address);
+            self.pace.insert(task, due, address);
         }
     }
 
     fn cancel_probe(&mut self, address: Ipv4Addr) {
         if let Some(Probed { next: (task, due), .. }) = self.probed.remove(&address) {
-            self.schedule.remove(task, due, address);
+            self.pace.remove(task, due, address);
+        }
+    }
+
+    /// Forgets the defence that was due at that time, if it was not sent yet.
+    fn cancel_defence(&mut self, address: Ipv4Addr, due: Option<Instant>) {
+        if let Some(due) = due {
+            self.pace.remove(Task::Defence, due, address);
         }
     }
 
     fn withdraw(&mut self, address: Ipv4Addr) {
         self.schedule_announcement(address, None);
-        self.announced.remove(&address);
+        if let Some(Announced { defended, .. }) = self.announced.remove(&address) {
+            self.cancel_defence(address, defended);
+        }
         self.cancel_probe(address);
         self.outputs.retain(|output| !matches!(output, Output::Send { address: of, .. } if *of == address));
         let orphans = self.resolver.forget(address);
@@ -448,7 +448,7 @@ impl L2 {
     fn withdraw_all(&mut self) {
         self.announced.clear();
         self.probed.clear();
-        self.schedule = Schedule::default();
+        self.pace.clear();
         self.outputs.retain(|output| !matches!(output, Output::Send { .. }));
         let orphans = self.resolver.forget_all();
         self.outputs.extend(orphans.into_iter().map(|target| Output::Unresolved { target }));
@@ -459,9 +459,9 @@ impl L2 {
         self.outputs.retain(|output| !matches!(output, Output::Send { .. }));
         for address in self.announced().collect::<Vec<_>>() {
             if let Some(announced) = self.announced.get_mut(&address) {
-                announced.sent = 0;
+                announced.begin_anew();
             }
-            self.schedule_announcement(address, Some((Task::FirstAnnouncement, now)));
+            self.schedule_announcement(address, Some((Task::First, now)));
         }
         for address in self.probed.keys().copied().collect::<Vec<_>>() {
             if let Some(probed) = self.probed.get_mut(&address) {
@@ -472,20 +472,17 @@ impl L2 {
     }
 
     fn set_config(&mut self, now: Instant, config: Config) {
-        if self.config.max_per_second != config.max_per_second {
-            self.window = Window::new(config.max_per_second);
-        }
+        self.pace.configure(&config);
         let refresh_changed = self.config.refresh != config.refresh;
         self.config = config;
         if !refresh_changed {
             return;
         }
-        let refreshed = |(_, announced): &(&Ipv4Addr, &Announced)| announced.sent > ANNOUNCEMENT_GAPS.len();
-        let refreshed: Vec<_> =
-            self.announced.iter().filter(refreshed).map(|(address, _)| *address).collect();
+        let refreshed = self.announced.iter().filter(|(_, announced)| announced.is_known());
+        let refreshed: Vec<_> = refreshed.map(|(address, _)| *address).collect();
         for address in refreshed {
             let gap = self.refresh_gap();
-            self.schedule_announcement(address, gap.map(|gap| (Task::Repeat, now + gap)));
+            self.schedule_announcement(address, gap.map(|gap| (Task::Refresh, now + gap)));
         }
     }
 

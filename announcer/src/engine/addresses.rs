@@ -4,7 +4,7 @@ use std::{net::Ipv4Addr, time::Duration};
 
 use foghorn_clock::Instant;
 use foghorn_crds::policy::{AddressPolicy, Refusal};
-use foghorn_dhcp::{self as dhcp, Lease, Mode, Rejection, Verdict, wire::Reply};
+use foghorn_dhcp::{self as dhcp, Lease, MessageKind, Mode, Rejection, Verdict, wire::Reply};
 use foghorn_l2 as l2;
 use tracing::{info, warn};
 
@@ -220,7 +220,7 @@ impl Engine {
             self.tell_l2(now, l2::Input::Withdraw(address));
         } else if is_known {
             info!(claim = name, %address, "address announced");
-            self.tell_l2(now, l2::Input::Announce(address));
+            self.answer_for(now, name, address);
         } else {
             self.gates.close(now, name, address);
         }
@@ -231,6 +231,37 @@ impl Engine {
     fn is_served(&self, claim: &str) -> bool {
         let nodes = self.claims.get(claim).and_then(|claim| claim.spec.serving_nodes.as_ref());
         nodes.is_none_or(|nodes| !nodes.is_empty())
+    }
+
+    /// The server granted more time for the address, and may name another router.
+    pub(super) fn renewed(&mut self, now: Instant, name: &str, lease: Lease) {
+        let Some(held) = self.held.get_mut(name) else { return };
+        let address = lease.address;
+        held.granted = Some(lease);
+        if held.announced != Some(address) || self.gates.waits(name) {
+            return;
+        }
+        let is_first = held.client.counters().received.get(&MessageKind::Ack) == Some(&1);
+        // Where switches bind ARP to leases, what was announced before is lost: the lease had the former node's MAC address.
+        if is_first && held.client.config().mode == Mode::NodeMac {
+            self.tell_l2(now, l2::Input::Withdraw(address));
+        }
+        self.answer_for(now, name, address);
+    }
+
+    /// Answers for the addresses that have waited for the node's proxy.
+    pub(super) fn open_gates(&mut self, now: Instant) {
+        while let Some((claim, address)) = self.gates.open(now) {
+            info!(claim, %address, "address announced");
+            self.answer_for(now, &claim, address);
+        }
+    }
+
+    /// Answers for the claim's address from now on.
+    fn answer_for(&mut self, now: Instant, name: &str, address: Ipv4Addr) {
+        let lease = self.held.get(name).and_then(|held| held.granted.as_ref());
+        let router = lease.and_then(Lease::router);
+        self.tell_l2(now, l2::Input::Announce { address, router });
     }
 
     /// Stops to answer, to probe and to ask for a claim's address.

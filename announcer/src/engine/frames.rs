@@ -3,7 +3,7 @@
 use std::{collections::btree_map::Entry, net::Ipv4Addr, sync::Arc};
 
 use foghorn_clock::Instant;
-use foghorn_crds::GuardMode;
+use foghorn_crds::{GuardMode, HostAddressMode};
 use foghorn_dhcp::{
     self as dhcp, Destination, MessageKind, Mode, Transmit,
     frame::{self, Addressing, UdpChecksum},
@@ -14,6 +14,7 @@ use ipnet::Ipv4Net;
 use tracing::{debug, warn};
 
 use super::{Engine, FrameKind, Output};
+use crate::host_address;
 
 impl Engine {
     pub(super) fn receive(&mut self, now: Instant, bytes: &[u8], udp_checksum: UdpChecksum) {
@@ -74,13 +75,18 @@ impl Engine {
         self.tell(now, &name, input);
     }
 
-    /// Where there is a guard, the node's kernel hears no ping of a Service's address; without one that is its business.
+    /// Answers a ping of an address that is held. A DHCP server that has lost its leases, and looks by ping whether an
+    /// address is in use, would give it to another host.
     fn answer_ping(&mut self, now: Instant, bytes: &[u8]) {
-        let guarded = self.config.as_ref().is_some_and(|config| config.guard != GuardMode::Off);
-        let mac = self.link.as_ref().and_then(|link| link.mac).filter(|_| guarded);
-        let (Some(mac), Some(l2)) = (mac, &self.l2) else { return };
+        let mac = self.link.as_ref().and_then(|link| link.mac);
+        let (Some(mac), Some(l2), Some(config)) = (mac, &self.l2, &self.config) else { return };
+        // The kernel answers for an address that is on the interface too, unless a guard keeps pings from it.
+        let open = config.guard == GuardMode::Off && config.host_address.mode == HostAddressMode::Fenced;
+        let kernels = if open { host_address::limit(&config.host_address) } else { 0 };
+        let is_kernels = |address| l2.announced().take(kernels).any(|kernels| kernels == address);
         // An address that is still probed may be another host's.
-        let answer = self.echoes.answer(now, bytes, mac, |address| l2.announces(address));
+        let answers = |address| l2.announces(address) && !is_kernels(address);
+        let answer = self.echoes.answer(now, bytes, mac, answers);
         let claim = answer.and_then(|(address, frame)| Some((self.by_address.get(&address)?.clone(), frame)));
         if let Some((claim, frame)) = claim {
             self.outputs.push_back(Output::Send { kind: FrameKind::Echo, claim, frame });

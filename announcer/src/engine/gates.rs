@@ -85,6 +85,11 @@ impl Gates {
         !self.closed.is_empty()
     }
 
+    /// Whether the claim's address waits for it.
+    pub(super) fn waits(&self, claim: &str) -> bool {
+        self.closed.contains_key(claim)
+    }
+
     /// The next claim whose address is to be answered for from now on.
     pub(super) fn open(&mut self, now: Instant) -> Option<(String, Ipv4Addr)> {
         let due = |gate: &Gate| gate.opens(self.proxy).is_some_and(|at| at <= now);

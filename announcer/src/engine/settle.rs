@@ -1,8 +1,8 @@
 //! Carries what the machines say to each other and outwards.
 
 use foghorn_clock::Instant;
-use foghorn_crds::hardware_address;
-use foghorn_dhcp::{self as dhcp, Lease, MessageKind, Mode, Verdict};
+use foghorn_crds::{OnConflict, hardware_address};
+use foghorn_dhcp::{self as dhcp, Mode, Verdict};
 use foghorn_l2::{self as l2, L2};
 use tracing::{debug, warn};
 
@@ -54,6 +54,10 @@ impl Engine {
                 warn!(%address, mac = hardware_address::format(mac), defended, "another host claims the address");
                 self.metrics.conflict();
                 let Some(claim) = self.by_address.get(&address).cloned() else { return };
+                // RFC 5227, 2.4: either (b), or (c) where the plane says so.
+                let keeps =
+                    self.config.as_ref().is_some_and(|c| c.announce.on_conflict == OnConflict::Defend);
+                let defended = defended || keeps;
                 let conflict = Conflict { claim: claim.clone(), address, mac, defended };
                 self.outputs.push_back(Output::Conflict(conflict));
                 if !defended {
@@ -73,7 +77,7 @@ impl Engine {
             dhcp::Output::Bound(lease) => self.announce(now, name, &lease),
             dhcp::Output::Renewed(lease) => {
                 debug!(claim = name, address = %lease.address, server = %lease.server_id, "lease renewed");
-                self.confirmed(now, name, lease);
+                self.renewed(now, name, lease);
             }
             dhcp::Output::Lost { address, reason } => {
                 warn!(claim = name, %address, %reason, "address lost");
@@ -84,19 +88,6 @@ impl Engine {
                 let Some(held) = self.held.get_mut(name) else { return };
                 held.released = held.waiting.is_none();
             }
-        }
-    }
-
-    fn confirmed(&mut self, now: Instant, name: &str, lease: Lease) {
-        let Some(held) = self.held.get_mut(name) else { return };
-        let is_first = held.client.counters().received.get(&MessageKind::Ack) == Some(&1);
-        let is_announced = held.announced == Some(lease.address);
-        let address = lease.address;
-        held.granted = Some(lease);
-        // Where switches bind ARP to leases, what was announced before is lost: the lease had the former node's MAC address.
-        if is_first && is_announced && held.client.config().mode == Mode::NodeMac {
-            self.tell_l2(now, l2::Input::Withdraw(address));
-            self.tell_l2(now, l2::Input::Announce(address));
         }
     }
 

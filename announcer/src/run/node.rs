@@ -78,7 +78,7 @@ impl Announcer {
             interface: link.map(|link| link.index),
             addresses: if fenced { announced } else { self.spoken_for(announced) },
             of_plane: self.addresses_of_services(),
-            limit: usize::try_from(config.host_address.max_per_node).unwrap_or(usize::MAX),
+            limit: host_address::limit(&config.host_address),
         };
         let Some(sender) = &self.host_addresses else { return };
         sender.send_if_modified(|told| {

@@ -2,27 +2,39 @@
 
 use std::net::Ipv4Addr;
 
-use foghorn_crds::GuardMode;
+use foghorn_crds::{GuardMode, HostAddressMode};
 
 use crate::network::{CLIENT, CLIENT_MAC, MS, NIC, Network, SECOND};
 
 #[test]
-fn where_there_is_a_guard_pings_of_announced_addresses_are_answered() {
-    let mut network = held(GuardMode::Drop);
-    let address = network.address("web").unwrap();
-    let reply = ping(&mut network, address).unwrap();
-    assert_eq!((&reply[..6], &reply[6..12]), (&CLIENT_MAC[..], &NIC[..]));
-    assert_eq!((reply[26..30].to_vec(), reply[34]), (address.octets().to_vec(), 0));
-    assert_eq!(network.metric("foghorn_pings_answered_total"), 0.0, "the shell counts what it has sent");
-    assert_eq!(ping(&mut network, Ipv4Addr::new(203, 0, 113, 77)), None, "an address of somebody else");
+fn pings_of_announced_addresses_are_answered_with_and_without_a_guard() {
+    for guard in [GuardMode::Off, GuardMode::Drop, GuardMode::Reject] {
+        let mut network = held(guard);
+        let address = network.address("web").unwrap();
+        let reply = ping(&mut network, address).unwrap();
+        assert_eq!((&reply[..6], &reply[6..12]), (&CLIENT_MAC[..], &NIC[..]));
+        assert_eq!((reply[26..30].to_vec(), reply[34]), (address.octets().to_vec(), 0));
+        assert_eq!(network.metric("foghorn_pings_answered_total"), 0.0, "the shell counts what it has sent");
+        assert_eq!(ping(&mut network, Ipv4Addr::new(203, 0, 113, 77)), None, "another host's address");
+    }
 }
 
 #[test]
-fn without_a_guard_pings_are_the_kernels_business_and_no_malformed_frames() {
-    let mut network = held(GuardMode::Off);
-    let address = network.address("web").unwrap();
-    assert_eq!(ping(&mut network, address), None);
-    assert!(!network.metrics().contains("malformed"));
+fn a_ping_that_the_kernel_answers_is_not_answered_twice() {
+    for (guard, answered) in [(GuardMode::Off, [false, true]), (GuardMode::Drop, [true, true])] {
+        let mut network = Network::new();
+        network.configure(|config| {
+            (config.guard, config.host_address.mode) = (guard, HostAddressMode::Fenced);
+            config.host_address.max_per_node = 1;
+        });
+        ["a", "b"].iter().for_each(|name| network.claim(name));
+        network.run(20 * SECOND);
+        let mut addresses = ["a", "b"].map(|name| network.address(name).unwrap());
+        addresses.sort_unstable();
+        let answers = addresses.map(|address| ping(&mut network, address).is_some());
+        assert_eq!(answers, answered, "the interface has one of the two addresses: {guard:?}");
+        assert!(!network.metrics().contains("malformed"));
+    }
 }
 
 #[test]

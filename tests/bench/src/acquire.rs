@@ -69,7 +69,7 @@ pub(crate) struct Arguments {
     /// The plane's dhcp.maxInFlight
     #[arg(long)]
     in_flight: Option<u32>,
-    /// The plane's announce.maxPerSecond: the ARP frames, of which an address takes five at first
+    /// The plane's announce.maxPerSecond: the ARP frames, of which an address takes four at first
     #[arg(long)]
     arp_rate: Option<u32>,
     /// Seconds for which the addresses are only held

@@ -3,6 +3,7 @@
 //! `cargo xtask fuzz <target> --seconds N` looks for more. What it finds in passing stays in `target/fuzz/<target>`;
 //! what broke a promise is printed with its file, and belongs into `corpus/<target>` once the fault is mended.
 
+mod arp;
 mod client;
 mod forwarding;
 mod frames;
@@ -29,9 +30,10 @@ mod upnp;
 pub type Body = fn(&[u8]);
 
 /// The targets by name, each the name of its folder in `corpus/` and of its file in `fuzz/fuzz_targets/`.
-pub const TARGETS: [(&str, Body); 10] = [
+pub const TARGETS: [(&str, Body); 11] = [
     ("frames", frames::fuzz),
     ("messages", messages::fuzz),
+    ("arp", arp::fuzz),
     ("client", client::fuzz),
     ("identities", identities::fuzz),
     ("names", names::fuzz),
@@ -42,6 +44,7 @@ pub const TARGETS: [(&str, Body); 10] = [
     ("membership", membership::fuzz),
 ];
 
+pub use arp::fuzz as arp;
 pub use client::fuzz as client;
 pub use forwarding::fuzz as forwarding;
 pub use frames::fuzz as frames;

@@ -56,7 +56,7 @@ fn the_metrics_of_announcers_tell_who_assigns_who_holds_and_what_was_said_on_the
             let labels: Vec<_> = labels.iter().map(String::as_str).collect();
             assert!(metrics.count("foghorn_dhcp_messages_total", &labels) >= 1.0, "{labels:?} {metrics:?}");
         }
-        for kind in ["reply", "gratuitous", "probe"] {
+        for kind in ["reply", "gratuitous", "probe", "request"] {
             let label = format!("kind=\"{kind}\"");
             assert!(metrics.count("foghorn_arp_frames_sent_total", &[&label]) >= 1.0, "{kind} {metrics:?}");
         }
