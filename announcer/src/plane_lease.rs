@@ -154,6 +154,7 @@ pub fn record(lease: &Lease) -> Record {
 }
 
 fn applied(mut lease: Lease, write: &Write, now: Timestamp) -> Lease {
+    let counts_so_far = contract::counts_as_created(&lease).unwrap_or_default();
     lease.metadata.managed_fields = None;
     lease.metadata.resource_version = match &write.precondition {
         Precondition::Absent => None,
@@ -163,12 +164,13 @@ fn applied(mut lease: Lease, write: &Write, now: Timestamp) -> Lease {
     spec.lease_transitions = i32::try_from(write.transitions).ok();
     spec.lease_duration_seconds = Some(DURATION_SECONDS);
     spec.renew_time = Some(MicroTime(now));
-    let created = lease.metadata.creation_timestamp.as_ref().map_or(0, |time| time.0.as_second());
     let annotations = lease.metadata.annotations.get_or_insert_default();
-    if write.created > created {
-        annotations.insert(CREATED_ANNOTATION.to_owned(), write.created.to_string());
-    } else {
-        annotations.remove(CREATED_ANNOTATION);
+    if write.created > counts_so_far {
+        // Views were lost, perhaps more than this member knows of: no later view shall have one of their epochs. A Lease that
+        // is made anew has the API server's time for that.
+        let is_new = write.precondition == Precondition::Absent;
+        let created = if is_new { write.created } else { write.created.max(now.as_second()) };
+        annotations.insert(CREATED_ANNOTATION.to_owned(), created.to_string());
     }
     match &write.change {
         Some(Change::View { coordinator, seats }) => {

@@ -28,6 +28,13 @@ impl Epoch {
         }
     }
 
+    /// One above this one for a Lease that has lost views. Others may know more of them than this member does, and still act
+    /// in them: what follows has none of their numbers.
+    pub(crate) fn next_made_later(self) -> Self {
+        let created = self.created.saturating_add(1);
+        Self { created, ..self.next_in_lease() }
+    }
+
     /// The view of the Lease that a view was built on.
     pub(crate) fn base(self) -> Self {
         Self { quorum: 0, ..self }
@@ -113,8 +120,10 @@ mod tests {
         let last = i32::MAX.unsigned_abs();
         for view in [0, 7, last - 1, last, u32::MAX] {
             let epoch = Epoch { created: 9, view, quorum: 3 };
-            let next = epoch.next_in_lease();
-            assert!(next > epoch && next.view <= last && next.quorum == 0, "{next}");
+            for next in [epoch.next_in_lease(), epoch.next_made_later()] {
+                assert!(next > epoch && next.view <= last && next.quorum == 0, "{next}");
+            }
+            assert!(epoch.next_made_later() > Epoch { view: u32::MAX, quorum: u32::MAX, ..epoch });
         }
     }
 }

@@ -83,8 +83,8 @@ pub enum Content {
 pub struct Write {
     /// In which state alone it may take place; the API server compares and writes in one step.
     pub precondition: Precondition,
-    /// The Lease counts as made no earlier than that, in seconds since 1970: an earlier Lease may have been put back, or
-    /// the API server's clock.
+    /// The Lease counts as made no earlier than that, in seconds since 1970. If that is later than it counts so far it
+    /// counts as made now, or then: an earlier state of it was put back.
     pub created: i64,
     /// `spec.leaseTransitions`.
     pub transitions: u32,

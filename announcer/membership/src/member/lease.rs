@@ -143,11 +143,12 @@ impl<T: Time> Lease<T> {
 
     /// Writes a change as the view after all that is known.
     pub(super) fn change(&mut self, now: T, change: Change, highest: Epoch) -> Output<T> {
-        let (precondition, known) = match self.record() {
-            None => (Precondition::Absent, highest),
-            Some(record) => (Precondition::Version(record.version.clone()), record.epoch.max(highest)),
-        };
-        let Epoch { created, view: transitions, .. } = known.next_in_lease();
+        let record = self.record();
+        let precondition =
+            record.map_or(Precondition::Absent, |record| Precondition::Version(record.version.clone()));
+        let epoch = record.map_or_else(Epoch::default, |record| record.epoch);
+        let Epoch { created, view: transitions, .. } =
+            if epoch < highest.base() { highest.next_made_later() } else { epoch.next_in_lease() };
         let write = Write { precondition, created, transitions, change: Some(change.clone()) };
         Output::Write { call: self.start(now, Purpose::Change(change)), write }
     }
