@@ -89,7 +89,11 @@ impl Api {
         if !met {
             return (Answer::Conflict, None);
         }
-        let created = self.lease.as_ref().map_or_else(|| seconds(now), |lease| lease.epoch.created);
+        let known = self.lease.as_ref().map(|lease| lease.epoch.created);
+        let created = match known {
+            Some(created) if write.created <= created => created,
+            Some(_) | None => seconds(now).max(write.created),
+        };
         let epoch = Epoch { created, view: write.transitions, quorum: 0 };
         let content = match &write.change {
             Some(Change::View { coordinator, seats }) => {
@@ -124,11 +128,16 @@ impl Api {
     pub(crate) fn restore(&mut self, now: Moment) {
         let (Some(before), Some(lease)) = (self.before.clone(), self.lease.as_ref()) else { return };
         let epoch = Epoch { created: lease.epoch.created, ..before.epoch };
-        let content = match before.content {
-            Content::View(view) => Content::View(View { epoch, ..view }),
-            content @ (Content::Released | Content::Unreadable) => content,
-        };
-        self.put(epoch, content, now);
+        self.put(epoch, in_epoch(before.content, epoch), now);
+    }
+
+    /// Somebody puts a Lease back that was made before this one.
+    pub(crate) fn put_back(&mut self, now: Moment) {
+        let Some(known) = self.before.clone().or_else(|| self.lease.clone()) else { return };
+        // Another one each time: views of one epoch are the same.
+        let change = i64::try_from(self.changes).unwrap_or_default();
+        let epoch = Epoch { created: START_SECONDS - 1_000_000 + change, view: 3, quorum: 0 };
+        self.put(epoch, in_epoch(known.content, epoch), now);
     }
 
     fn put(&mut self, epoch: Epoch, content: Content, now: Moment) -> Record {
@@ -148,6 +157,13 @@ impl Api {
         if self.history.len() > REMEMBERED {
             self.history.pop_front();
         }
+    }
+}
+
+fn in_epoch(content: Content, epoch: Epoch) -> Content {
+    match content {
+        Content::View(view) => Content::View(View { epoch, ..view }),
+        content @ (Content::Released | Content::Unreadable) => content,
     }
 }
 

@@ -1,6 +1,6 @@
 //! What goes wrong in a world.
 
-use foghorn_membership::Path;
+use foghorn_membership::{ClaimId, Path};
 
 /// Something that goes wrong; times are in milliseconds.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -41,6 +41,12 @@ pub enum Fault {
     Cordon(usize, u64),
     /// Somebody asks for a rebalancing.
     Rebalance,
+    /// The Service of the claim has `externalTrafficPolicy: Local` and an endpoint on this node alone, or on none.
+    Endpoint(ClaimId, Option<usize>),
+    /// The claim is deleted.
+    Delete(ClaimId),
+    /// So many further claims are made.
+    Claims(u64),
     /// Somebody who is no member changes the Lease.
     Lease(Hand),
     /// Somebody without the key has recorded what the node's processes sent, from so long ago on and for that time, and
@@ -66,6 +72,8 @@ pub enum Hand {
     Scribbles,
     /// It is as it was one view before, as a backup has it.
     Restores,
+    /// An earlier Lease is put back, of before it was deleted and made again.
+    PutsBack,
 }
 
 impl Fault {
@@ -94,6 +102,9 @@ impl Fault {
             Self::LostAnswer(_)
             | Self::WatchGoesBack(_)
             | Self::Rebalance
+            | Self::Endpoint(..)
+            | Self::Delete(_)
+            | Self::Claims(_)
             | Self::Lease(_)
             | Self::Replay(..) => 0,
         }

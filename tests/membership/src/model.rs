@@ -214,7 +214,7 @@ impl Model for Search {
                     Some(Breach::Skipped(..) | Breach::Needless(_) | Breach::Hasty(_))
                 )
             }),
-            Property::always("in the end each claim is announced by one that may", |_, state: &State| {
+            Property::always("in the end each claim is held by one that may", |_, state: &State| {
                 !matches!(state.world.breach(), Some(Breach::Unsettled(..) | Breach::Restless))
             }),
         ]

@@ -1,8 +1,8 @@
 //! One node: its clock, its process, and what has gone wrong with it.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use foghorn_membership::{Epoch, Event, Health, Input, Member, MemberId, Seat, View};
+use foghorn_membership::{Claim, ClaimId, Epoch, Event, Health, Input, Member, MemberId, Seat, View};
 
 use crate::{
     fault::Away,
@@ -45,11 +45,30 @@ pub(crate) struct Process<T: Reading> {
     pub(crate) health: Health,
     pub(crate) avoided: BTreeSet<usize>,
     pub(crate) rebalance: String,
+    /// The claims, as of that many changes.
+    pub(crate) claims: (u64, BTreeMap<ClaimId, Claim>),
     /// How many changes of the Lease its watch has shown.
     pub(crate) watched: u64,
     pub(crate) last_turn: Moment,
     /// So long after it has left, the node starts another, if it does.
     pub(crate) leaving: Option<Option<u64>>,
+}
+
+impl<T: Reading> Process<T> {
+    /// Tells it what has changed of the claims.
+    pub(crate) fn tell_claims(&mut self, changes: u64, claims: &BTreeMap<ClaimId, Claim>) {
+        let known = std::mem::replace(&mut self.claims, (changes, claims.clone())).1;
+        let gone = known.keys().filter(|id| !claims.contains_key(id));
+        self.inbox.extend(gone.map(|id| Input::ClaimGone(*id)));
+        let news = claims.iter().filter(|(id, claim)| known.get(id) != Some(claim));
+        self.inbox.extend(news.map(|(id, claim)| Input::Claim(*id, claim.clone())));
+    }
+
+    /// Whether its node serves the claim, as far as it knows.
+    pub(crate) fn serves(&self, claim: ClaimId) -> bool {
+        let nodes = self.claims.1.get(&claim).and_then(|claim| claim.nodes.as_ref());
+        nodes.is_none_or(|nodes| nodes.contains(&self.member.seat().node))
+    }
 }
 
 impl<T: Reading> Node<T> {

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use foghorn_clock::Instant;
-use foghorn_membership::{Bug, Path, Placement, Settings, Timings};
+use foghorn_membership::{Bug, ClaimId, Path, Placement, Settings, Timings};
 use foghorn_simkit::Journal;
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
 
@@ -19,6 +19,9 @@ const UNREST: u64 = 14_000;
 const QUIET: u64 = 14_000;
 /// At the end of the quiet, so long all has to be in order.
 const IN_ORDER: u64 = 1500;
+
+/// The claims of a plane.
+const CLAIMS: u64 = 4;
 
 /// Nothing that is recorded is forgotten.
 const ALL: u64 = u64::MAX;
@@ -104,24 +107,29 @@ impl Schedule {
         settings.quorum = [None, Some(true), Some(false)].choose(&mut rng).copied().unwrap_or_default();
         let recorded = if kind == Kind::Replayed { ALL } else { 0 };
         let bounds = bounds(kind);
-        let plan = Plan { nodes, claims: 4, settings, step: 1, bounds, bugs: Vec::new(), recorded };
+        let plan = Plan { nodes, claims: CLAIMS, settings, step: 1, bounds, bugs: Vec::new(), recorded };
         Self { seed, kind, climate, plan, faults }
     }
 
     /// These faults, and nothing else that is wrong.
     #[must_use]
     pub fn of(nodes: usize, faults: Vec<(u64, Fault)>) -> Self {
+        Self { seed: 0, kind: Kind::Exact, climate: Climate::FAIR, plan: Self::plane(nodes), faults }
+    }
+
+    /// A plane of so many nodes, with nothing wrong.
+    #[must_use]
+    pub fn plane(nodes: usize) -> Plan {
         let node = |node: u64| (Clock { offset: 1000 * node, fast: 0 }, 10 * node);
-        let plan = Plan {
+        Plan {
             nodes: (0..).map(node).take(nodes).collect(),
-            claims: 4,
+            claims: CLAIMS,
             settings: settings(),
             step: 1,
             bounds: bounds(Kind::Exact),
             bugs: Vec::new(),
             recorded: ALL,
-        };
-        Self { seed: 0, kind: Kind::Exact, climate: Climate::FAIR, plan, faults }
+        }
     }
 
     /// The same with members, by their nodes, that do not keep these rules.
@@ -228,10 +236,10 @@ fn fault(rng: &mut StdRng, nodes: usize, kind: Kind) -> Fault {
     let again = rng.random_bool(0.9).then_some(short);
     let path = [None, Some(Path::Wire), Some(Path::Udp)].choose(rng).copied().unwrap_or_default();
     let kinds = match kind {
-        Kind::Exact | Kind::Replayed => 17,
-        Kind::Lossy => 19,
-        Kind::Late => 21,
-        Kind::Meddled => 24,
+        Kind::Exact | Kind::Replayed => 18,
+        Kind::Lossy => 20,
+        Kind::Late => 22,
+        Kind::Meddled => 26,
     };
     match rng.random_range(0..kinds) {
         0 => Fault::Crash(node, again),
@@ -255,12 +263,14 @@ fn fault(rng: &mut StdRng, nodes: usize, kind: Kind) -> Fault {
         }
         15 => Fault::Cordon(node, long),
         16 => Fault::Rebalance,
-        17 => Fault::Mute(node, rng.random_range(1..300)),
-        18 => Fault::Twice(node, rng.random_range(1..3000), short),
-        19 => Fault::Stop(node, rng.random_range(20..320)),
-        20 => Fault::Delay(node, rng.random_range(30..300), short),
-        21 => Fault::Lease(Hand::Deletes),
-        22 => Fault::Lease(Hand::Scribbles),
-        _ => Fault::Lease(Hand::Restores),
+        17 => Fault::Endpoint(ClaimId(rng.random_range(1..=CLAIMS)), rng.random_bool(0.7).then_some(node)),
+        18 => Fault::Mute(node, rng.random_range(1..300)),
+        19 => Fault::Twice(node, rng.random_range(1..3000), short),
+        20 => Fault::Stop(node, rng.random_range(20..320)),
+        21 => Fault::Delay(node, rng.random_range(30..300), short),
+        22 => Fault::Lease(Hand::Deletes),
+        23 => Fault::Lease(Hand::Scribbles),
+        24 => Fault::Lease(Hand::Restores),
+        _ => Fault::Lease(Hand::PutsBack),
     }
 }

@@ -42,6 +42,8 @@ pub struct Weather {
 pub struct Figures {
     /// Views written to the Lease.
     pub view_writes: u64,
+    /// Entries of each message with a table, by the nodes that sent them.
+    pub tables: Vec<Vec<usize>>,
     /// Frames on the plane's network, by the nodes that sent them.
     pub frames: Vec<u64>,
     /// Datagrams between node addresses, by the nodes that sent them.
@@ -92,6 +94,10 @@ impl Surroundings for Weather {
     fn sent(&mut self, node: usize, frames: usize, datagrams: usize) {
         *of(&mut self.figures.frames, node) += u64::try_from(frames).unwrap_or_default();
         *of(&mut self.figures.datagrams, node) += u64::try_from(datagrams).unwrap_or_default();
+    }
+
+    fn table_sent(&mut self, node: usize, entries: usize) {
+        of(&mut self.figures.tables, node).push(entries);
     }
 
     fn view_written(&mut self) {

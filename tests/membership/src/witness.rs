@@ -18,7 +18,7 @@ pub struct Bounds {
     pub served: u64,
     /// A member that hears nobody, and no API server, is silent after so many milliseconds.
     pub fence: u64,
-    /// So many milliseconds after the last fault each claim is announced by one member.
+    /// So many milliseconds after the last fault each claim is held by one member.
     pub settled: u64,
 }
 
@@ -43,7 +43,7 @@ pub enum Breach {
     Hasty(Epoch),
     /// A view was written that says what the view before said.
     Needless(Epoch),
-    /// Long after the last fault a claim is announced by these, and not by exactly one that may.
+    /// Long after the last fault a claim is held by these, and not by exactly one that may.
     Unsettled(ClaimId, Vec<usize>),
     /// The members do not stop to have something to do within one moment.
     Restless,
@@ -52,6 +52,8 @@ pub enum Breach {
 /// What a node could do for a claim just now.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Sight {
+    /// The claims that it holds.
+    pub(crate) holds: BTreeSet<ClaimId>,
     /// The claims that it would answer for.
     pub(crate) announces: BTreeSet<ClaimId>,
     /// It may be chosen: its process runs, with a carrier.
@@ -191,19 +193,37 @@ impl Witness {
         }
     }
 
-    /// Looks whether each claim is announced by exactly one that may, if any may.
-    pub(crate) fn expect_settled(&mut self, claims: &BTreeSet<ClaimId>, sights: &[Sight]) {
-        let preferred = sights.iter().any(|sight| sight.eligible && !sight.avoided);
+    /// Looks whether each claim is held by exactly one that may, if any may: by one that `serves` it, if one of those may.
+    pub(crate) fn expect_settled(
+        &mut self,
+        claims: &BTreeSet<ClaimId>,
+        sights: &[Sight],
+        serves: impl Fn(ClaimId, usize) -> bool,
+    ) {
         for claim in claims {
-            let who = (0..).zip(sights).filter(|(_, sight)| sight.announces.contains(claim));
-            let (nodes, by): (Vec<usize>, Vec<&Sight>) = who.unzip();
-            let right = match by.as_slice() {
+            let mut may: Vec<usize> = (0..sights.len()).collect();
+            let mut narrow = |is_fit: &dyn Fn(usize, &Sight) -> bool| {
+                let fit = |node: &usize| sights.get(*node).is_some_and(|sight| is_fit(*node, sight));
+                let some: Vec<usize> = may.iter().copied().filter(fit).collect();
+                if !some.is_empty() {
+                    may = some;
+                }
+            };
+            narrow(&|_, sight| sight.eligible);
+            narrow(&|node, sight| sight.eligible && serves(*claim, node));
+            narrow(&|_, sight| sight.eligible && !sight.avoided);
+            let holders: Vec<usize> = (0..)
+                .zip(sights)
+                .filter(|(_, sight)| sight.holds.contains(claim))
+                .map(|(node, _)| node)
+                .collect();
+            let right = match holders.as_slice() {
                 [] => !sights.iter().any(|sight| sight.eligible),
-                [one] => one.eligible && !(one.avoided && preferred),
+                [one] => may.contains(one) && sights.iter().any(|sight| sight.eligible),
                 _ => false,
             };
             if !right {
-                self.break_promise(Breach::Unsettled(*claim, nodes));
+                self.break_promise(Breach::Unsettled(*claim, holders));
             }
         }
     }

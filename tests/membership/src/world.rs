@@ -41,6 +41,10 @@ pub trait Surroundings {
     fn sent(&mut self, node: usize, frames: usize, datagrams: usize) {
         let _ = (node, frames, datagrams);
     }
+    /// A node has told others of so many entries of its table.
+    fn table_sent(&mut self, node: usize, entries: usize) {
+        let _ = (node, entries);
+    }
     /// A view was written.
     fn view_written(&mut self) {}
     /// Something that the node's machine tells people.
@@ -82,6 +86,10 @@ pub struct World<T: Reading> {
     api: Api,
     slow: Moment,
     claims: BTreeSet<ClaimId>,
+    /// The node that serves a claim, if any does, where not all do.
+    served: BTreeMap<ClaimId, Option<usize>>,
+    /// How often claims have changed.
+    changes: u64,
     quiet_from: Moment,
     /// Whether the Lease was changed by members alone.
     lease_is_members: bool,
@@ -105,6 +113,8 @@ impl<T: Reading> World<T> {
             api: Api::default(),
             slow: Moment(0),
             claims: (1..=plan.claims).map(ClaimId).collect(),
+            served: BTreeMap::new(),
+            changes: 0,
             quiet_from: Moment::START,
             lease_is_members: true,
             witness: Witness::new(plan.bounds),
@@ -147,7 +157,7 @@ impl<T: Reading> World<T> {
             && self.on_the_way.is_empty()
             && view.seats.iter().map(|seat| seat.id).collect::<BTreeSet<_>>() == running
             && self.nodes.iter().all(same)
-            && self.claims.iter().all(|claim| self.announcers(*claim).len() == 1)
+            && self.claims.iter().all(|claim| self.holders(*claim).len() == 1)
     }
 
     /// The claims.
@@ -166,6 +176,12 @@ impl<T: Reading> World<T> {
     #[must_use]
     pub fn announcers(&self, claim: ClaimId) -> Vec<usize> {
         (0..).zip(&self.nodes).filter(|(_, node)| self.announces(node, claim)).map(|(n, _)| n).collect()
+    }
+
+    /// The nodes that hold a claim just now, whether they answer for it or keep it only.
+    #[must_use]
+    pub fn holders(&self, claim: ClaimId) -> Vec<usize> {
+        (0..).zip(&self.nodes).filter(|(_, node)| self.holds(node, claim)).map(|(n, _)| n).collect()
     }
 
     /// The node that the Lease names as coordinator.
@@ -208,14 +224,19 @@ impl<T: Reading> World<T> {
         let mut witness = std::mem::replace(&mut self.witness, blank);
         let overlaps = witness.look(self.now, &sights, |a, b| self.hears(a, b) && self.hears(b, a));
         if self.is_settled() {
-            witness.expect_settled(&self.claims, &sights);
+            let serves = |claim, node| self.served.get(&claim).is_none_or(|served| *served == Some(node));
+            witness.expect_settled(&self.claims, &sights, serves);
         }
         self.witness = witness;
         overlaps
     }
 
     fn start_processes(&mut self) {
-        let (now, claims) = (self.now, &self.claims);
+        let now = self.now;
+        if self.nodes.iter().all(|node| node.starts.is_none_or(|starts| starts > now)) {
+            return;
+        }
+        let (claims, changes) = (self.facts(), self.changes);
         let settings = self.settings_now();
         let avoided = self.avoided();
         for (index, node) in self.nodes.iter_mut().enumerate() {
@@ -227,7 +248,7 @@ impl<T: Reading> World<T> {
             let health = node.health(now);
             let mut inbox: std::collections::VecDeque<_> = node.restored().into_iter().collect();
             inbox.push_back(Input::Health(health.clone()));
-            inbox.extend(claims.iter().map(|claim| Input::Claim(*claim, Claim::default())));
+            inbox.extend(claims.iter().map(|(id, claim)| Input::Claim(*id, claim.clone())));
             inbox.push_back(Input::Ready(true));
             let mut member = Member::new(node.time(now), seat, settings.clone());
             let bugs = self.bugs.iter().filter(|(of, _)| *of == index);
@@ -238,11 +259,18 @@ impl<T: Reading> World<T> {
                 health,
                 avoided: avoided.clone(),
                 rebalance: settings.rebalance.clone(),
+                claims: (changes, claims.clone()),
                 watched: 0,
                 last_turn: now,
                 leaving: None,
             });
         }
+    }
+
+    /// What members are to know of the claims.
+    fn facts(&self) -> BTreeMap<ClaimId, Claim> {
+        let nodes = |id| self.served.get(id).map(|served| served.iter().map(|node| name(*node)).collect());
+        self.claims.iter().map(|id| (*id, Claim { address: None, nodes: nodes(id) })).collect()
     }
 
     fn settings_now(&self) -> Settings {
@@ -259,6 +287,9 @@ impl<T: Reading> World<T> {
         let now = self.now;
         let avoided = self.avoided();
         let settings = self.settings_now();
+        let is_old = |process: &Process<T>| process.claims.0 != self.changes;
+        let any_old = self.nodes.iter().filter_map(|node| node.process.as_ref()).any(is_old);
+        let facts = if any_old { self.facts() } else { BTreeMap::new() };
         for node in &mut self.nodes {
             let health = node.health(now);
             let lag = if now < node.watch_lags { now.0 } else { around.watch() };
@@ -272,6 +303,9 @@ impl<T: Reading> World<T> {
                 process.avoided.clone_from(&avoided);
                 process.rebalance.clone_from(&settings.rebalance);
                 process.inbox.push_back(Input::Settings(Box::new(settings.clone())));
+            }
+            if process.claims.0 != self.changes && !away {
+                process.tell_claims(self.changes, &facts);
             }
             if let Some((number, record)) = self.api.watched(now, lag)
                 && number > process.watched
@@ -359,6 +393,7 @@ impl<T: Reading> World<T> {
 
     fn send(&mut self, index: usize, to: To, message: Message<T>, around: &mut impl Surroundings) {
         match &message.body {
+            Body::Table(table) => around.table_sent(index, table.entries.len()),
             Body::Vote(epoch, proposer) => self.witness.vote(message.from, *epoch, *proposer),
             Body::Round(round) => {
                 if let Some(view) = &round.view {
@@ -367,7 +402,6 @@ impl<T: Reading> World<T> {
             }
             Body::Report(_)
             | Body::Inventory(_)
-            | Body::Table(_)
             | Body::Taken(_)
             | Body::Candidate(_)
             | Body::VoteRequest(_) => {}
@@ -413,7 +447,12 @@ impl<T: Reading> World<T> {
         !delayed && [Path::Wire, Path::Udp].into_iter().any(|path| self.passes(from, to, path))
     }
 
+    /// Whether the node would answer for a claim: as far as it knows it serves it.
     fn announces(&self, node: &Node<T>, claim: ClaimId) -> bool {
+        self.holds(node, claim) && node.process.as_ref().is_some_and(|process| process.serves(claim))
+    }
+
+    fn holds(&self, node: &Node<T>, claim: ClaimId) -> bool {
         let Some(process) = node.process.as_ref().filter(|_| node.runs(self.now)) else { return false };
         let permitted = process.member.permit() > node.time(self.now) && self.now >= node.no_carrier;
         permitted && process.member.grant(claim).is_some()
@@ -442,6 +481,7 @@ impl<T: Reading> World<T> {
         let apart = |other: usize| !self.hears(index, other) && !self.hears(other, index);
         let hears_nobody = || (0..self.nodes.len()).filter(|other| *other != index).all(apart);
         Sight {
+            holds: self.claims.iter().copied().filter(|claim| self.holds(node, *claim)).collect(),
             announces: self.claims.iter().copied().filter(|claim| self.announces(node, *claim)).collect(),
             eligible: node.runs(now) && now >= node.no_carrier && process.leaving.is_none(),
             avoided: now < node.cordoned,

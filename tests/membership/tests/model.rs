@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use foghorn_membership::Bug;
+use foghorn_membership::{Bug, ClaimId};
 use foghorn_membership_check::{Away, COARSE_BOUNDS, Fault, Hand, STEP, Search, coarse_settings};
 use stateright::{Checker as _, Model as _};
 
@@ -78,6 +78,7 @@ fn menu(nodes: usize) -> Vec<Fault> {
             Fault::NoApi(node, Away::Refuses, 24 * STEP),
             Fault::NoApi(node, Away::Silent, 24 * STEP),
             Fault::Replay(node, 24 * STEP, 24 * STEP),
+            Fault::Endpoint(ClaimId(1), Some(node)),
         ]);
         for length in lengths {
             menu.extend([
@@ -93,7 +94,9 @@ fn menu(nodes: usize) -> Vec<Fault> {
     menu.extend([
         Fault::ApiDown(Away::Refuses, 24 * STEP),
         Fault::ApiSlow(12 * STEP),
+        Fault::Endpoint(ClaimId(1), None),
         Fault::Lease(Hand::Deletes),
+        Fault::Lease(Hand::PutsBack),
     ]);
     menu
 }

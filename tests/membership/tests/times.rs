@@ -77,9 +77,12 @@ fn whoever_is_started_again_while_the_api_server_is_away_goes_on() {
         let mut world = World::<Instant>::new(plan(&mut weather, nodes));
         pass(&mut world, &mut weather, 6000);
         world.suffer(&Fault::ApiDown(Away::Refuses, 20_000));
-        pass(&mut world, &mut weather, 1000);
-        world.suffer(&Fault::Crash(node, Some(1000)));
-        pass(&mut world, &mut weather, 6000);
+        // Three are no majority of themselves after a second restart; one or two still are.
+        for _ in 0..if nodes < 3 { 2 } else { 1 } {
+            pass(&mut world, &mut weather, 1000);
+            world.suffer(&Fault::Crash(node, Some(1000)));
+            pass(&mut world, &mut weather, 6000);
+        }
         let member = world.member(node).unwrap();
         assert!(member.view().unwrap().has(member.seat().id), "node {node} of {nodes}");
         for claim in world.claims() {

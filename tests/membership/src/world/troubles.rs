@@ -1,6 +1,6 @@
 //! How faults come about.
 
-use foghorn_membership::{Input, Path};
+use foghorn_membership::{ClaimId, Input, Path};
 
 use super::World;
 use crate::{
@@ -83,12 +83,26 @@ impl<T: Reading> World<T> {
             Fault::Cordon(node, _) => self.on(*node, |node| node.cordoned = node.cordoned.max(until)),
             Fault::Replay(node, ago, lasts) => self.replay(*node, *ago, *lasts),
             Fault::Rebalance => self.settings.rebalance.push('+'),
+            Fault::Endpoint(claim, node) => {
+                self.served.insert(*claim, *node);
+                self.changes += 1;
+            }
+            Fault::Delete(claim) => {
+                self.claims.remove(claim);
+                self.changes += 1;
+            }
+            Fault::Claims(count) => {
+                let last = self.claims.last().map_or(0, |claim| claim.0);
+                self.claims.extend((last + 1..=last + count).map(ClaimId));
+                self.changes += 1;
+            }
             Fault::Lease(hand) => {
                 self.lease_is_members = false;
                 match hand {
                     Hand::Deletes => self.api.delete(now),
                     Hand::Scribbles => self.api.scribble(now),
                     Hand::Restores => self.api.restore(now),
+                    Hand::PutsBack => self.api.put_back(now),
                 }
             }
         }
