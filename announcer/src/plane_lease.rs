@@ -154,6 +154,7 @@ pub fn record(lease: &Lease) -> Record {
 }
 
 fn applied(mut lease: Lease, write: &Write, now: Timestamp) -> Lease {
+    let counts_so_far = contract::counts_as_created(&lease).unwrap_or_default();
     lease.metadata.managed_fields = None;
     lease.metadata.resource_version = match &write.precondition {
         Precondition::Absent => None,
@@ -163,7 +164,6 @@ fn applied(mut lease: Lease, write: &Write, now: Timestamp) -> Lease {
     spec.lease_transitions = i32::try_from(write.transitions).ok();
     spec.lease_duration_seconds = Some(DURATION_SECONDS);
     spec.renew_time = Some(MicroTime(now));
-    let counts_so_far = contract::counts_as_created(&lease).unwrap_or_default();
     let annotations = lease.metadata.annotations.get_or_insert_default();
     if write.created > counts_so_far {
         // Views were lost, perhaps more than this member knows of: no later view shall have one of their epochs. A Lease that
