@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use foghorn_crds::{AddressClaim, ClaimState, NetworkPlane, contract};
+use foghorn_crds::{NetworkPlane, contract};
 use foghorn_shell::{
     api_clock::ApiClock,
     client::{self, ClientError},
@@ -34,15 +34,17 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::{
     context::MANAGED_BY,
     error::{Error as ApiError, gone},
-    planes::{DATAPATH_SECONDS, delete_namespace, owner_of, wants_datapath},
+    planes::{delete_namespace, owner_of},
     services::{target, write},
     stand_in::{self, StandIn},
 };
 
+mod left;
+
+use left::{Left, is_released};
+
 /// How often it is looked at what is left.
 const LOOK: Duration = Duration::from_millis(500);
-/// A living operator does something in this time, unless it waits for announcers to clean their nodes.
-const STILL: Duration = Duration::from_secs(6);
 /// How long one request may take.
 const ANSWER: Duration = Duration::from_secs(10);
 /// How long announcers are given to release addresses that no operator asks them for.
@@ -64,78 +66,6 @@ pub enum UninstallError {
     /// The deadline came first.
     #[error("not all is gone, run it again: {0}")]
     Left(String),
-}
-
-/// What there is still of Foghorn.
-#[derive(Default)]
-struct Left {
-    planes: Vec<NetworkPlane>,
-    claims: Vec<AddressClaim>,
-    services: Vec<Service>,
-    /// Those of planes, which have announcers, or come to their end.
-    namespaces: Vec<PartialObjectMeta<Namespace>>,
-}
-
-impl Left {
-    fn is_nothing(&self) -> bool {
-        self.is_nothing_of_ours() && self.namespaces.is_empty()
-    }
-
-    /// Whether there is nothing left that Foghorn has to do: namespaces come to their end by themselves.
-    fn is_nothing_of_ours(&self) -> bool {
-        self.planes.is_empty() && self.claims.is_empty() && self.services.is_empty() && self.all_are_ending()
-    }
-
-    /// Whether the end of namespaces is all that is waited for, by a living operator too.
-    fn is_ending(&self) -> bool {
-        let objects_are_gone = self.claims.is_empty() && self.services.is_empty();
-        objects_are_gone && !self.namespaces.is_empty() && self.all_are_ending()
-    }
-
-    /// How long a living operator may take for a step that shows.
-    fn patience(&self) -> Duration {
-        let cleaning =
-            self.claims.is_empty() && !self.all_are_ending() && self.planes.iter().any(wants_datapath);
-        if cleaning { STILL + Duration::from_secs(DATAPATH_SECONDS.into()) } else { STILL }
-    }
-
-    fn all_are_ending(&self) -> bool {
-        self.namespaces.iter().all(|namespace| namespace.metadata.deletion_timestamp.is_some())
-    }
-
-    /// Another one after each step of whoever works.
-    fn versions(&self) -> BTreeSet<String> {
-        fn of<K: Resource<DynamicType = ()>>(objects: &[K]) -> impl Iterator<Item = String> {
-            objects.iter().map(|object| {
-                let finalizers = object.finalizers().len();
-                let deleting = object.meta().deletion_timestamp.is_some();
-                format!("{} {finalizers} {deleting}", ObjectRef::from_obj(object))
-            })
-        }
-        let states = self.claims.iter().filter_map(|claim| {
-            let state = claim.status.as_ref()?.state?;
-            Some(format!("{} {state:?}", ObjectRef::from_obj(claim)))
-        });
-        let namespaces = self.namespaces.iter().map(|namespace| {
-            let ending = namespace.metadata.deletion_timestamp.is_some();
-            format!("namespace {} {ending}", namespace.name_any())
-        });
-        let objects = of(&self.planes).chain(of(&self.claims)).chain(of(&self.services));
-        objects.chain(states).chain(namespaces).collect()
-    }
-
-    fn names(&self) -> String {
-        let names: Vec<_> = (self.planes.iter().map(|object| ObjectRef::from_obj(object).to_string()))
-            .chain(self.claims.iter().map(|object| ObjectRef::from_obj(object).to_string()))
-            .chain(self.services.iter().map(|object| ObjectRef::from_obj(object).to_string()))
-            .chain(self.namespaces.iter().map(|namespace| format!("Namespace {}", namespace.name_any())))
-            .collect();
-        names.join(", ")
-    }
-
-    fn has_unreleased(&self) -> bool {
-        self.claims.iter().any(|claim| !is_released(claim))
-    }
 }
 
 /// Uninstalls within `deadline`.
@@ -389,13 +319,6 @@ impl Uninstall {
     }
 }
 
-fn is_released(claim: &AddressClaim) -> bool {
-    match claim.status.as_ref() {
-        Some(status) => status.state == Some(ClaimState::Released) || status.lease.is_none(),
-        None => true,
-    }
-}
-
 /// All objects of a kind; none if the API server does not have the kind.
 async fn listed<K>(client: &Client, stand_in: StandIn<K>) -> Result<Vec<K>, ApiError>
 where
@@ -433,60 +356,11 @@ fn note(result: Result<(), ApiError>) {
 mod tests {
     use std::future::pending;
 
-    use foghorn_crds::{AddressClaimStatus, GuardMode, fixtures};
-    use k8s_openapi::{
-        apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time},
-        jiff::Timestamp,
-    };
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
     use serde_json::json;
 
     use super::*;
     use crate::services::fixtures::server;
-
-    #[test]
-    fn each_step_of_whoever_works_shows() {
-        let mut left = Left { planes: vec![fixtures::plane("blue", "x.dev/blue")], ..Left::default() };
-        let before = left.versions();
-        left.planes[0].finalizers_mut().push(contract::PLANE_FINALIZER.into());
-        let after = left.versions();
-        assert_ne!(before, after);
-        left.planes[0].metadata.resource_version = Some("8".into());
-        assert_eq!(left.versions(), after, "what is written without a step is no step");
-    }
-
-    #[test]
-    fn a_namespace_that_ends_is_waited_for_but_is_nothing_to_be_done() {
-        let namespace = |deletion_timestamp| PartialObjectMeta::<Namespace> {
-            metadata: ObjectMeta { deletion_timestamp, ..ObjectMeta::default() },
-            ..PartialObjectMeta::default()
-        };
-        let mut left = Left { namespaces: vec![namespace(None)], ..Left::default() };
-        assert!(!left.is_nothing_of_ours() && !left.is_ending());
-        left.namespaces.push(namespace(Some(Time(Timestamp::UNIX_EPOCH))));
-        assert!(!left.is_nothing_of_ours() && !left.is_ending(), "not all of them end");
-        left.namespaces.remove(0);
-        assert!(left.is_nothing_of_ours() && left.is_ending());
-        assert!(!left.is_nothing());
-        left.planes.push(fixtures::plane("blue", "x.dev/blue"));
-        assert!(!left.is_nothing_of_ours() && left.is_ending());
-        assert!(!Left::default().is_ending());
-    }
-
-    #[test]
-    fn announcers_that_clean_their_nodes_are_waited_for() {
-        let mut plane = fixtures::plane("blue", "x.dev/blue");
-        let namespace = PartialObjectMeta::<Namespace>::default();
-        let left = |plane: &NetworkPlane, claims| Left {
-            planes: vec![plane.clone()],
-            claims,
-            namespaces: vec![namespace.clone()],
-            ..Left::default()
-        };
-        assert_eq!(left(&plane, vec![]).patience(), STILL);
-        plane.spec.guard.mode = GuardMode::Drop;
-        assert!(left(&plane, vec![]).patience() > Duration::from_secs(DATAPATH_SECONDS.into()));
-        assert_eq!(left(&plane, vec![fixtures::claim("web")]).patience(), STILL, "claims come first");
-    }
 
     #[tokio::test]
     async fn a_short_deadline_leaves_time_for_the_operator() {
@@ -540,31 +414,5 @@ mod tests {
         let (line, body) = server.await.unwrap();
         assert!(line.starts_with("DELETE /api/v1/namespaces/foghorn-blue"), "{line}");
         assert_eq!(body["preconditions"]["uid"], "u");
-    }
-
-    #[test]
-    fn a_claim_without_a_lease_has_nothing_to_release() {
-        let claim =
-            claim(AddressClaimStatus { state: Some(ClaimState::Acquiring), ..AddressClaimStatus::default() });
-        assert!(is_released(&claim));
-    }
-
-    #[test]
-    fn a_claim_with_a_lease_is_waited_for_until_it_is_released() {
-        let bound = AddressClaimStatus {
-            state: Some(ClaimState::Bound),
-            lease: Some(fixtures::lease([203, 0, 113, 7])),
-            ..AddressClaimStatus::default()
-        };
-        let released = AddressClaimStatus { state: Some(ClaimState::Released), ..bound.clone() };
-        let mut left = Left { claims: vec![claim(bound)], ..Left::default() };
-        assert!(left.has_unreleased());
-        left.claims = vec![claim(released)];
-        assert!(!left.has_unreleased());
-        assert!(!left.is_nothing());
-    }
-
-    fn claim(status: AddressClaimStatus) -> AddressClaim {
-        AddressClaim { status: Some(status), ..fixtures::claim("web") }
     }
 }
