@@ -7,6 +7,8 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::schema;
+
 /// How addresses are asked of the network's DHCP server.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase", default)]
@@ -267,7 +269,7 @@ pub struct ClaimDhcp {
 #[serde(rename_all = "camelCase")]
 pub struct ClaimRoute {
     /// The network, in CIDR form; 0.0.0.0/0 is the default route.
-    #[schemars(with = "String")]
+    #[schemars(with = "String", regex(pattern = schema::IPV4_CIDR))]
     pub destination: Ipv4Net,
     /// The router to it; 0.0.0.0 is the link itself.
     pub gateway: Ipv4Addr,

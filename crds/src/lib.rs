@@ -23,6 +23,7 @@ pub mod host_address;
 pub mod plane;
 pub mod policy;
 pub mod port_forwarding;
+mod schema;
 
 pub use claim::{
     AddressClaim, AddressClaimSpec, AddressClaimStatus, AddressFamily, AddressSource, ClaimIdentity,
@@ -58,6 +59,7 @@ pub fn definitions() -> Vec<CustomResourceDefinition> {
     [NetworkPlane::crd(), AddressClaim::crd()]
         .into_iter()
         .map(|mut definition| {
+            schema::tighten(&mut definition);
             definition
                 .annotations_mut()
                 .insert(contract::SCHEMA_VERSION_ANNOTATION.to_owned(), contract::SCHEMA_VERSION.to_string());

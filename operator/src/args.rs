@@ -63,6 +63,9 @@ pub struct Run {
     /// The ClusterRole that each plane's announcers are bound to, in their own namespace.
     #[arg(long)]
     pub announcer_cluster_role: String,
+    /// The operator's own ServiceAccount. It has the same rights there, to keep the planes' Leases right.
+    #[arg(long, default_value = "foghorn-operator")]
+    pub service_account: String,
     /// Address and port of `/metrics`.
     #[arg(long, default_value = "0.0.0.0:8080")]
     pub metrics_address: SocketAddr,

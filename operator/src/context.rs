@@ -1,6 +1,6 @@
 //! What the controllers share.
 
-use std::future::Future;
+use std::{future::Future, sync::Arc};
 
 use foghorn_crds::{AddressClaim, NetworkPlane, RefusedNetwork};
 use futures::future::{OptionFuture, join5};
@@ -21,7 +21,16 @@ use kube::{
     },
 };
 
-use crate::{args, error::Error, metrics::Metrics, planes, watched::Watched};
+use crate::{
+    args,
+    error::Error,
+    index::{self, ClaimKey, Index},
+    metrics::Metrics,
+    planes,
+    reader::Reader,
+    stand_in, trim,
+    watched::Watched,
+};
 
 /// The name by which the operator writes: field manager of what it applies, reporter of its events.
 pub const MANAGER: &str = "foghorn-operator";
@@ -42,6 +51,8 @@ pub struct Context {
     pub planes: Watched<NetworkPlane>,
     /// All claims.
     pub claims: Watched<AddressClaim>,
+    /// All claims, by what they are looked up by.
+    pub(crate) claims_by: Arc<Index<AddressClaim, ClaimKey>>,
     /// All namespaces.
     pub namespaces: Watched<Namespace>,
     /// All nodes.
@@ -63,12 +74,19 @@ impl Context {
         metrics: Metrics,
     ) -> Result<(Self, impl Future<Output = ()> + Send), Error> {
         let config = watcher::Config::default;
-        let (planes, watch_planes) = Watched::new(&client, config());
-        let (claims, watch_claims) = Watched::new(&client, config());
-        let (namespaces, watch_namespaces) = Watched::new(&client, config());
-        let (nodes, watch_nodes) = Watched::new(&client, config());
+        let reader = Reader::new(&metrics).with_stand_in(stand_in::plane).trimmed(trim::writers);
+        let (planes, watch_planes) = Watched::new(&client, config(), reader);
+        let claims_by = Arc::new(Index::new(index::of_claim));
+        let reader = Reader::new(&metrics)
+            .with_stand_in(stand_in::claim)
+            .trimmed(trim::writers)
+            .observed(claims_by.clone());
+        let (claims, watch_claims) = Watched::new(&client, config(), reader);
+        let reader = Reader::new(&metrics).trimmed(trim::namespace);
+        let (namespaces, watch_namespaces) = Watched::new(&client, config(), reader);
+        let (nodes, watch_nodes) = Watched::new(&client, config(), Reader::new(&metrics).trimmed(trim::node));
         let (service_cidrs, watch_cidrs) = if has_service_cidrs(&client).await? {
-            let (service_cidrs, watch_cidrs) = Watched::new(&client, config());
+            let (service_cidrs, watch_cidrs) = Watched::new(&client, config(), Reader::new(&metrics));
             (Some(service_cidrs), Some(watch_cidrs))
         } else {
             tracing::warn!("the API server has no ServiceCIDR: addresses of Services are not refused");
@@ -83,6 +101,7 @@ impl Context {
             metrics,
             planes,
             claims,
+            claims_by,
             namespaces,
             nodes,
             service_cidrs,

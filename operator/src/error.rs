@@ -20,6 +20,14 @@ pub enum Error {
         /// What the API server said.
         source: Box<kube::Error>,
     },
+    /// There was no answer in time.
+    #[error("the API server did not answer within {seconds} s when it was asked to {what}")]
+    NoAnswer {
+        /// What was tried.
+        what: &'static str,
+        /// How long was waited.
+        seconds: u64,
+    },
     /// An object that could not be written as JSON.
     #[error("cannot write {what} as JSON: {source}")]
     Json {
@@ -70,7 +78,7 @@ impl Error {
                     None
                 }
             }
-            Self::Json { .. } | Self::NoPorts { .. } | Self::NoClusterId => None,
+            Self::NoAnswer { .. } | Self::Json { .. } | Self::NoPorts { .. } | Self::NoClusterId => None,
         }
     }
 }

@@ -33,6 +33,9 @@ use crate::{
 
 /// How often the health and the gauges are looked at.
 const BEAT: Duration = Duration::from_secs(1);
+/// How often it is looked whether leadership is over. Sleeping itself goes by a clock that stops while the computer is
+/// suspended.
+const LOOK: Duration = Duration::from_millis(200);
 /// Without a beat for so long this process does nothing any longer.
 const STALL: Duration = Duration::from_secs(30);
 /// Without an answer of the API server for so long this process is not ready: the election asks it each 2 s.
@@ -153,7 +156,7 @@ async fn control(client: Client, options: Run, metrics: Metrics) -> Result<(), R
     Err(RunError::ControllerEnded)
 }
 
-/// Completes when this process may no longer act as a leader: a deadline, not an event.
+/// Completes when this process may no longer act as a leader: by the clock that goes on while the computer sleeps.
 async fn lost(mut standing: watch::Receiver<Standing>) {
     loop {
         let now: Instant = boot_time();
@@ -163,7 +166,7 @@ async fn lost(mut standing: watch::Receiver<Standing>) {
         }
         tokio::select! {
             changed = standing.changed() => if changed.is_err() { return },
-            () = sleep(current.permit - now) => {}
+            () = sleep((current.permit - now).min(LOOK)) => {}
         }
     }
 }

@@ -13,7 +13,13 @@ pub struct Metrics {
     reconciles: Family<ReconcileLabels, Counter>,
     claims: Family<ClaimLabels, Gauge>,
     planes: Gauge,
+    unreadable: Family<KindLabels, Gauge>,
     leading: Gauge,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KindLabels {
+    kind: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -39,6 +45,11 @@ impl Metrics {
         );
         registry.register("foghorn_operator_claims", "Claims by plane and state", metrics.claims.clone());
         registry.register("foghorn_operator_planes", "NetworkPlanes", metrics.planes.clone());
+        registry.register(
+            "foghorn_operator_unreadable_objects",
+            "Objects that the API server has and the operator cannot read",
+            metrics.unreadable.clone(),
+        );
         registry.register("foghorn_operator_leading", "1 while this operator leads", metrics.leading.clone());
         metrics
     }
@@ -47,6 +58,12 @@ impl Metrics {
     pub fn reconciled<T, E>(&self, controller: &'static str, result: &Result<T, E>) {
         let result = if result.is_ok() { "ok" } else { "error" };
         self.reconciles.get_or_create(&ReconcileLabels { controller, result }).inc();
+    }
+
+    /// How many objects of a kind cannot be read.
+    pub fn unreadable(&self, kind: &str, count: usize) {
+        let labels = KindLabels { kind: kind.to_owned() };
+        self.unreadable.get_or_create(&labels).set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     /// Whether this operator leads.

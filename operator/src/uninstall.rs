@@ -3,13 +3,19 @@
 //! The planes are deleted, and a living operator does the rest: it withdraws and releases all addresses, clears the
 //! Services and removes the finalizers. When nothing moves any longer, or the deadline comes near, it is done here.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::BTreeSet,
+    future::Future,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
-use foghorn_crds::{AddressClaim, ClaimState, NetworkPlane, contract};
+use foghorn_crds::{NetworkPlane, contract};
 use foghorn_shell::{
     api_clock::ApiClock,
     client::{self, ClientError},
     clock::boot_time,
+    readable::Readable,
 };
 use k8s_openapi::{
     NamespaceResourceScope,
@@ -17,29 +23,36 @@ use k8s_openapi::{
 };
 use kube::{
     Api, Client, Resource, ResourceExt,
-    api::{DeleteParams, ListParams, PartialObjectMeta, Patch, PatchParams},
+    api::{DeleteParams, ListParams, PartialObjectMeta, Patch, PatchParams, Preconditions},
     runtime::reflector::ObjectRef,
 };
 use prometheus_client::registry::Registry;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
     context::MANAGED_BY,
     error::{Error as ApiError, gone},
-    readable::Readable,
+    planes::{delete_namespace, owner_of},
     services::{target, write},
+    stand_in::{self, StandIn},
 };
+
+mod left;
+
+use left::{Left, is_released};
 
 /// How often it is looked at what is left.
 const LOOK: Duration = Duration::from_millis(500);
-/// A living operator does something in this time.
-const STILL: Duration = Duration::from_secs(6);
+/// How long one request may take.
+const ANSWER: Duration = Duration::from_secs(10);
 /// How long announcers are given to release addresses that no operator asks them for.
 const RELEASE: Duration = Duration::from_secs(8);
-/// Kept of the deadline for what is done here at last.
+/// Kept of the deadline for what is done here at last, of a short one a third.
 const RESERVE: Duration = Duration::from_secs(15);
+/// How far the last requests may pass the deadline.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// Why something may be left.
 #[derive(Debug, Error)]
@@ -55,71 +68,6 @@ pub enum UninstallError {
     Left(String),
 }
 
-/// What there is still of Foghorn.
-#[derive(Default)]
-struct Left {
-    planes: Vec<NetworkPlane>,
-    claims: Vec<AddressClaim>,
-    services: Vec<Service>,
-    /// Those of planes, which have announcers, or come to their end.
-    namespaces: Vec<PartialObjectMeta<Namespace>>,
-}
-
-impl Left {
-    fn is_nothing(&self) -> bool {
-        self.is_nothing_of_ours() && self.namespaces.is_empty()
-    }
-
-    /// Whether there is nothing left that Foghorn has to do: namespaces come to their end by themselves.
-    fn is_nothing_of_ours(&self) -> bool {
-        self.planes.is_empty() && self.claims.is_empty() && self.services.is_empty() && self.all_are_ending()
-    }
-
-    /// Whether the end of namespaces is all that is waited for, by a living operator too.
-    fn is_ending(&self) -> bool {
-        let objects_are_gone = self.claims.is_empty() && self.services.is_empty();
-        objects_are_gone && !self.namespaces.is_empty() && self.all_are_ending()
-    }
-
-    fn all_are_ending(&self) -> bool {
-        self.namespaces.iter().all(|namespace| namespace.metadata.deletion_timestamp.is_some())
-    }
-
-    /// Another one after each step of whoever works.
-    fn versions(&self) -> BTreeSet<String> {
-        fn of<K: Resource<DynamicType = ()>>(objects: &[K]) -> impl Iterator<Item = String> {
-            objects.iter().map(|object| {
-                let finalizers = object.finalizers().len();
-                let deleting = object.meta().deletion_timestamp.is_some();
-                format!("{} {finalizers} {deleting}", ObjectRef::from_obj(object))
-            })
-        }
-        let states = self.claims.iter().filter_map(|claim| {
-            let state = claim.status.as_ref()?.state?;
-            Some(format!("{} {state:?}", ObjectRef::from_obj(claim)))
-        });
-        let namespaces = self.namespaces.iter().map(|namespace| {
-            let ending = namespace.metadata.deletion_timestamp.is_some();
-            format!("namespace {} {ending}", namespace.name_any())
-        });
-        let objects = of(&self.planes).chain(of(&self.claims)).chain(of(&self.services));
-        objects.chain(states).chain(namespaces).collect()
-    }
-
-    fn names(&self) -> String {
-        let names: Vec<_> = (self.planes.iter().map(|object| ObjectRef::from_obj(object).to_string()))
-            .chain(self.claims.iter().map(|object| ObjectRef::from_obj(object).to_string()))
-            .chain(self.services.iter().map(|object| ObjectRef::from_obj(object).to_string()))
-            .chain(self.namespaces.iter().map(|namespace| format!("Namespace {}", namespace.name_any())))
-            .collect();
-        names.join(", ")
-    }
-
-    fn has_unreleased(&self) -> bool {
-        self.claims.iter().any(|claim| !is_released(claim))
-    }
-}
-
 /// Uninstalls within `deadline`.
 ///
 /// # Errors
@@ -129,28 +77,41 @@ impl Left {
 pub async fn run(deadline: Duration) -> Result<(), UninstallError> {
     let agent = concat!("foghorn-operator/", env!("CARGO_PKG_VERSION"), " uninstall");
     let client = client::connect(agent, &mut Registry::default(), boot_time, ApiClock::default()).await?;
-    Uninstall { client, deadline: Instant::now() + deadline }.run().await
+    Uninstall::new(client, deadline).run().await
 }
 
 struct Uninstall {
     client: Client,
     deadline: Instant,
+    /// From when on all is done here.
+    reserve: Instant,
+    /// Namespaces that only look like a plane's, and are named once.
+    strangers: Mutex<BTreeSet<String>>,
 }
 
 impl Uninstall {
+    fn new(client: Client, deadline: Duration) -> Self {
+        let now = Instant::now();
+        let reserve = RESERVE.min(deadline / 3);
+        Self {
+            client,
+            deadline: now + deadline,
+            reserve: now + (deadline - reserve),
+            strangers: Mutex::default(),
+        }
+    }
+
     async fn run(&self) -> Result<(), UninstallError> {
-        let mut left = self.look().await?;
+        let mut left = self.look_until(self.reserve).await?;
         let (planes, claims, services) = (left.planes.len(), left.claims.len(), left.services.len());
         tracing::info!(planes, claims, services, "deleting all planes");
         for plane in left.planes.iter().filter(|plane| plane.metadata.deletion_timestamp.is_none()) {
-            let name = plane.name_any();
-            let deleted = self.planes().delete(&name, &DeleteParams::default()).await;
-            gone(deleted).map_err(ApiError::api::<NetworkPlane>("delete", name))?;
+            note(self.delete_plane(plane).await);
         }
         left = self.wait_for_the_operator().await?;
-        let by_hand = !left.is_nothing();
-        if by_hand {
-            tracing::info!(left = left.names(), "no operator does it, so it is done here");
+        let directly = !left.is_nothing();
+        if directly {
+            tracing::info!(left = left.names(), "no operator running; removing finalizers directly");
             self.release(&left).await;
             left = self.finish().await?;
         }
@@ -160,7 +121,7 @@ impl Uninstall {
         if !left.is_nothing() {
             tracing::warn!(left = left.names(), "kept by something that is not Foghorn's, no longer waiting");
         }
-        tracing::info!(planes, claims, services, by_hand, "uninstalled: nothing is left");
+        tracing::info!(planes, claims, services, directly, "uninstalled: nothing is left");
         Ok(())
     }
 
@@ -168,7 +129,7 @@ impl Uninstall {
     async fn wait_for_the_operator(&self) -> Result<Left, UninstallError> {
         let mut last = (Instant::now(), BTreeSet::new());
         loop {
-            let left = self.look().await?;
+            let left = self.look_until(self.reserve).await?;
             if left.is_nothing() {
                 return Ok(left);
             }
@@ -177,8 +138,8 @@ impl Uninstall {
             if versions != last.1 {
                 last = (now, versions);
             }
-            let still = now >= last.0 + STILL && !left.is_ending();
-            if still || now + RESERVE >= self.deadline {
+            let still = now >= last.0 + left.patience() && !left.is_ending();
+            if still || now >= self.reserve {
                 return Ok(left);
             }
             sleep(LOOK).await;
@@ -188,10 +149,10 @@ impl Uninstall {
     /// Asks the announcers to release all addresses, and gives them time to.
     async fn release(&self, left: &Left) {
         for claim in &left.claims {
-            note(write::delete_claim(&self.client, claim).await);
+            note(self.limited("delete a claim", write::delete_claim(&self.client, claim)).await);
         }
-        let until =
-            (Instant::now() + RELEASE).min(self.deadline.checked_sub(RESERVE / 2).unwrap_or(self.deadline));
+        let half = (self.deadline - self.reserve) / 2;
+        let until = (Instant::now() + RELEASE).min(self.reserve + half);
         while Instant::now() < until {
             match self.look().await {
                 Ok(left) if !left.has_unreleased() => return,
@@ -205,32 +166,47 @@ impl Uninstall {
     /// Does what the operator would have done, again and again until it is done or the deadline is there.
     async fn finish(&self) -> Result<Left, UninstallError> {
         loop {
-            let left = self.look().await?;
+            let left = self.look_until(self.deadline).await?;
             if left.is_nothing() {
                 return Ok(left);
             }
             for service in &left.services {
-                note(self.clear(service).await);
+                note(self.limited("clear a Service", self.clear(service)).await);
             }
             for claim in &left.claims {
                 if !is_released(claim) {
                     tracing::warn!(claim = %ObjectRef::from_obj(claim), "its address was not released in time");
                 }
-                note(write::delete_claim(&self.client, claim).await);
-                note(self.strip(claim, contract::CLAIM_FINALIZER).await);
+                note(self.limited("delete a claim", write::delete_claim(&self.client, claim)).await);
+                let stripped = self.strip(claim, contract::CLAIM_FINALIZER);
+                note(self.limited("take the finalizer off a claim", stripped).await);
             }
-            for namespace in &left.namespaces {
-                note(self.end_namespace(namespace).await);
+            for namespace in left.namespaces.iter().filter(|it| it.metadata.deletion_timestamp.is_none()) {
+                let deleted = delete_namespace(&self.client, &namespace.metadata);
+                note(self.limited("delete a namespace", deleted).await);
             }
             for plane in &left.planes {
-                note(self.end_plane(plane).await);
+                note(self.limited("take the finalizer off a plane", self.end_plane(plane)).await);
             }
-            let left = self.look().await?;
+            let left = self.look_until(self.deadline).await?;
             if left.is_nothing() || Instant::now() >= self.deadline {
                 return Ok(left);
             }
             sleep(LOOK).await;
         }
+    }
+
+    /// What `work` comes to, within the time for one request, and not long after the deadline. A request that is not
+    /// answered keeps nothing else from being tried.
+    async fn limited<T>(
+        &self,
+        what: &'static str,
+        work: impl Future<Output = Result<T, ApiError>>,
+    ) -> Result<T, ApiError> {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        let limit = ANSWER.min(left.max(GRACE));
+        let late = |_| ApiError::NoAnswer { what, seconds: limit.as_secs() };
+        timeout(limit, work).await.map_err(late)?
     }
 
     async fn clear(&self, service: &Service) -> Result<(), ApiError> {
@@ -267,14 +243,15 @@ impl Uninstall {
         Ok(())
     }
 
-    async fn end_namespace(&self, namespace: &PartialObjectMeta<Namespace>) -> Result<(), ApiError> {
-        if namespace.metadata.deletion_timestamp.is_some() {
-            return Ok(());
-        }
-        let name = namespace.name_any();
-        let namespaces: Api<Namespace> = Api::all(self.client.clone());
-        let deleted = namespaces.delete(&name, &DeleteParams::default()).await;
-        gone(deleted).map_err(ApiError::api::<Namespace>("delete", name))
+    async fn delete_plane(&self, plane: &NetworkPlane) -> Result<(), ApiError> {
+        let name = plane.name_any();
+        let this_one = Preconditions { uid: plane.uid(), resource_version: None };
+        let params = DeleteParams { preconditions: Some(this_one), ..DeleteParams::default() };
+        let deletion = async {
+            let deleted = self.planes().delete(&name, &params).await;
+            gone(deleted).map_err(ApiError::api::<NetworkPlane>("delete", &name))
+        };
+        self.limited("delete a plane", deletion).await
     }
 
     async fn end_plane(&self, plane: &NetworkPlane) -> Result<(), ApiError> {
@@ -289,24 +266,52 @@ impl Uninstall {
         gone(patched).map_err(ApiError::api::<NetworkPlane>("set the finalizers of", name))
     }
 
+    /// What [`look`](Self::look) finds; it is tried again until `until`.
+    async fn look_until(&self, until: Instant) -> Result<Left, ApiError> {
+        loop {
+            match self.look().await {
+                Err(error) if Instant::now() < until => tracing::warn!(%error, "will be tried again"),
+                looked => return looked,
+            }
+            sleep(LOOK).await;
+        }
+    }
+
     /// Foghorn's objects that there are, and the Services that still have something of it.
     async fn look(&self) -> Result<Left, ApiError> {
-        let planes = listed(&self.client).await?;
-        let claims = listed(&self.client).await?;
-        let mut services: Vec<Service> = listed(&self.client).await?;
-        services.retain(|service| {
-            write::has_our_finalizer(service) || write::has_our_status(service) || target::is_ours(service)
-        });
-        let namespaces = self.namespaces().await?;
-        Ok(Left { planes, claims, services, namespaces })
+        self.limited("list what is left", async {
+            let planes = listed(&self.client, stand_in::plane).await?;
+            let claims = listed(&self.client, stand_in::claim).await?;
+            let mut services: Vec<Service> = listed(&self.client, stand_in::none).await?;
+            services.retain(|service| {
+                write::has_our_finalizer(service)
+                    || write::has_our_status(service)
+                    || target::is_ours(service)
+            });
+            let namespaces = self.namespaces().await?;
+            Ok(Left { planes, claims, services, namespaces })
+        })
+        .await
     }
 
     /// The namespaces that the operator has made for planes.
     async fn namespaces(&self) -> Result<Vec<PartialObjectMeta<Namespace>>, ApiError> {
         let labels = format!("{}={},{}", MANAGED_BY.0, MANAGED_BY.1, contract::PLANE_LABEL);
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
-        let own = namespaces.list_metadata(&ListParams::default().labels(&labels)).await;
-        Ok(own.map_err(ApiError::api::<Namespace>("list", "of the planes"))?.items)
+        let labelled = namespaces.list_metadata(&ListParams::default().labels(&labels)).await;
+        let labelled = labelled.map_err(ApiError::api::<Namespace>("list", "of the planes"))?.items;
+        let (own, others): (Vec<_>, Vec<_>) =
+            labelled.into_iter().partition(|namespace| owner_of(&namespace.metadata).is_some());
+        let mut strangers = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
+        for name in others.iter().map(ResourceExt::name_any) {
+            if strangers.insert(name.clone()) {
+                tracing::warn!(
+                    namespace = name,
+                    "has the labels of a plane's namespace and was not made by Foghorn: left as it is"
+                );
+            }
+        }
+        Ok(own)
     }
 
     fn planes(&self) -> Api<NetworkPlane> {
@@ -314,20 +319,23 @@ impl Uninstall {
     }
 }
 
-fn is_released(claim: &AddressClaim) -> bool {
-    match claim.status.as_ref() {
-        Some(status) => status.state == Some(ClaimState::Released) || status.lease.is_none(),
-        None => true,
-    }
-}
-
 /// All objects of a kind; none if the API server does not have the kind.
-async fn listed<K>(client: &Client) -> Result<Vec<K>, ApiError>
+async fn listed<K>(client: &Client, stand_in: StandIn<K>) -> Result<Vec<K>, ApiError>
 where
     K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned,
 {
+    let read = |object: Readable<K>| match object {
+        Readable::Object(object) => Some(object),
+        Readable::Unreadable(unreadable) => {
+            let stand_in = stand_in(&unreadable.value).map(|object| unreadable.as_present(object));
+            let outcome =
+                if stand_in.is_some() { "it is removed all the same" } else { "it is left as it is" };
+            unreadable.log::<K>(outcome);
+            stand_in
+        }
+    };
     match Api::<Readable<K>>::all(client.clone()).list(&ListParams::default()).await {
-        Ok(list) => Ok(list.items.into_iter().map(|Readable(object)| object).collect()),
+        Ok(list) => Ok(list.items.into_iter().filter_map(read).collect()),
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(Vec::new()),
         Err(error) => Err(ApiError::api::<K>("list", "of the cluster")(error)),
     }
@@ -346,66 +354,65 @@ fn note(result: Result<(), ApiError>) {
 
 #[cfg(test)]
 mod tests {
-    use foghorn_crds::{AddressClaimStatus, fixtures};
-    use k8s_openapi::{
-        apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time},
-        jiff::Timestamp,
-    };
+    use std::future::pending;
+
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+    use serde_json::json;
 
     use super::*;
+    use crate::services::fixtures::server;
 
-    #[test]
-    fn each_step_of_whoever_works_shows() {
-        let mut left = Left { planes: vec![fixtures::plane("blue", "x.dev/blue")], ..Left::default() };
-        let before = left.versions();
-        left.planes[0].finalizers_mut().push(contract::PLANE_FINALIZER.into());
-        let after = left.versions();
-        assert_ne!(before, after);
-        left.planes[0].metadata.resource_version = Some("8".into());
-        assert_eq!(left.versions(), after, "what is written without a step is no step");
+    #[tokio::test]
+    async fn a_short_deadline_leaves_time_for_the_operator() {
+        let (client, _server) = server(200, json!({}));
+        for (deadline, reserve) in [(60, 15), (45, 15), (12, 4), (10, 3)] {
+            let uninstall = Uninstall::new(client.clone(), Duration::from_secs(deadline));
+            assert_eq!((uninstall.deadline - uninstall.reserve).as_secs(), reserve, "{deadline}");
+        }
     }
 
-    #[test]
-    fn a_namespace_that_ends_is_waited_for_but_is_nothing_to_be_done() {
-        let namespace = |deletion_timestamp| PartialObjectMeta::<Namespace> {
-            metadata: ObjectMeta { deletion_timestamp, ..ObjectMeta::default() },
-            ..PartialObjectMeta::default()
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_is_not_answered_does_not_pass_the_deadline() {
+        let (client, _server) = server(200, json!({}));
+        let started = Instant::now();
+        let uninstall = Uninstall::new(client, Duration::from_secs(20));
+        for _ in 0..2 {
+            let error = uninstall.limited("wait", pending::<Result<(), ApiError>>()).await.unwrap_err();
+            assert_eq!(
+                error.to_string(),
+                "the API server did not answer within 10 s when it was asked to wait"
+            );
+        }
+        uninstall.limited("wait", pending::<Result<(), ApiError>>()).await.unwrap_err();
+        assert!(started.elapsed() < Duration::from_secs(20) + 2 * GRACE);
+    }
+
+    #[tokio::test]
+    async fn a_namespace_that_only_looks_like_a_planes_is_left() {
+        let owner = json!([{
+            "apiVersion": "foghorn.dev/v1alpha1", "kind": "NetworkPlane", "name": "blue", "uid": "uid-of-blue",
+        }]);
+        let namespace = |name: &str| {
+            json!({"metadata": {
+                "name": name, "uid": name, "ownerReferences": owner, "labels": {contract::PLANE_LABEL: "blue"},
+            }})
         };
-        let mut left = Left { namespaces: vec![namespace(None)], ..Left::default() };
-        assert!(!left.is_nothing_of_ours() && !left.is_ending());
-        left.namespaces.push(namespace(Some(Time(Timestamp::UNIX_EPOCH))));
-        assert!(!left.is_nothing_of_ours() && !left.is_ending(), "not all of them end");
-        left.namespaces.remove(0);
-        assert!(left.is_nothing_of_ours() && left.is_ending());
-        assert!(!left.is_nothing());
-        left.planes.push(fixtures::plane("blue", "x.dev/blue"));
-        assert!(!left.is_nothing_of_ours() && left.is_ending());
-        assert!(!Left::default().is_ending());
+        let items = [namespace("foghorn-blue"), namespace("restored"), namespace("foghorn-blue-old")];
+        let (client, _server) = server(200, json!({"metadata": {}, "items": items}));
+        let uninstall = Uninstall::new(client, Duration::from_secs(60));
+        let names: Vec<_> = uninstall.namespaces().await.unwrap().iter().map(ResourceExt::name_any).collect();
+        assert_eq!(names, ["foghorn-blue"]);
+        assert_eq!(uninstall.strangers.lock().unwrap().len(), 2);
     }
 
-    #[test]
-    fn a_claim_without_a_lease_has_nothing_to_release() {
-        let claim =
-            claim(AddressClaimStatus { state: Some(ClaimState::Acquiring), ..AddressClaimStatus::default() });
-        assert!(is_released(&claim));
-    }
-
-    #[test]
-    fn a_claim_with_a_lease_is_waited_for_until_it_is_released() {
-        let bound = AddressClaimStatus {
-            state: Some(ClaimState::Bound),
-            lease: Some(fixtures::lease([203, 0, 113, 7])),
-            ..AddressClaimStatus::default()
-        };
-        let released = AddressClaimStatus { state: Some(ClaimState::Released), ..bound.clone() };
-        let mut left = Left { claims: vec![claim(bound)], ..Left::default() };
-        assert!(left.has_unreleased());
-        left.claims = vec![claim(released)];
-        assert!(!left.has_unreleased());
-        assert!(!left.is_nothing());
-    }
-
-    fn claim(status: AddressClaimStatus) -> AddressClaim {
-        AddressClaim { status: Some(status), ..fixtures::claim("web") }
+    #[tokio::test]
+    async fn only_the_namespace_that_was_looked_at_is_deleted() {
+        let (client, server) = server(200, json!({"kind": "Status", "status": "Success"}));
+        let metadata =
+            ObjectMeta { name: Some("foghorn-blue".into()), uid: Some("u".into()), ..ObjectMeta::default() };
+        delete_namespace(&client, &metadata).await.unwrap();
+        let (line, body) = server.await.unwrap();
+        assert!(line.starts_with("DELETE /api/v1/namespaces/foghorn-blue"), "{line}");
+        assert_eq!(body["preconditions"]["uid"], "u");
     }
 }

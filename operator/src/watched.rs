@@ -9,9 +9,9 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use foghorn_shell::watching::patience;
+use foghorn_shell::{readable::Readable, watching::patience};
 use futures::{
-    Stream, StreamExt, TryStreamExt,
+    Stream, StreamExt,
     channel::mpsc::{self, UnboundedSender},
     future, stream,
 };
@@ -25,7 +25,7 @@ use kube::{
 };
 use serde::de::DeserializeOwned;
 
-use crate::readable::Readable;
+use crate::reader::{self, Faults, Reader};
 
 /// A kind of object under one watch: its present state, and the changes in it.
 ///
@@ -37,6 +37,7 @@ where
 {
     store: Store<K>,
     listeners: Arc<Listeners<K>>,
+    faults: Faults<K>,
 }
 
 type Listeners<K> = Mutex<Vec<UnboundedSender<Arc<K>>>>;
@@ -45,16 +46,33 @@ impl<K> Watched<K>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
-    /// Watches the objects of the whole cluster that `config` selects. The watch goes on while the future is polled, and
-    /// through all failures; the future never ends.
-    pub fn new(client: &Client, config: watcher::Config) -> (Self, impl Future<Output = ()> + Send + use<K>) {
+    /// Watches the objects of the whole cluster that `config` selects, as `reader` reads them. The watch goes on while the
+    /// future is polled, and through all failures; the future never ends.
+    pub(crate) fn new(
+        client: &Client,
+        config: watcher::Config,
+        reader: Reader<K>,
+    ) -> (Self, impl Future<Output = ()> + Send + use<K>) {
+        let api = Api::<Readable<K>>::all(client.clone());
+        Self::following(watcher::watcher(api, config).backoff(patience()), reader)
+    }
+
+    fn following<S>(events: S, reader: Reader<K>) -> (Self, impl Future<Output = ()> + Send + use<K, S>)
+    where
+        S: Stream<Item = Result<Event<Readable<K>>, watcher::Error>> + Send,
+    {
         let writer = Writer::<K>::default();
         let store = writer.as_reader();
         let listeners = Arc::<Listeners<K>>::default();
-        let api = Api::<Readable<K>>::all(client.clone());
-        let events = watcher::watcher(api, config).backoff(patience()).map_ok(read);
-        let task = follow(events, writer, listeners.clone());
-        (Self { store, listeners }, task)
+        let watched = Self { store, listeners: listeners.clone(), faults: reader.faults() };
+        (watched, follow(events, reader, writer, listeners))
+    }
+
+    /// Why the object in the store is not as it should be: it cannot be read. What was known of it, or can be read of it,
+    /// is in its place.
+    #[must_use]
+    pub fn fault(&self, object: &K) -> Option<String> {
+        reader::fault(&self.faults, object)
     }
 
     /// The present state. [`Store::wait_until_ready`] first: an empty store may only be one that is not filled yet.
@@ -76,9 +94,33 @@ where
         A: PartialEq + Send + 'static,
         F: Fn(&K) -> A + Send + 'static,
     {
+        self.changed(self.changes(), HashMap::new(), aspect)
+    }
+
+    /// As [`changes_of`](Self::changes_of), without the objects that are there already.
+    pub fn news_of<A, F>(&self, aspect: F) -> impl Stream<Item = Arc<K>> + Send + use<K, A, F>
+    where
+        A: PartialEq + Send + 'static,
+        F: Fn(&K) -> A + Send + 'static,
+    {
+        let present = self.store.state();
+        let known = present.iter().map(|object| (ObjectRef::from_obj(&**object), aspect(object))).collect();
+        self.changed(self.changes().skip(present.len()), known, aspect)
+    }
+
+    fn changed<A, F, S>(
+        &self,
+        changes: S,
+        mut known: HashMap<ObjectRef<K>, A>,
+        aspect: F,
+    ) -> impl Stream<Item = Arc<K>> + Send + use<K, A, F, S>
+    where
+        A: PartialEq + Send + 'static,
+        F: Fn(&K) -> A + Send + 'static,
+        S: Stream<Item = Arc<K>> + Send,
+    {
         let store = self.store.clone();
-        let mut known = HashMap::new();
-        self.changes().filter(move |object| {
+        changes.filter(move |object| {
             let key = ObjectRef::from_obj(&**object);
             let changed = if store.get(&key).is_none() {
                 known.remove(&key);
@@ -94,19 +136,9 @@ where
     }
 }
 
-/// The event of the object that was read.
-pub(crate) fn read<K>(event: Event<Readable<K>>) -> Event<K> {
-    match event {
-        Event::Apply(Readable(object)) => Event::Apply(object),
-        Event::Delete(Readable(object)) => Event::Delete(object),
-        Event::Init => Event::Init,
-        Event::InitApply(Readable(object)) => Event::InitApply(object),
-        Event::InitDone => Event::InitDone,
-    }
-}
-
 async fn follow<K>(
-    events: impl Stream<Item = Result<Event<K>, watcher::Error>> + Send,
+    events: impl Stream<Item = Result<Event<Readable<K>>, watcher::Error>> + Send,
+    mut reader: Reader<K>,
     mut writer: Writer<K>,
     listeners: Arc<Listeners<K>>,
 ) where
@@ -124,20 +156,33 @@ async fn follow<K>(
                 continue;
             }
         };
+        let Some(event) = reader.read(event, &store) else { continue };
         if matches!(event, Event::Init) {
             before =
                 store.state().into_iter().map(|object| (ObjectRef::from_obj(&*object), object)).collect();
         }
         writer.apply_watcher_event(&event);
         match event {
-            Event::Apply(object) | Event::Delete(object) => tell(&listeners, &Arc::new(object)),
-            Event::Init | Event::InitApply(_) => {}
-            Event::InitDone => {
-                for object in store.state() {
-                    before.remove(&ObjectRef::from_obj(&*object));
+            Event::Apply(object) => {
+                if let Some(object) = store.get(&ObjectRef::from_obj(&object)) {
+                    reader.put(&object);
                     tell(&listeners, &object);
                 }
-                before.drain().for_each(|(_, object)| tell(&listeners, &object));
+            }
+            Event::Delete(object) => {
+                reader.removed(&object);
+                tell(&listeners, &Arc::new(object));
+            }
+            Event::Init | Event::InitApply(_) => {}
+            Event::InitDone => {
+                let present = store.state();
+                for object in &present {
+                    before.remove(&ObjectRef::from_obj(&**object));
+                    reader.put(object);
+                }
+                before.values().for_each(|gone| reader.removed(gone));
+                let gone = before.drain().map(|(_, object)| object);
+                present.into_iter().chain(gone).for_each(|object| tell(&listeners, &object));
             }
         }
     }
@@ -155,6 +200,7 @@ mod tests {
     use kube::ResourceExt;
 
     use super::*;
+    use crate::metrics::Metrics;
 
     #[tokio::test]
     async fn a_listener_is_told_after_the_store_has_the_change() {
@@ -203,25 +249,81 @@ mod tests {
         assert_eq!(changes.next().now_or_never(), None);
     }
 
-    struct Events(UnboundedSender<Result<Event<ConfigMap>, watcher::Error>>);
+    #[tokio::test]
+    async fn an_unreadable_object_is_left_out_until_it_can_be_read() {
+        let (events, watched) = watched();
+        let mut changes = watched.changes().boxed();
+        events.send(Event::Init);
+        events.send(Event::InitApply(object("a", "1")));
+        events.unreadable(Event::InitApply, "b");
+        events.send(Event::InitDone);
+        assert_eq!(changes.next().await.unwrap().name_any(), "a");
+        assert_eq!(watched.store().len(), 1);
+        assert!(watched.fault(&object("b", "1")).unwrap().contains("7"));
+        events.send(Event::Apply(object("b", "2")));
+        assert_eq!(changes.next().await.unwrap().name_any(), "b");
+        assert_eq!((watched.store().len(), watched.fault(&object("b", "2"))), (2, None));
+    }
+
+    #[tokio::test]
+    async fn a_known_object_stays_while_it_cannot_be_read() {
+        let (events, watched) = watched();
+        let mut changes = watched.changes().boxed();
+        events.send(Event::Init);
+        events.send(Event::InitDone);
+        events.send(Event::Apply(object("a", "1")));
+        events.unreadable(Event::Apply, "a");
+        // A relist does not take it for deleted either.
+        events.send(Event::Init);
+        events.unreadable(Event::InitApply, "a");
+        events.send(Event::InitDone);
+        for _ in 0..3 {
+            assert_eq!(changes.next().await.unwrap().data, object("a", "1").data);
+        }
+        assert!(watched.fault(&object("a", "1")).is_some());
+        events.unreadable(Event::Delete, "a");
+        assert_eq!(changes.next().await.unwrap().name_any(), "a");
+        assert_eq!((watched.store().len(), watched.fault(&object("a", "1"))), (0, None));
+    }
+
+    struct Events(UnboundedSender<Result<Event<Readable<ConfigMap>>, watcher::Error>>);
 
     impl Events {
         fn send(&self, event: Event<ConfigMap>) {
-            self.0.unbounded_send(Ok(event)).unwrap();
+            self.0.unbounded_send(Ok(readable(event))).unwrap();
+        }
+
+        fn unreadable(&self, event: impl Fn(Readable<ConfigMap>) -> Event<Readable<ConfigMap>>, name: &str) {
+            let value =
+                serde_json::json!({"metadata": {"name": name, "uid": format!("uid-{name}")}, "data": 7});
+            self.0.unbounded_send(Ok(event(serde_json::from_value(value).unwrap()))).unwrap();
+        }
+    }
+
+    fn readable(event: Event<ConfigMap>) -> Event<Readable<ConfigMap>> {
+        match event {
+            Event::Apply(object) => Event::Apply(Readable::Object(object)),
+            Event::Delete(object) => Event::Delete(Readable::Object(object)),
+            Event::Init => Event::Init,
+            Event::InitApply(object) => Event::InitApply(Readable::Object(object)),
+            Event::InitDone => Event::InitDone,
         }
     }
 
     fn watched() -> (Events, Watched<ConfigMap>) {
         let (sender, events) = mpsc::unbounded();
-        let writer = Writer::default();
-        let watched = Watched { store: writer.as_reader(), listeners: Arc::default() };
-        tokio::spawn(follow(events, writer, watched.listeners.clone()));
+        let (watched, task) = Watched::following(events, Reader::new(&Metrics::default()));
+        tokio::spawn(task);
         (Events(sender), watched)
     }
 
     fn object(name: &str, value: &str) -> ConfigMap {
         ConfigMap {
-            metadata: ObjectMeta { name: Some(name.into()), ..ObjectMeta::default() },
+            metadata: ObjectMeta {
+                name: Some(name.into()),
+                uid: Some(format!("uid-{name}")),
+                ..ObjectMeta::default()
+            },
             data: Some([("value".to_owned(), value.to_owned())].into()),
             ..ConfigMap::default()
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use foghorn_election::{Epoch, Precondition, Record, Write};
-use futures::Stream;
+use futures::{Stream, StreamExt, future};
 use jiff::Timestamp;
 use k8s_openapi::{
     api::coordination::v1::{Lease, LeaseSpec},
@@ -14,8 +14,9 @@ use kube::{
     api::PostParams,
     runtime::{WatchStreamExt, watcher},
 };
+use serde::de::Error;
 
-use crate::watching::patience;
+use crate::{readable::Readable, watching::patience};
 
 /// Why a Lease was not read or written.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +65,8 @@ pub enum LeaseError {
 #[derive(Clone, Debug)]
 pub struct LeaseStore {
     api: Api<Lease>,
+    /// Times without a meaning must not keep anybody from writing better ones.
+    reading: Api<Readable<Lease>>,
     namespace: String,
     name: String,
 }
@@ -73,7 +76,8 @@ impl LeaseStore {
     #[must_use]
     pub fn new(client: Client, namespace: &str, name: &str) -> Self {
         Self {
-            api: Api::namespaced(client, namespace),
+            api: Api::namespaced(client.clone(), namespace),
+            reading: Api::namespaced(client, namespace),
             namespace: namespace.to_owned(),
             name: name.to_owned(),
         }
@@ -84,7 +88,15 @@ impl LeaseStore {
     /// # Errors
     /// If the API server cannot be asked or refuses.
     pub async fn read(&self) -> Result<Option<Lease>, LeaseError> {
-        self.api.get_opt(&self.name).await.map_err(|error| self.error("get", error))
+        let lease = self.reading.get_opt(&self.name).await.map_err(|error| self.error("get", error))?;
+        match lease {
+            Some(Readable::Object(lease)) => Ok(Some(lease)),
+            Some(Readable::Unreadable(unreadable)) => {
+                let error = serde_json::Error::custom(unreadable.error);
+                Err(self.error("get", kube::Error::SerdeError(error)))
+            }
+            None => Ok(None),
+        }
     }
 
     /// Brings the Lease to a state, if its precondition is met. `base` is the Lease in the version of the precondition;
@@ -139,7 +151,14 @@ impl LeaseStore {
     /// Each state of the Lease as it becomes known, `None` if there is no such Lease; without an end. An error is
     /// followed by a new attempt, after a while.
     pub fn watch(&self) -> impl Stream<Item = Result<Option<Lease>, watcher::Error>> + Send + use<> {
-        watcher::watch_object(self.api.clone(), &self.name).backoff(patience())
+        let states = watcher::watch_object(self.reading.clone(), &self.name).backoff(patience());
+        states.filter_map(|state| {
+            future::ready(match state {
+                Ok(Some(lease)) => lease.object().map(|lease| Ok(Some(lease))),
+                Ok(None) => Some(Ok(None)),
+                Err(error) => Some(Err(error)),
+            })
+        })
     }
 
     fn error(&self, verb: &'static str, error: kube::Error) -> LeaseError {

@@ -7,5 +7,6 @@ pub mod elect;
 pub mod http;
 pub mod lease_store;
 pub mod logs;
+pub mod readable;
 pub mod shutdown;
 pub mod watching;

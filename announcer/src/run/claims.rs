@@ -20,6 +20,8 @@ impl Announcer {
                 self.restart.keep(Fact::Claim(claim.clone()));
                 self.meet_claim(claim);
             }
+            // What was written down of it before a restart stays in force too.
+            ClaimNews::Unreadable(name) => self.restart.confirm(&name),
             ClaimNews::Gone(name) => self.claim_gone(&name),
             ClaimNews::Complete => {
                 self.restart.gone().iter().for_each(|name| self.claim_gone(name));

@@ -165,6 +165,9 @@ pub enum NotAccepted {
     /// The spec has no meaning. What runs stays as it was.
     #[error(transparent)]
     Invalid(Invalid),
+    /// The spec, or a part of it, cannot be read. What runs stays as it was.
+    #[error("the spec cannot be read, and what runs stays as it was: {0}: correct the field")]
+    Unreadable(String),
     /// The plane's namespace is somebody else's. No announcers run.
     #[error(
         "namespace {0} exists and was not made for this plane: delete it, or give the plane another name"
@@ -179,6 +182,7 @@ impl NotAccepted {
         match self {
             Self::Conflict(conflict) => conflict.reason(),
             Self::Invalid(invalid) => invalid.reason(),
+            Self::Unreadable(_) => "Unreadable",
             Self::NamespaceTaken(_) => "NamespaceTaken",
         }
     }

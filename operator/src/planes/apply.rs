@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use k8s_openapi::NamespaceResourceScope;
 use kube::{
     Api, Client, Resource, ResourceExt,
-    api::{Patch, PatchParams},
+    api::{Patch, PatchParams, PostParams},
     runtime::reflector::ObjectRef,
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -26,8 +26,7 @@ pub(super) async fn apply<K>(api: &Api<K>, live: Option<&K>, desired: &K) -> Res
 where
     K: Resource<DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned,
 {
-    let desired_json =
-        with_digest(desired).map_err(|source| Error::Json { what: "a child of a plane", source })?;
+    let desired_json = with_digest(desired).and_then(serde_json::to_value).map_err(unwritable)?;
     if let Some(live) = live {
         let live_json =
             serde_json::to_value(live).map_err(|source| Error::Json { what: "a watched object", source })?;
@@ -45,6 +44,27 @@ where
     Ok(())
 }
 
+/// Creates `desired`, or applies it if it is there. The right to create can be had before the right to change: that comes
+/// with a RoleBinding that the API server may not have noticed yet.
+///
+/// # Errors
+/// If the API server refuses, or cannot be reached.
+pub(super) async fn create_or_apply<K>(api: &Api<K>, live: Option<&K>, desired: &K) -> Result<(), Error>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned,
+{
+    if live.is_none() {
+        let params = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
+        let object = with_digest(desired).map_err(unwritable)?;
+        match api.create(&params, &object).await {
+            Ok(_) => return Ok(()),
+            Err(kube::Error::Api(status)) if status.is_already_exists() => {}
+            Err(error) => return Err(Error::api::<K>("create", ObjectRef::from_obj(desired))(error)),
+        }
+    }
+    apply(api, live, desired).await
+}
+
 /// The API of the kind in the namespace of `object`.
 pub(crate) fn api_of<K>(client: &Client, object: &K) -> Api<K>
 where
@@ -53,7 +73,7 @@ where
     Api::namespaced(client.clone(), object.meta().namespace.as_deref().unwrap_or_default())
 }
 
-fn with_digest<K>(object: &K) -> Result<Value, serde_json::Error>
+fn with_digest<K>(object: &K) -> Result<K, serde_json::Error>
 where
     K: Resource<DynamicType = ()> + Clone + Serialize,
 {
@@ -61,7 +81,11 @@ where
     let digest = digest.iter().take(8).map(|octet| format!("{octet:02x}")).collect();
     let mut object = object.clone();
     object.annotations_mut().insert(APPLIED_ANNOTATION.to_owned(), digest);
-    serde_json::to_value(object)
+    Ok(object)
+}
+
+fn unwritable(source: serde_json::Error) -> Error {
+    Error::Json { what: "a child of a plane", source }
 }
 
 /// Whether all that `desired` says is in `live` too. What is empty in one may be absent in the other; lists have the
@@ -84,7 +108,6 @@ fn contains(live: &Value, desired: &Value) -> bool {
 #[cfg(test)]
 mod tests {
     use http::{Request, Response};
-    use k8s_openapi::api::core::v1::ServiceAccount;
     use kube::client::Body;
     use serde_json::json;
     use tower_test::mock::{self, Handle};
@@ -112,7 +135,7 @@ mod tests {
     async fn what_is_as_it_should_be_costs_no_request() {
         let (client, mut server) = api_server();
         let account = children::service_account(&plane("blue", "x.dev/blue"));
-        let live = serde_json::from_value(with_digest(&account).unwrap()).unwrap();
+        let live = with_digest(&account).unwrap();
         apply(&api_of(&client, &account), Some(&live), &account).await.unwrap();
         drop(client);
         assert!(server.next_request().await.is_none());
@@ -122,7 +145,7 @@ mod tests {
     async fn drift_is_repaired_by_server_side_apply() {
         let (client, mut server) = api_server();
         let account = children::service_account(&plane("blue", "x.dev/blue"));
-        let mut live: ServiceAccount = serde_json::from_value(with_digest(&account).unwrap()).unwrap();
+        let mut live = with_digest(&account).unwrap();
         live.labels_mut().clear();
         let answer = serde_json::to_vec(&account).unwrap();
         let served = tokio::spawn(async move {
@@ -139,13 +162,27 @@ mod tests {
         assert!(uri.contains("force=true") && uri.contains("fieldManager=foghorn-operator"), "{uri}");
     }
 
+    #[tokio::test]
+    async fn what_is_missing_is_created_by_a_plain_request() {
+        let (client, mut server) = api_server();
+        let account = children::service_account(&plane("blue", "x.dev/blue"));
+        let answer = serde_json::to_vec(&account).unwrap();
+        let served = tokio::spawn(async move {
+            let (request, respond) = server.next_request().await.unwrap();
+            respond.send_response(Response::new(Body::from(answer)));
+            request.method().to_string()
+        });
+        create_or_apply(&api_of(&client, &account), None, &account).await.unwrap();
+        assert_eq!(served.await.unwrap(), "POST");
+    }
+
     #[test]
     fn what_is_no_longer_wanted_shows_in_the_digest() {
         let mut more = children::service_account(&plane("blue", "x.dev/blue"));
         more.automount_service_account_token = Some(true);
-        let live = with_digest(&more).unwrap();
+        let live = json!(with_digest(&more).unwrap());
         assert!(contains(&live, &live));
-        let less = with_digest(&children::service_account(&plane("blue", "x.dev/blue"))).unwrap();
+        let less = json!(with_digest(&children::service_account(&plane("blue", "x.dev/blue"))).unwrap());
         assert!(!contains(&live, &less));
     }
 

@@ -13,7 +13,7 @@ use k8s_openapi::{
 };
 use kube::{Resource, ResourceExt};
 
-use crate::context::MANAGED_BY;
+use crate::{args::Run, context::MANAGED_BY};
 
 const POD_SECURITY: &str = "pod-security.kubernetes.io/enforce";
 
@@ -49,11 +49,24 @@ pub(super) fn namespace(plane: &NetworkPlane) -> Namespace {
     Namespace { metadata, ..Namespace::default() }
 }
 
+/// The plane that the namespace was made for: the namespace has its name, and belongs to it. A label says nothing: whoever
+/// restores a namespace under another name, or copies a manifest, copies the labels too.
+#[must_use]
+pub(crate) fn owner_of(namespace: &ObjectMeta) -> Option<&OwnerReference> {
+    let plane = contract::plane_of_namespace(namespace.name.as_deref()?)?;
+    let is_owner = |owner: &&OwnerReference| {
+        owner.kind == NetworkPlane::kind(&())
+            && owner.api_version == NetworkPlane::api_version(&())
+            && owner.name == plane
+    };
+    namespace.owner_references.iter().flatten().find(is_owner)
+}
+
 /// Whether the namespace is the one of this very plane, not somebody else's of the same name.
 #[must_use]
 pub(super) fn is_own(namespace: &Namespace, plane: &NetworkPlane) -> bool {
-    let uid = plane.uid().unwrap_or_default();
-    namespace.owner_references().iter().any(|owner| owner.uid == uid)
+    owner_of(&namespace.metadata).map(|owner| &owner.uid) == plane.metadata.uid.as_ref()
+        && plane.metadata.uid.is_some()
 }
 
 /// Whether the namespace was made for a plane of this name, if perhaps an earlier one.
@@ -68,22 +81,27 @@ pub(super) fn service_account(plane: &NetworkPlane) -> ServiceAccount {
     ServiceAccount { metadata: metadata(plane, contract::ANNOUNCER_NAME), ..ServiceAccount::default() }
 }
 
-/// The announcers' rights: those of the chart's ClusterRole, in the plane's namespace only.
+/// The announcers' rights: those of the chart's ClusterRole, in the plane's namespace only. The operator has them there too,
+/// so that it needs no right to change Leases of other namespaces.
 #[must_use]
-pub(super) fn role_binding(plane: &NetworkPlane, cluster_role: &str) -> RoleBinding {
+pub(super) fn role_binding(plane: &NetworkPlane, options: &Run) -> RoleBinding {
     let metadata = metadata(plane, contract::ANNOUNCER_NAME);
+    let account = |name: &str, namespace: Option<String>| Subject {
+        kind: "ServiceAccount".to_owned(),
+        name: name.to_owned(),
+        namespace,
+        api_group: None,
+    };
     RoleBinding {
         role_ref: RoleRef {
             api_group: "rbac.authorization.k8s.io".to_owned(),
             kind: "ClusterRole".to_owned(),
-            name: cluster_role.to_owned(),
+            name: options.announcer_cluster_role.clone(),
         },
-        subjects: Some(vec![Subject {
-            kind: "ServiceAccount".to_owned(),
-            name: contract::ANNOUNCER_NAME.to_owned(),
-            namespace: metadata.namespace.clone(),
-            api_group: None,
-        }]),
+        subjects: Some(vec![
+            account(contract::ANNOUNCER_NAME, metadata.namespace.clone()),
+            account(&options.service_account, Some(options.namespace.clone())),
+        ]),
         metadata,
     }
 }
@@ -121,7 +139,10 @@ fn owner(plane: &NetworkPlane) -> OwnerReference {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::planes::{config, fixtures::plane};
+    use crate::planes::{
+        config,
+        fixtures::{options, plane},
+    };
 
     #[test]
     fn the_namespace_is_labelled_for_pods_on_the_nodes_network() {
@@ -154,14 +175,26 @@ mod tests {
     }
 
     #[test]
-    fn rights_are_those_of_the_given_role_for_the_planes_own_account_only() {
-        let binding = role_binding(&plane("blue", "x.dev/blue"), "foghorn-announcer");
+    fn a_copied_namespace_belongs_to_no_plane() {
+        let original = namespace(&plane("blue", "x.dev/blue")).metadata;
+        assert_eq!(owner_of(&original).unwrap().name, "blue");
+        let renamed = ObjectMeta { name: Some("foghorn-blue-restored".into()), ..original.clone() };
+        assert_eq!(owner_of(&renamed), None);
+        let elsewhere = ObjectMeta { name: Some("drill".into()), ..original.clone() };
+        assert_eq!(owner_of(&elsewhere), None);
+        let ownerless = ObjectMeta { owner_references: None, ..original };
+        assert_eq!(owner_of(&ownerless), None);
+    }
+
+    #[test]
+    fn rights_are_for_the_planes_own_account_and_the_operator() {
+        let binding = role_binding(&plane("blue", "x.dev/blue"), &options());
         assert_eq!(binding.role_ref.kind, "ClusterRole");
         assert_eq!(binding.role_ref.name, "foghorn-announcer");
         let subjects = binding.subjects.unwrap();
-        assert_eq!(subjects.len(), 1);
-        assert_eq!(subjects[0].namespace.as_deref(), Some("foghorn-blue"));
-        assert_eq!(subjects[0].name, "announcer");
+        let accounts: Vec<_> =
+            subjects.iter().map(|it| (it.namespace.as_deref().unwrap(), it.name.as_str())).collect();
+        assert_eq!(accounts, [("foghorn-blue", "announcer"), ("foghorn-system", "foghorn-operator")]);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::{
 
 use foghorn_clock::Instant;
 use foghorn_crds::{AddressClaim, NetworkPlane, NetworkPlaneStatus, NodePreference, PlanePorts, contract};
-use foghorn_shell::clock::boot_time;
+use foghorn_shell::{clock::boot_time, readable::Readable};
 use futures::StreamExt;
 use ipnet::Ipv4Net;
 use k8s_openapi::api::{
@@ -18,7 +18,7 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api, ResourceExt,
-    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions},
     runtime::{
         Controller,
         controller::{self, Action},
@@ -29,7 +29,7 @@ use rand::{RngCore, SeedableRng, rngs::StdRng};
 
 use super::{
     acceptance::{self, NotAccepted},
-    apply::{api_of, apply},
+    apply::{api_of, apply, create_or_apply},
     children, config, daemonset, events, findings, keys, nodes,
     ports::{Ports, Range},
     status::Observed,
@@ -38,6 +38,7 @@ use super::{
 use crate::{
     context::{Context, MANAGER},
     error::Error,
+    index::ClaimKey,
 };
 
 /// How many planes are worked on at once.
@@ -61,7 +62,7 @@ pub(super) struct Planes {
 
 /// Runs the controller of planes while the future is polled; it never ends.
 pub async fn run(ctx: Arc<Context>) {
-    let (world, watches) = World::watch(&ctx.client);
+    let (world, watches) = World::watch(&ctx.client, &ctx.metrics);
     let planes = Arc::new(Planes { ctx, world, ports: Mutex::default(), keys_seen: Mutex::default() });
     tokio::select! {
         () = watches => {}
@@ -94,14 +95,14 @@ impl Planes {
         }
         let judgement = self.judge(plane);
         let ports = match &judgement {
-            Ok(_) | Err(NotAccepted::Invalid(_)) => Some(self.ports_of(plane)?),
+            Ok(_) | Err(NotAccepted::Invalid(_) | NotAccepted::Unreadable(_)) => Some(self.ports_of(plane)?),
             Err(NotAccepted::Conflict(_) | NotAccepted::NamespaceTaken(_)) => None,
         };
         // Ports are on record before anything listens on them.
         let known_ports = plane.status.as_ref().and_then(|status| status.ports);
         match (&judgement, ports.filter(|_| ports == known_ports)) {
             (Ok(subnets), Some(ports)) => self.apply_children(plane, subnets.clone(), ports).await?,
-            (Ok(_), None) | (Err(NotAccepted::Invalid(_)), _) => {}
+            (Ok(_), None) | (Err(NotAccepted::Invalid(_) | NotAccepted::Unreadable(_)), _) => {}
             (Err(NotAccepted::Conflict(_) | NotAccepted::NamespaceTaken(_)), _) => {
                 self.remove_announcers(plane).await?;
             }
@@ -168,6 +169,9 @@ impl Planes {
         {
             return Err(NotAccepted::NamespaceTaken(namespace.name_any()));
         }
+        if let Some(fault) = self.ctx.planes.fault(plane) {
+            return Err(NotAccepted::Unreadable(fault));
+        }
         acceptance::allowed_subnets(plane).map_err(NotAccepted::Invalid)
     }
 
@@ -203,12 +207,12 @@ impl Planes {
         let account = children::service_account(plane);
         let live = self.world.service_accounts.store().get(&ObjectRef::from_obj(&account));
         apply(&api_of(client, &account), live.as_deref(), &account).await?;
-        let binding = children::role_binding(plane, &options.announcer_cluster_role);
+        let binding = children::role_binding(plane, options);
         let live = self.world.role_bindings.store().get(&ObjectRef::from_obj(&binding));
         apply(&api_of(client, &binding), live.as_deref(), &binding).await?;
         let lease = children::lease(plane);
         let live = self.world.leases.store().get(&ObjectRef::from_obj(&lease));
-        apply(&api_of(client, &lease), live.as_deref(), &lease).await?;
+        create_or_apply(&api_of(client, &lease), live.as_deref(), &lease).await?;
         let leaves_datapath = self.leaves_datapath(plane);
         let set = daemonset::daemon_set(plane, ports, options, leaves_datapath);
         let live = self.world.daemon_sets.store().get(&ObjectRef::from_obj(&set));
@@ -262,7 +266,9 @@ impl Planes {
             Some(set) if set.metadata.deletion_timestamp.is_none() => {
                 let api = api_of(&self.ctx.client, &*set);
                 let name = ObjectRef::from_obj(&*set).to_string();
-                let deleted = api.delete(&set.name_any(), &DeleteParams::default()).await;
+                let this_one = Preconditions { uid: set.uid(), resource_version: None };
+                let params = DeleteParams { preconditions: Some(this_one), ..DeleteParams::default() };
+                let deleted = api.delete(&set.name_any(), &params).await;
                 deleted.map(drop).map_err(Error::api::<DaemonSet>("delete", name))
             }
             Some(_) | None => Ok(()),
@@ -275,10 +281,10 @@ impl Planes {
             "involvedObject.kind=DaemonSet,involvedObject.name={},reason=FailedCreate",
             contract::ANNOUNCER_NAME
         );
-        let api: Api<Event> = Api::namespaced(self.ctx.client.clone(), namespace);
+        let api: Api<Readable<Event>> = Api::namespaced(self.ctx.client.clone(), namespace);
         let found = api.list(&ListParams::default().fields(&fields)).await;
         let found = found.map_err(Error::api::<Event>("list", namespace))?;
-        Ok(events::last_failure(found.items))
+        Ok(events::last_failure(found.items.into_iter().filter_map(Readable::object).collect()))
     }
 
     pub(super) async fn set_finalizers(
@@ -308,10 +314,7 @@ impl Planes {
     }
 
     pub(super) fn claims_of(&self, plane: &str) -> Vec<Arc<AddressClaim>> {
-        let namespace = contract::plane_namespace(plane);
-        let mut claims = self.ctx.claims.store().state();
-        claims.retain(|claim| claim.metadata.namespace.as_ref() == Some(&namespace));
-        claims
+        self.ctx.claims_by.get(&ClaimKey::Namespace(contract::plane_namespace(plane)))
     }
 
     fn preferences(&self, plane: &NetworkPlane) -> BTreeMap<String, NodePreference> {

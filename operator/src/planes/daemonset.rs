@@ -204,7 +204,8 @@ fn metrics_address(options: &Run) -> String {
     }
 }
 
-pub(super) fn wants_datapath(plane: &NetworkPlane) -> bool {
+/// Whether the plane has something on the nodes' network.
+pub(crate) fn wants_datapath(plane: &NetworkPlane) -> bool {
     plane.spec.return_path_mode() != ReturnPathMode::Off || plane.spec.guard_mode() != GuardMode::Off
 }
 

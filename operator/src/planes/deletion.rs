@@ -3,8 +3,9 @@
 use foghorn_crds::{NetworkPlane, contract};
 use k8s_openapi::{api::core::v1::Namespace, jiff::Timestamp};
 use kube::{
-    Api, ResourceExt,
+    Api, Client, ResourceExt,
     api::{DeleteParams, Preconditions},
+    core::ObjectMeta,
     runtime::controller::Action,
 };
 
@@ -18,9 +19,9 @@ use crate::{
 const LOOK: std::time::Duration = std::time::Duration::from_secs(2);
 /// How long the namespace is waited for. What keeps it then is not the plane's: another controller's finalizer, or an
 /// aggregated API that does not answer.
-const NAMESPACE_SECONDS: i64 = 60;
+const NAMESPACE_SECONDS: u32 = 60;
 /// How long after the deletion announcers are waited for that have something on their node's network.
-const DATAPATH_SECONDS: i64 = 20;
+pub(crate) const DATAPATH_SECONDS: u32 = 20;
 
 impl Planes {
     /// Does the next step to the end of a plane that is being deleted.
@@ -44,7 +45,7 @@ impl Planes {
         {
             match &namespace.metadata.deletion_timestamp {
                 None => {
-                    self.delete_namespace(&namespace).await?;
+                    delete_namespace(&self.ctx.client, &namespace.metadata).await?;
                     self.report(plane, None, ports).await?;
                     return Ok(Action::requeue(LOOK));
                 }
@@ -64,19 +65,23 @@ impl Planes {
         tracing::info!(plane = %plane.name_any(), "the plane is gone");
         Ok(Action::await_change())
     }
-
-    async fn delete_namespace(&self, namespace: &Namespace) -> Result<(), Error> {
-        let this_one = Preconditions { uid: namespace.uid(), resource_version: None };
-        let params = DeleteParams { preconditions: Some(this_one), ..DeleteParams::default() };
-        let name = namespace.name_any();
-        let api: Api<Namespace> = Api::all(self.ctx.client.clone());
-        tracing::info!(namespace = %name, "no claim is left, deleting the plane's namespace");
-        gone(api.delete(&name, &params).await).map_err(Error::api::<Namespace>("delete", name))
-    }
 }
 
-fn is_later(since: Timestamp, now: Timestamp, seconds: i64) -> bool {
-    now.as_second().saturating_sub(since.as_second()) > seconds
+/// Deletes this very namespace; one that is gone is no error.
+///
+/// # Errors
+/// If the API server refuses, or cannot be reached.
+pub(crate) async fn delete_namespace(client: &Client, namespace: &ObjectMeta) -> Result<(), Error> {
+    let name = namespace.name.clone().unwrap_or_default();
+    let this_one = Preconditions { uid: namespace.uid.clone(), resource_version: None };
+    let params = DeleteParams { preconditions: Some(this_one), ..DeleteParams::default() };
+    let api: Api<Namespace> = Api::all(client.clone());
+    tracing::info!(namespace = %name, "deleting the plane's namespace");
+    gone(api.delete(&name, &params).await).map_err(Error::api::<Namespace>("delete", name))
+}
+
+fn is_later(since: Timestamp, now: Timestamp, seconds: u32) -> bool {
+    now.as_second().saturating_sub(since.as_second()) > seconds.into()
 }
 
 fn gone_is_fine(result: Result<(), Error>) -> Result<(), Error> {

@@ -24,5 +24,8 @@ mod view;
 mod world;
 
 pub(crate) use apply::api_of;
+pub(crate) use children::owner_of;
 pub use config::refused_networks;
 pub use controller::run;
+pub(crate) use daemonset::wants_datapath;
+pub(crate) use deletion::{DATAPATH_SECONDS, delete_namespace};

@@ -29,8 +29,14 @@ use serde::de::DeserializeOwned;
 use super::{config, nodes, status, view::Seen};
 use crate::{
     context::{Context, MANAGED_BY},
+    metrics::Metrics,
+    reader::Reader,
+    trim,
     watched::Watched,
 };
+
+/// How many objects are listed at once: each can have 1.5 MiB.
+const PAGE: u32 = 50;
 
 /// What planes have in their namespaces.
 pub(super) struct World {
@@ -50,15 +56,24 @@ pub(super) struct World {
 
 impl World {
     /// Watches the cluster while the future is polled; it never ends.
-    pub(super) fn watch(client: &Client) -> (Self, impl Future<Output = ()> + Send + use<>) {
+    pub(super) fn watch(
+        client: &Client,
+        metrics: &Metrics,
+    ) -> (Self, impl Future<Output = ()> + Send + use<>) {
         let mut tasks = Vec::new();
+        let announcer = Some(contract::ANNOUNCER_NAME);
         let world = Self {
-            daemon_sets: children(client, &mut tasks),
-            config_maps: children(client, &mut tasks),
-            service_accounts: children(client, &mut tasks),
-            role_bindings: children(client, &mut tasks),
-            leases: children(client, &mut tasks),
-            pods: children(client, &mut tasks),
+            daemon_sets: children(client, announcer, children_reader(metrics), &mut tasks),
+            config_maps: children(
+                client,
+                Some(contract::PLANE_CONFIG_MAP),
+                children_reader(metrics),
+                &mut tasks,
+            ),
+            service_accounts: children(client, announcer, children_reader(metrics), &mut tasks),
+            role_bindings: children(client, announcer, children_reader(metrics), &mut tasks),
+            leases: children(client, None, children_reader(metrics), &mut tasks),
+            pods: children(client, None, children_reader(metrics).trimmed(trim::pod), &mut tasks),
         };
         (world, join_all(tasks).map(drop))
     }
@@ -134,7 +149,21 @@ impl World {
     }
 }
 
-fn children<K>(client: &Client, tasks: &mut Vec<BoxFuture<'static, ()>>) -> Watched<K>
+/// Whoever may write in a namespace of his own can label his objects as a plane's. They are asked for by name where they
+/// have one, a few at a time, and those of other namespaces are not kept.
+fn children_reader<K>(metrics: &Metrics) -> Reader<K>
+where
+    K: Resource<DynamicType = ()> + Clone + 'static,
+{
+    Reader::new(metrics).only(trim::is_in_plane).trimmed(trim::writers)
+}
+
+fn children<K>(
+    client: &Client,
+    name: Option<&str>,
+    reader: Reader<K>,
+    tasks: &mut Vec<BoxFuture<'static, ()>>,
+) -> Watched<K>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
         + Clone
@@ -145,8 +174,11 @@ where
         + 'static,
 {
     let labels = format!("{}={},{}", MANAGED_BY.0, MANAGED_BY.1, contract::PLANE_LABEL);
-    let config = watcher::Config::default().labels(&labels);
-    let (watched, task) = Watched::new(client, config);
+    let mut config = watcher::Config::default().labels(&labels).page_size(PAGE);
+    if let Some(name) = name {
+        config = config.fields(&format!("metadata.name={name}"));
+    }
+    let (watched, task) = Watched::new(client, config, reader);
     tasks.push(task.boxed());
     watched
 }

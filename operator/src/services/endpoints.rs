@@ -6,10 +6,11 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use foghorn_shell::watching::patience;
+use foghorn_shell::{readable::Readable, watching::patience};
 use futures::{
     Stream, StreamExt, TryStreamExt,
     channel::mpsc::{self, UnboundedSender},
+    future,
 };
 use k8s_openapi::api::{core::v1::Service, discovery::v1::EndpointSlice};
 use kube::{
@@ -31,7 +32,7 @@ use super::{
     reference,
     serving::{SERVICE_LABEL, Serving, Slice},
 };
-use crate::{error::Error, readable::Readable, watched::read};
+use crate::error::Error;
 
 /// The slices that kube-proxy looks at: headless Services have no addresses of load balancers.
 const SELECTOR: &str = "!service.kubernetes.io/headless";
@@ -59,7 +60,7 @@ impl Endpoints {
         let of_service = ListParams::default().labels(&format!("{SERVICE_LABEL}={name}"));
         let listed = api.list(&of_service).await;
         let listed = listed.map_err(Error::api::<EndpointSlice>("list", format!("{namespace}/{name}")))?;
-        let slices = listed.items.into_iter().map(|Readable(slice)| slice).collect();
+        let slices = listed.items.into_iter().filter_map(Readable::object).collect();
         let mut serving = self.serving();
         serving.listed(service, slices);
         Ok(serving.nodes(service).unwrap_or_default())
@@ -82,7 +83,8 @@ impl Endpoints {
         self.asked.notified().await;
         let api: Api<Readable<Slice>> = Api::all(client);
         let config = watcher::Config::default().labels(SELECTOR);
-        self.follow_events(watcher::watcher(api, config).backoff(patience()).map_ok(read)).await;
+        let events = watcher::watcher(api, config).backoff(patience());
+        self.follow_events(events.try_filter_map(|event| future::ready(Ok(read(event))))).await;
     }
 
     async fn follow_events(&self, events: impl Stream<Item = Result<Event<Slice>, watcher::Error>> + Send) {
@@ -117,6 +119,17 @@ impl Endpoints {
 
     fn serving(&self) -> MutexGuard<'_, Serving> {
         self.serving.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The event, unless its slice cannot be read.
+fn read(event: Event<Readable<Slice>>) -> Option<Event<Slice>> {
+    match event {
+        Event::Apply(slice) => slice.object().map(Event::Apply),
+        Event::Delete(slice) => slice.object().map(Event::Delete),
+        Event::Init => Some(Event::Init),
+        Event::InitApply(slice) => slice.object().map(Event::InitApply),
+        Event::InitDone => Some(Event::InitDone),
     }
 }
 

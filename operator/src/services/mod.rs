@@ -61,13 +61,17 @@ use tokio::time::Instant;
 
 use crate::{
     context::Context,
+    index::{self, ClaimKey, Index, ServiceKey},
     planes::{acceptance::is_accepted, refused_networks},
+    reader::Reader,
+    trim,
     watched::Watched,
 };
 pub(crate) use claim::is_genuine;
 use endpoints::Endpoints;
 use memory::{Key, Memory};
 use publish::Notice;
+pub(crate) use publish::held_address;
 
 /// Longest note of an event, in octets.
 const NOTE_MAX: usize = 1024;
@@ -77,6 +81,7 @@ const CONCURRENCY: u16 = 16;
 struct State {
     ctx: Arc<Context>,
     services: Watched<Service>,
+    services_by: Arc<Index<Service, ServiceKey>>,
     endpoints: Endpoints,
     memory: Memory,
     /// Since when claims are seen to be ending, by UID.
@@ -85,10 +90,13 @@ struct State {
 
 /// Serves all Services while the future is polled. It ends only when a watch does, which is at the end of the process.
 pub async fn run(ctx: Arc<Context>) {
-    let (services, watch_services) = Watched::new(&ctx.client, watcher::Config::default());
+    let services_by = Arc::new(Index::new(index::of_service));
+    let reader = Reader::new(&ctx.metrics).trimmed(trim::service).observed(services_by.clone());
+    let (services, watch_services) = Watched::new(&ctx.client, watcher::Config::default(), reader);
     let state = Arc::new(State {
         ctx,
         services,
+        services_by,
         endpoints: Endpoints::default(),
         memory: Memory::default(),
         endings: Mutex::default(),
@@ -109,9 +117,12 @@ fn run_services(state: &Arc<State>) -> impl Future<Output = ()> + use<> {
     let of_namespace = mapper(state, |state, namespace: &Namespace| state.services_in(&namespace.name_any()));
     let of_node = mapper(state, |state, _: &Node| state.claimants());
     let of_service_cidr = mapper(state, |state, _: &ServiceCIDR| state.claimants());
-    let service_cidrs =
-        ctx.service_cidrs.as_ref().map_or_else(|| stream::empty().boxed(), |cidrs| cidrs.changes().boxed());
-    let planes = ctx.planes.changes_of(|plane| {
+    let service_cidrs = ctx
+        .service_cidrs
+        .as_ref()
+        .map_or_else(|| stream::empty().boxed(), |cidrs| cidrs.news_of(|cidr| cidr.spec.clone()).boxed());
+    // All Services are looked at in the beginning: what is there already need not ask for it once more.
+    let planes = ctx.planes.news_of(|plane| {
         let accepted = is_accepted(plane);
         (plane.spec.clone(), accepted, plane.metadata.deletion_timestamp.clone(), plane.metadata.uid.clone())
     });
@@ -123,10 +134,10 @@ fn run_services(state: &Arc<State>) -> impl Future<Output = ()> + use<> {
         .watches_shared_stream(ctx.claims.changes(), of_claim)
         .watches_shared_stream(planes, of_plane)
         .watches_shared_stream(
-            ctx.namespaces.changes_of(|namespace| namespace.metadata.labels.clone()),
+            ctx.namespaces.news_of(|namespace| namespace.metadata.labels.clone()),
             of_namespace,
         )
-        .watches_shared_stream(ctx.nodes.changes_of(|node| refused_networks([node], [], &[])), of_node)
+        .watches_shared_stream(ctx.nodes.news_of(|node| refused_networks([node], [], &[])), of_node)
         .watches_shared_stream(service_cidrs, of_service_cidr)
         .reconcile_on(state.endpoints.changes())
         .run(service::reconcile, service::retry, state.clone())
@@ -162,10 +173,9 @@ impl State {
     /// The claims of the Service, and of others that had its name before.
     fn claims_of(&self, service: &Service) -> Vec<Arc<AddressClaim>> {
         let (namespace, name) = memory::key(service);
-        self.ctx.claims.store().state_filter(|claim| {
-            let of = &claim.spec.service_ref;
-            of.name == name && of.namespace == namespace && claim::is_genuine(claim)
-        })
+        let mut claims = self.ctx.claims_by.get(&ClaimKey::Service(namespace, name));
+        claims.retain(|claim| claim::is_genuine(claim));
+        claims
     }
 
     /// The claim's very Service.
@@ -182,12 +192,7 @@ impl State {
         if claims.get(&ObjectRef::from_obj(claim)).is_none() {
             keys.extend(self.memory.waiting_for(&claim.spec.plane));
         }
-        let address = publish::held_address(claim);
-        let rivals = claims.state_filter(|other| {
-            let same_address = address.is_some() && publish::held_address(other) == address;
-            same_address || overrides::taken_by(&other.spec.dhcp, claim).is_some()
-        });
-        keys.extend(rivals.iter().map(|rival| key_of(rival)));
+        keys.extend(rivals(&self.ctx.claims_by, claim).iter().map(|rival| key_of(rival)));
         keys.sort();
         keys.dedup();
         keys.into_iter().map(reference).collect()
@@ -195,17 +200,12 @@ impl State {
 
     /// The Services that may be the plane's, or were.
     fn services_on(&self, plane: &NetworkPlane) -> Vec<ObjectRef<Service>> {
-        let class = &plane.spec.load_balancer_class;
-        self.services_where(|service| {
-            let spec = service.spec.as_ref();
-            let is_balancer = spec.is_some_and(|spec| spec.type_.as_deref() == Some("LoadBalancer"));
-            let its_class = spec.and_then(|spec| spec.load_balancer_class.as_ref());
-            is_balancer && its_class.is_none_or(|its_class| its_class == class)
-        })
+        let class = plane.spec.load_balancer_class.clone();
+        self.services_with([ServiceKey::Class(None), ServiceKey::Class(Some(class))])
     }
 
     fn services_in(&self, namespace: &str) -> Vec<ObjectRef<Service>> {
-        self.services_where(|service| service.metadata.namespace.as_deref() == Some(namespace))
+        self.services_with([ServiceKey::Namespace(namespace.to_owned())])
     }
 
     /// The Services that have claims.
@@ -213,13 +213,9 @@ impl State {
         self.ctx.claims.store().state().iter().map(|claim| reference(key_of(claim))).collect()
     }
 
-    fn services_where(&self, is_wanted: impl Fn(&Service) -> bool) -> Vec<ObjectRef<Service>> {
-        self.services
-            .store()
-            .state_filter(is_wanted)
-            .iter()
-            .map(|service| ObjectRef::from_obj(&**service))
-            .collect()
+    fn services_with(&self, keys: impl IntoIterator<Item = ServiceKey>) -> Vec<ObjectRef<Service>> {
+        let services = self.services_by.get_any(keys);
+        services.iter().map(|service| ObjectRef::from_obj(&**service)).collect()
     }
 
     fn labels_of(&self, namespace: &str) -> BTreeMap<String, String> {
@@ -269,6 +265,12 @@ impl State {
     }
 }
 
+/// The claims that have the address of `claim`, or ask to be who it is to the DHCP server.
+fn rivals(claims: &Index<AddressClaim, ClaimKey>, claim: &AddressClaim) -> Vec<Arc<AddressClaim>> {
+    let address = publish::held_address(claim).map(ClaimKey::Address);
+    claims.get_any(address.into_iter().chain(index::identities(claim).map(ClaimKey::Wants)))
+}
+
 fn key_of(claim: &AddressClaim) -> Key {
     let service = &claim.spec.service_ref;
     (service.namespace.clone(), service.name.clone())
@@ -276,4 +278,40 @@ fn key_of(claim: &AddressClaim) -> Key {
 
 fn reference((namespace, name): Key) -> ObjectRef<Service> {
     ObjectRef::new(&name).within(&namespace)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{fixtures::*, *};
+    use crate::index::Observer;
+
+    #[test]
+    fn the_work_of_a_start_grows_with_the_number_of_claims() {
+        let claims = Index::new(index::of_claim);
+        let all: Vec<_> = (0..10_000_u32)
+            .map(|n| bound(&format!("web-{n}"), &std::net::Ipv4Addr::from(0x0a00_0000 + n).to_string()))
+            .collect();
+        all.iter().for_each(|claim| claims.put(&Arc::new(claim.clone())));
+        let looked_at = |claim: &AddressClaim| {
+            let service = &claim.spec.service_ref;
+            let own = claims.get(&ClaimKey::Service(service.namespace.clone(), service.name.clone()));
+            own.len() + rivals(&claims, claim).len()
+        };
+        assert_eq!(all.iter().map(looked_at).sum::<usize>(), 2 * all.len());
+    }
+
+    #[test]
+    fn a_claim_concerns_those_that_share_its_address_or_want_its_identity() {
+        let claims = Index::new(index::of_claim);
+        let mut wants = claim("wants");
+        wants.spec.dhcp.hardware_address = Some("02:00:5e:10:00:01".into());
+        let mut has = bound("has", "203.0.113.7");
+        has.spec.dhcp.hardware_address = Some("02:00:5e:10:00:01".into());
+        let others = [wants, has.clone(), bound("same", "203.0.113.7"), bound("other", "203.0.113.8")];
+        others.into_iter().for_each(|claim| claims.put(&Arc::new(claim)));
+        let mut names: Vec<_> = rivals(&claims, &has).iter().map(|claim| key_of(claim).1).collect();
+        names.sort();
+        names.dedup();
+        assert_eq!(names, ["has", "same", "wants"]);
+    }
 }

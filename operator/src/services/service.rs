@@ -6,9 +6,7 @@ use std::{
     time::Duration,
 };
 
-use foghorn_crds::{
-    AddressClaim, AddressFamily, ClaimState, DhcpRequest, NetworkPlane, RefusedNetwork, contract,
-};
+use foghorn_crds::{AddressClaim, AddressFamily, ClaimState, NetworkPlane, RefusedNetwork, contract};
 use k8s_openapi::api::core::v1::Service;
 use kube::{
     Resource, ResourceExt,
@@ -29,7 +27,10 @@ use super::{
     request::{self, Standing},
     say, target, write,
 };
-use crate::error::Error;
+use crate::{
+    error::Error,
+    index::{self, ClaimKey},
+};
 
 /// Brings one Service to the state that it should have, as far as that goes now.
 pub(crate) async fn reconcile(service: Arc<Service>, state: Arc<State>) -> Result<Action, Error> {
@@ -66,6 +67,15 @@ async fn attend(state: &State, service: &Service) -> Result<Action, Error> {
     match request::standing(service, &state.ctx.planes.store().state(), claimed) {
         Standing::NotOurs => let_go(state, service, &claims).await,
         Standing::Unserved(unserved) => refuse(state, service, &claims, unserved).await,
+        // Too little is known of such a plane to judge by: what runs stays as it is, and nothing new begins.
+        Standing::Of(plane) if state.ctx.planes.fault(&plane).is_some() => match live {
+            Some(_) => Ok(Action::await_change()),
+            None => {
+                let message = format!("plane {} cannot be read: correct its spec", plane.name_any());
+                let unserved = Unserved::new(reasons::PLANE_NOT_ACCEPTED, message);
+                refuse(state, service, &claims, unserved).await
+            }
+        },
         Standing::Of(plane) => {
             let namespace = service.namespace().unwrap_or_default();
             match admit::namespace_is_allowed(&plane, &namespace, &state.labels_of(&namespace)) {
@@ -208,7 +218,9 @@ async fn keep(
     let client = &state.ctx.client;
     let serving = state.serving_nodes(service).await?;
     let desired = claim::desired(service, plane, &overrides.request, serving, forwarding.claim.clone());
-    let corrected = claim::corrected(claim, &desired);
+    // Announcers cannot read it either; all of its spec is the operator's to write.
+    let unreadable = state.ctx.claims.fault(claim).map(|_| claim.clone());
+    let corrected = claim::corrected(claim, &desired).or(unreadable);
     if let Some(corrected) = &corrected {
         write::replace_claim(client, corrected).await?;
     }
@@ -287,22 +299,17 @@ impl State {
     /// Whether the Service can be who it wants to be to the DHCP server; `mine` is the claim that it has. Planes may be on
     /// one network.
     fn is_free(&self, overrides: &Overrides, mine: Option<&Arc<AddressClaim>>) -> Result<(), Unserved> {
-        let DhcpRequest { hardware_address, client_id, .. } = &overrides.request;
-        if hardware_address.is_none() && client_id.is_none() {
-            return Ok(());
-        }
-        let others = self.ctx.claims.store().state_filter(claim::is_genuine);
+        let wanted = index::wanted(&overrides.request).map(ClaimKey::Is);
+        let mut others = self.ctx.claims_by.get_any(wanted);
+        others.retain(|other| claim::is_genuine(other));
         overrides::is_free(&overrides.request, mine.map(|mine| &**mine), others.iter().map(|other| &**other))
     }
 
     /// The other claims, of all planes, that have the address of `claim` and may have it.
     fn rivals_of(&self, claim: &AddressClaim, refused: &[RefusedNetwork]) -> Vec<Arc<AddressClaim>> {
         let Some(address) = publish::held_address(claim) else { return Vec::new() };
-        let mut rivals = self.ctx.claims.store().state_filter(|other| {
-            publish::held_address(other) == Some(address)
-                && other.uid() != claim.uid()
-                && claim::is_genuine(other)
-        });
+        let mut rivals = self.ctx.claims_by.get(&ClaimKey::Address(address));
+        rivals.retain(|other| other.uid() != claim.uid() && claim::is_genuine(other));
         rivals.retain(|rival| {
             let plane = self.ctx.planes.store().get(&ObjectRef::new(&rival.spec.plane));
             let in_use = self.is_published(rival);
