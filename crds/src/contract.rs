@@ -59,6 +59,8 @@ pub const PORT_FORWARD_LEASE_ANNOTATION: &str = "foghorn.dev/port-forward-lease"
 pub const KUBE_VIP_PORT_FORWARD_LEASE_ANNOTATION: &str = "kube-vip.io/upnp-lease-duration";
 /// Annotation on a Service that external-dns reads: where its names lead, in place of its addresses.
 pub const EXTERNAL_DNS_TARGET_ANNOTATION: &str = "external-dns.alpha.kubernetes.io/target";
+/// Annotation on a Service: what the operator wrote last as its [`EXTERNAL_DNS_TARGET_ANNOTATION`].
+pub const WRITTEN_TARGET_ANNOTATION: &str = "foghorn.dev/external-dns-target";
 
 /// Annotation on a plane: a new value asks for one rebalancing of its addresses.
 pub const REBALANCE_ANNOTATION: &str = "foghorn.dev/rebalance";

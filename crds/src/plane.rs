@@ -7,8 +7,9 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector},
 };
 use kube::{CustomResource, KubeSchema};
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use crate::{
     contract,
@@ -18,6 +19,11 @@ use crate::{
     host_address::HostAddressSpec,
     port_forwarding::{PortForwardingMode, PortForwardingSpec},
 };
+
+/// An IPv4 network in CIDR form.
+const IPV4_NETWORK: &str = r"^((25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])\.){3}(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])/(3[0-2]|[12]?[0-9])$";
+/// How many requirements a selector of namespaces may have: the cost of their rule has to be bounded.
+const REQUIREMENTS_MAX: usize = 64;
 
 /// A network on which Services of one `loadBalancerClass` get addresses.
 ///
@@ -147,7 +153,7 @@ pub struct NetworkPlaneSpec {
 
     /// The networks, in CIDR form, that an address must be in, whoever gave it; any network if empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64), inner(length(max = 43)))]
+    #[schemars(length(max = 64), inner(length(max = 18), regex(pattern = IPV4_NETWORK)))]
     pub allowed_subnets: Vec<String>,
 
     /// What a Service's annotations may change of how its address is asked for; nothing if not given.
@@ -177,7 +183,7 @@ pub struct InterfaceSelector {
     pub can_reach: Option<std::net::Ipv4Addr>,
     /// A network in CIDR form; the interface with an address in it is chosen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 18), regex(pattern = r"^[0-9.]+/[0-9]{1,2}$"))]
+    #[schemars(length(max = 18), regex(pattern = IPV4_NETWORK))]
     pub subnet: Option<String>,
 }
 
@@ -251,7 +257,27 @@ pub struct AllowedNamespaces {
     pub names: Vec<String>,
     /// Namespaces by label. An empty selector selects every namespace, none selects no further one.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = check_requirements)]
     pub selector: Option<LabelSelector>,
+}
+
+/// Has the API server refuse requirements that select nothing by their form.
+fn check_requirements(selector: &mut Schema) {
+    let requirements = selector
+        .get_mut("properties")
+        .and_then(|properties| properties.get_mut("matchExpressions"))
+        .and_then(Value::as_object_mut);
+    let Some(requirements) = requirements else { return };
+    requirements.insert("maxItems".to_owned(), json!(REQUIREMENTS_MAX));
+    let Some(requirement) = requirements.get_mut("items").and_then(Value::as_object_mut) else { return };
+    let rule = "(self.operator in ['In', 'NotIn']) == (has(self.values) && size(self.values) > 0)";
+    let message = "values must be given with the operators In and NotIn, and with no other";
+    requirement.insert("x-kubernetes-validations".to_owned(), json!([{ "rule": rule, "message": message }]));
+    if let Some(operator) =
+        requirement.get_mut("properties").and_then(|properties| properties.get_mut("operator"))
+    {
+        operator["enum"] = json!(["In", "NotIn", "Exists", "DoesNotExist"]);
+    }
 }
 
 /// How many addresses may be in use; without limit where not given.

@@ -331,6 +331,47 @@ mod tests {
     use crate::{planes::fixtures::plane, services::fixtures::invalid_selector};
 
     #[test]
+    fn the_schema_refuses_the_subnets_that_make_a_spec_invalid() {
+        let definition = foghorn_crds::definitions()
+            .into_iter()
+            .find(|definition| definition.spec.names.kind == "NetworkPlane")
+            .unwrap();
+        let spec = serde_json::to_value(&definition.spec.versions[0].schema).unwrap();
+        let spec = &spec["openAPIV3Schema"]["properties"]["spec"]["properties"];
+        let patterns = [
+            &spec["allowedSubnets"]["items"]["pattern"],
+            &spec["interface"]["properties"]["subnet"]["pattern"],
+        ];
+        for (subnet, valid) in [
+            ("203.0.113.0/24", true),
+            ("0.0.0.0/0", true),
+            ("255.255.255.255/32", true),
+            ("203.0.113.0/33", false),
+            ("203.0.113.256/24", false),
+            ("203.0.113.0", false),
+            ("203.0.113/24", false),
+            ("203.0.113.010/24", false),
+            ("2001:db8::/32", false),
+        ] {
+            let mut plane = plane("a", "x.dev/a");
+            plane.spec.allowed_subnets = vec![subnet.into()];
+            assert!(!valid || allowed_subnets(&plane).is_ok(), "{subnet}");
+            for pattern in patterns {
+                let pattern = regex::Regex::new(pattern.as_str().unwrap()).unwrap();
+                assert_eq!(pattern.is_match(subnet), valid, "{subnet} by the schema");
+            }
+        }
+    }
+
+    #[test]
+    fn the_schema_knows_the_four_operators_of_selectors() {
+        let definitions = serde_json::to_string(&foghorn_crds::definitions()).unwrap();
+        let operators = r#""enum":["In","NotIn","Exists","DoesNotExist"]"#;
+        assert_eq!(definitions.matches(operators).count(), 2, "of the plane and of its portForwarding");
+        assert!(definitions.contains("self.operator in ['In', 'NotIn']"));
+    }
+
+    #[test]
     fn the_younger_of_two_planes_with_one_class_waits() {
         let old = made_at(plane("a", "x.dev/a"), 10, "2");
         let young = made_at(plane("b", "x.dev/a"), 11, "1");

@@ -2,15 +2,31 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use foghorn_crds::{AllowedNamespaces, Limits, NetworkPlane, conditions};
+use foghorn_crds::{AddressClaim, AllowedNamespaces, Limits, NetworkPlane, conditions};
 use k8s_openapi::jiff::Timestamp;
 use kube::{
     ResourceExt,
     core::{Selector, SelectorExt},
 };
 
-use super::reasons::{self, Unserved};
-use crate::planes::acceptance::is_accepted;
+use super::{
+    claim::is_genuine,
+    memory::Key,
+    reasons::{self, Unserved},
+};
+use crate::planes::acceptance::{allowed_subnets, is_accepted};
+
+/// Whether the plane's spec can be used. While it cannot, it says nothing of the Services that the plane serves already.
+pub(crate) fn spec_is_valid(plane: &NetworkPlane) -> Result<(), Unserved> {
+    allowed_subnets(plane)
+        .map(drop)
+        .map_err(|invalid| not_accepting(plane, &format!("{}: {invalid}", invalid.reason())))
+}
+
+fn not_accepting(plane: &NetworkPlane, why: &str) -> Unserved {
+    let message = format!("plane {} is not accepting Services: {why}", plane.name_any());
+    Unserved::new(reasons::PLANE_NOT_ACCEPTED, message)
+}
 
 /// Whether the plane takes new Services on. Those that it serves stay, whatever became of the plane's spec.
 pub(crate) fn plane_is_accepted(plane: &NetworkPlane) -> Result<(), Unserved> {
@@ -19,12 +35,10 @@ pub(crate) fn plane_is_accepted(plane: &NetworkPlane) -> Result<(), Unserved> {
     }
     let conditions = plane.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
     let Some(accepted) = conditions::get(conditions, conditions::ACCEPTED) else {
-        let message = format!("plane {} has not been looked at yet", plane.name_any());
+        let message = format!("waiting for plane {} to be checked", plane.name_any());
         return Err(Unserved::new(reasons::WAITING_FOR_PLANE, message));
     };
-    let why = format!("{}: {}", accepted.reason, accepted.message);
-    let message = format!("plane {} takes no Services on ({why})", plane.name_any());
-    Err(Unserved::new(reasons::PLANE_NOT_ACCEPTED, message))
+    Err(not_accepting(plane, &format!("{}: {}", accepted.reason, accepted.message)))
 }
 
 /// Whether the plane serves the namespace with these labels.
@@ -79,38 +93,60 @@ fn selects(
     Ok(selector.matches(labels))
 }
 
-/// A Service that has no claim and may have one. The order is the one in which free addresses are given.
+/// The Services that have claims of the operator's own. What others have made in their namespaces uses nothing up.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Claimants {
+    /// Those with claims on the plane, by the names of these.
+    pub(crate) of_plane: BTreeMap<String, Key>,
+    /// Those with claims on any plane.
+    pub(crate) all: BTreeSet<Key>,
+}
+
+impl Claimants {
+    /// Those of `claims`.
+    pub(crate) fn of<'a>(plane: &str, claims: impl IntoIterator<Item = &'a AddressClaim>) -> Self {
+        let mut claimants = Self { of_plane: BTreeMap::new(), all: BTreeSet::new() };
+        for claim in claims.into_iter().filter(|claim| is_genuine(claim)) {
+            let service = &claim.spec.service_ref;
+            let key = (service.namespace.clone(), service.name.clone());
+            if claim.spec.plane == plane {
+                claimants.of_plane.insert(claim.name_any(), key.clone());
+            }
+            claimants.all.insert(key);
+        }
+        claimants
+    }
+}
+
+/// A Service that has no claim and may have one. The order is the one in which free addresses are given: the oldest first.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Waiting {
     pub(crate) since: Option<Timestamp>,
-    pub(crate) uid: String,
-    pub(crate) namespace: String,
+    pub(crate) service: Key,
 }
 
-/// Whether there is an address left for the Service `uid` of `namespace`, when the claims of Services of the
-/// namespaces `held` keep theirs, and the older of those `waiting` come first.
+/// Whether there is an address left for `service`, when the claims of Services of the namespaces `held` keep theirs, and the
+/// older of those `waiting` come first.
 pub(crate) fn is_within_limits<'a>(
     plane: &NetworkPlane,
     held: impl IntoIterator<Item = &'a str>,
     waiting: BTreeSet<Waiting>,
-    uid: &str,
-    namespace: &str,
+    service: &Key,
 ) -> Result<(), Unserved> {
     let mut slots = Slots { limits: &plane.spec.limits, used: 0, by_namespace: BTreeMap::new() };
     held.into_iter().for_each(|namespace| slots.take(namespace));
-    for other in waiting.iter().take_while(|other| other.uid != uid) {
-        if slots.shortage(&other.namespace).is_none() {
-            slots.take(&other.namespace);
+    for Waiting { service: (namespace, _), .. } in
+        waiting.iter().take_while(|other| other.service != *service)
+    {
+        if slots.shortage(namespace).is_none() {
+            slots.take(namespace);
         }
     }
-    match slots.shortage(namespace) {
+    match slots.shortage(&service.0) {
         None => Ok(()),
         Some(shortage) => Err(Unserved::new(
             reasons::LIMIT_REACHED,
-            format!(
-                "{shortage} on plane {}; the Service gets one when another is given back",
-                plane.name_any()
-            ),
+            format!("{shortage} on plane {}; served when an address is released", plane.name_any()),
         )),
     }
 }
@@ -243,6 +279,42 @@ mod tests {
     }
 
     #[test]
+    fn of_services_of_one_second_the_first_name_gets_the_address() {
+        let waiting = ["a/1 api", "a/1 web", "b/1 api"];
+        assert_eq!(room(limits(Some(1), None), &[], &waiting, "a/1 api"), Ok(()));
+        assert!(room(limits(Some(2), None), &[], &waiting, "b/1 api").is_err());
+        assert_eq!(room(limits(Some(2), None), &[], &waiting, "a/1 web"), Ok(()));
+    }
+
+    #[test]
+    fn claims_that_others_made_use_up_no_limit() {
+        let genuine = claim("web");
+        let mut foreign = claim("api");
+        foreign.metadata.namespace = Some("tenant".into());
+        let mut of_other_plane = claim("db");
+        of_other_plane.spec.plane = "b".into();
+        of_other_plane.metadata.namespace = Some("foghorn-b".into());
+        let claimants = Claimants::of("a", [&genuine, &foreign, &of_other_plane]);
+        let key = |name: &str| ("shop".to_owned(), name.to_owned());
+        assert_eq!(claimants.of_plane, [("shop.web.ipv4".to_owned(), key("web"))].into());
+        assert_eq!(claimants.all, [key("web"), key("db")].into());
+    }
+
+    #[test]
+    fn an_invalid_spec_says_what_is_wrong_with_it() {
+        let mut plane = plane("a").build();
+        assert_eq!(spec_is_valid(&plane), Ok(()));
+        plane.spec.allowed_subnets = vec!["203.0.113.0/33".into()];
+        let unserved = spec_is_valid(&plane).unwrap_err();
+        assert_eq!(unserved.reason, reasons::PLANE_NOT_ACCEPTED);
+        assert!(
+            unserved.message.contains("InvalidAllowedSubnet: allowedSubnets has"),
+            "{}",
+            unserved.message
+        );
+    }
+
+    #[test]
     fn one_that_its_namespace_keeps_waiting_holds_nobody_else_up() {
         let waiting = ["a/1", "a/2", "b/3"];
         assert_eq!(room(limits(Some(2), Some(1)), &["a"], &waiting, "b/3"), Ok(()));
@@ -265,18 +337,19 @@ mod tests {
         namespace_is_allowed(&plane, namespace, &labels)
     }
 
-    /// `waiting` and `me` are written as `namespace/second of creation`.
+    /// `waiting` and `me` are written as `namespace/second of creation`, with a name after it where two have one second.
     fn room(limits: Limits, held: &[&str], waiting: &[&str], me: &str) -> Result<(), Unserved> {
         let mut plane = plane("a").build();
         plane.spec.limits = limits;
         let one = |text: &str| {
-            let (namespace, second) = text.split_once('/').unwrap();
+            let (namespace, rest) = text.split_once('/').unwrap();
+            let (second, name) = rest.split_once(' ').unwrap_or((rest, rest));
             let since = Timestamp::from_second(second.parse().unwrap()).ok();
-            Waiting { since, uid: text.into(), namespace: namespace.into() }
+            Waiting { since, service: (namespace.into(), name.into()) }
         };
-        let namespace = one(me).namespace;
+        let service = one(me).service;
         let waiting = waiting.iter().copied().chain([me]).map(one).collect();
-        is_within_limits(&plane, held.iter().copied(), waiting, me, &namespace)
+        is_within_limits(&plane, held.iter().copied(), waiting, &service)
     }
 
     fn limits(addresses: Option<u32>, addresses_per_namespace: Option<u32>) -> Limits {

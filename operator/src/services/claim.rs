@@ -50,6 +50,23 @@ pub(crate) fn desired(
     AddressClaim { metadata, spec, status: None }
 }
 
+/// `present` with what only the Service says. What the plane says of it stays, while the plane's spec cannot be used.
+pub(crate) fn held(
+    present: &AddressClaim,
+    service: &Service,
+    serving: Option<Vec<String>>,
+    forwarding: Option<ClaimForwarding>,
+) -> AddressClaim {
+    let spec = AddressClaimSpec {
+        ports: ports(service),
+        serving_nodes: serving,
+        source_ranges: source_ranges(service),
+        forwarding,
+        ..present.spec.clone()
+    };
+    AddressClaim { spec, ..present.clone() }
+}
+
 /// `present` with all that `desired` says, or nothing if it says all that already. Labels and finalizers of others
 /// stay; so does the resource version, so that nothing newer is overwritten.
 pub(crate) fn corrected(present: &AddressClaim, desired: &AddressClaim) -> Option<AddressClaim> {
@@ -230,6 +247,17 @@ mod tests {
         let moved = corrected(&present, &served_by(Some(&[]))).unwrap();
         assert_eq!(moved.spec.serving_nodes, Some(Vec::new()));
         assert_eq!(corrected(&present, &wanted()).unwrap().spec.serving_nodes, None);
+    }
+
+    #[test]
+    fn a_held_claim_follows_its_service_and_keeps_the_planes_word() {
+        let mut present = wanted();
+        present.spec.dhcp.hostname = Some("as-it-was".into());
+        let web = service("web").ports(&[("https", 443, "TCP")]).build();
+        let held = held(&present, &web, Some(vec!["w1".into()]), None);
+        assert_eq!((held.spec.ports[0].port, held.spec.serving_nodes), (443, Some(vec!["w1".into()])));
+        assert_eq!(held.spec.dhcp, present.spec.dhcp);
+        assert_eq!(held.metadata, present.metadata);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::{
     State, claim,
     publish::{self, Notice},
-    write,
+    say, write,
 };
 use crate::error::Error;
 
@@ -51,9 +51,13 @@ pub(crate) async fn reconcile(claim: Arc<AddressClaim>, state: Arc<State>) -> Re
 
 /// When a failed claim is looked at again.
 pub(crate) fn retry(_: Arc<AddressClaim>, error: &Error, _: Arc<State>) -> Action {
-    if error.is_conflict() || error.is_not_found() {
+    if error.is_conflict() {
         tracing::debug!(%error, "outdated, looking again");
         return Action::requeue(Duration::from_secs(1));
+    }
+    if error.is_not_found() {
+        // The watch tells of what comes or goes.
+        return Action::requeue(say::REVIEW);
     }
     tracing::warn!(%error, "claim is tried again");
     Action::requeue(RETRY)
@@ -88,9 +92,7 @@ async fn finish(state: &State, claim: &AddressClaim) -> Result<Action, Error> {
     }
     let uid = claim.uid().unwrap_or_default();
     let since = *state.endings().entry(uid.clone()).or_insert_with(Instant::now);
-    let service = state.service_of(claim);
-    let is_published = service
-        .is_some_and(|service| write::has_our_status(&service) && !publish::ingress(&service).is_empty());
+    let is_published = state.service_of(claim).is_some_and(|service| publish::is_ours(&service));
     let ending = ending(claim, is_published, since.elapsed());
     if let Ending::Wait(left) = ending {
         return Ok(Action::requeue(left));

@@ -144,8 +144,22 @@ impl PlaneFixture {
         self.accepted(false, reason)
     }
 
+    /// With a subnet that is none.
+    pub(crate) fn invalid(mut self) -> Self {
+        self.0.spec.allowed_subnets = vec!["203.0.113.0/33".into()];
+        self
+    }
+
     pub(crate) fn new_one(mut self) -> Self {
         self.0.status = None;
+        self
+    }
+
+    /// Its status says that so many are ready, as in `2/3`, and that these nodes take part.
+    pub(crate) fn with_announcers(mut self, nodes: Option<&str>, members: &[&str]) -> Self {
+        let status = self.0.status.get_or_insert_default();
+        status.nodes = nodes.map(Into::into);
+        status.members = members.iter().map(|&member| member.into()).collect();
         self
     }
 

@@ -17,6 +17,7 @@ use k8s_openapi::{
 use super::{
     forwarding::Forwarding,
     publish::{self, Notice},
+    target,
 };
 
 /// `ingress[].ipMode` of the gateway's address. kube-proxy leaves it alone: it is the address of more than one Service,
@@ -106,14 +107,16 @@ pub(crate) fn condition(service: &Service) -> Option<&Condition> {
 }
 
 impl Forwarded {
-    /// What the Service's condition says already.
+    /// What the Service says already.
     pub(crate) fn as_before(service: &Service) -> Self {
         let said = condition(service).map(|present| Said {
             status: present.status == "True",
             reason: present.reason.clone(),
             message: present.message.clone(),
         });
-        Self { said, ..Self::default() }
+        let outer = publish::ingress(service).iter().find(|one| one.ip_mode.as_deref() == Some(IP_MODE));
+        let ingress = outer.and_then(|outer| outer.ip.as_ref()?.parse().ok());
+        Self { said, ingress, target: target::written(service) }
     }
 
     /// The condition that `service` should have.
@@ -154,6 +157,7 @@ mod tests {
             fixtures::*,
             forwarding::Refusal,
             publish::{Ingress, Publication},
+            validity::Validity,
         },
         *,
     };
@@ -236,7 +240,7 @@ mod tests {
         assert_eq!(said, [(Some("203.0.113.7"), Some("VIP")), (Some("198.51.100.7"), Some("Proxy"))]);
         publication.ingress = Ingress::Empty;
         let status = publication.status(&service("web").build(), at(1)).unwrap();
-        assert_eq!(status.load_balancer.unwrap().ingress, Some(vec![]));
+        assert_eq!(status.load_balancer, None);
     }
 
     #[test]
@@ -245,7 +249,10 @@ mod tests {
         let plane = plane_with(ExternalAddressUse::ExternalDns);
         let led =
             |publication: Publication| publication.with_forwarded(of(&asked(), &claim, &plane, &[])).target();
-        assert_eq!(led(publish::of_claim(&claim, &plane, &[], [], |_| false)), Some(ip("198.51.100.7")));
+        assert_eq!(
+            led(publish::of_claim(&claim, &plane, &[], [], |_| false, &Validity::default())),
+            Some(ip("198.51.100.7"))
+        );
         assert_eq!(led(Publication::none(reasons::LEASE_EXPIRED, "expired")), None);
     }
 
@@ -276,6 +283,19 @@ mod tests {
         };
         let conditions = disputed.status(&service, at(2)).unwrap().conditions.unwrap();
         assert_eq!(&conditions[1], condition(&service).unwrap());
+    }
+
+    #[test]
+    fn what_is_held_as_before_is_ports_ingress_and_target() {
+        let claim = forwarded_claim("198.51.100.7");
+        let key = contract::EXTERNAL_DNS_TARGET_ANNOTATION;
+        let mut service = service("web").annotated(key, "198.51.100.7");
+        service = service.annotated(contract::WRITTEN_TARGET_ANNOTATION, "198.51.100.7");
+        let mut service = service.build();
+        service.status = published(&claim).status(&service, at(1));
+        let before = Forwarded::as_before(&service);
+        assert_eq!(before.said, published(&claim).forwarded.said);
+        assert_eq!((before.ingress, before.target), (Some(ip("198.51.100.7")), Some(ip("198.51.100.7"))));
     }
 
     #[test]
@@ -331,7 +351,7 @@ mod tests {
 
     fn published(claim: &AddressClaim) -> Publication {
         let plane = plane_with(ExternalAddressUse::Ingress);
-        let publication = publish::of_claim(claim, &plane, &[], [], |_| false);
+        let publication = publish::of_claim(claim, &plane, &[], [], |_| false, &Validity::default());
         publication.with_forwarded(of(&asked(), claim, &plane, &[]))
     }
 

@@ -9,7 +9,7 @@ use std::{
 use k8s_openapi::api::core::v1::Service;
 use kube::ResourceExt;
 
-use super::dispute::Writings;
+use super::{dispute::Writings, validity::Doubts};
 
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LAST_RETRY: Duration = Duration::from_secs(300);
@@ -44,6 +44,8 @@ pub(crate) struct Remembered {
     pub(crate) writings: Writings,
     /// The same of where external-dns leads its names: a dispute about that costs it no address.
     pub(crate) targets: Writings,
+    /// Whether what its claim says still counts.
+    pub(crate) doubts: Doubts,
     /// The plane that an address was promised on, until the claim shows in the watch.
     pub(crate) promised: Option<String>,
     /// The plane on which it waits for what another Service has.

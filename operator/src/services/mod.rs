@@ -6,6 +6,7 @@
 //! - `forwarding`: which of its ports the gateway is to forward.
 //! - `claim`: the claim that its address is asked with.
 //! - `serving`: which nodes may have the address, where it follows the endpoints; `endpoints` watches these.
+//! - `validity`: how long what the claim says counts.
 //! - `publish`: what its status says; `forwarded`: what of that is about ports.
 //! - `target`: where external-dns leads its names.
 //! - `dispute`: when someone else keeps changing that.
@@ -33,6 +34,7 @@ mod say;
 mod service;
 mod serving;
 pub(crate) mod target;
+mod validity;
 pub(crate) mod write;
 
 use std::{
@@ -72,6 +74,7 @@ use endpoints::Endpoints;
 use memory::{Key, Memory};
 use publish::Notice;
 pub(crate) use publish::held_address;
+use validity::Announcers;
 
 /// Longest note of an event, in octets.
 const NOTE_MAX: usize = 1024;
@@ -126,6 +129,8 @@ fn run_services(state: &Arc<State>) -> impl Future<Output = ()> + use<> {
         let accepted = is_accepted(plane);
         (plane.spec.clone(), accepted, plane.metadata.deletion_timestamp.clone(), plane.metadata.uid.clone())
     });
+    let of_announcers = mapper(state, |state, plane: &NetworkPlane| state.services_missed_on(plane));
+    let announcers = ctx.planes.changes_of(|plane| Announcers::of(plane).to_vec());
     // Of one that goes without our finalizer there is no reconciliation any more.
     let state_of_gone = state.clone();
     let services = state.services.changes().inspect(move |service| state_of_gone.forget_if_gone(service));
@@ -133,6 +138,7 @@ fn run_services(state: &Arc<State>) -> impl Future<Output = ()> + use<> {
         .with_config(Config::default().concurrency(CONCURRENCY))
         .watches_shared_stream(ctx.claims.changes(), of_claim)
         .watches_shared_stream(planes, of_plane)
+        .watches_shared_stream(announcers, of_announcers)
         .watches_shared_stream(
             ctx.namespaces.news_of(|namespace| namespace.metadata.labels.clone()),
             of_namespace,
@@ -202,6 +208,15 @@ impl State {
     fn services_on(&self, plane: &NetworkPlane) -> Vec<ObjectRef<Service>> {
         let class = plane.spec.load_balancer_class.clone();
         self.services_with([ServiceKey::Class(None), ServiceKey::Class(Some(class))])
+    }
+
+    /// The Services on the plane that miss an announcer where they need one.
+    fn services_missed_on(&self, plane: &NetworkPlane) -> Vec<ObjectRef<Service>> {
+        let (name, announcers) = (plane.name_any(), Announcers::of(plane));
+        let missing = self.ctx.claims.store().state_filter(|claim| {
+            claim.spec.plane == name && announcers.are_missed_by(claim) && claim::is_genuine(claim)
+        });
+        missing.iter().map(|claim| reference(key_of(claim))).collect()
     }
 
     fn services_in(&self, namespace: &str) -> Vec<ObjectRef<Service>> {

@@ -1,14 +1,15 @@
 //! What a Service's status says of its address.
+//!
+//! - `claimed`: what of it a live claim comes to.
+
+mod claimed;
 
 use std::net::Ipv4Addr;
 
 use foghorn_crds::{
-    AddressClaim, ClaimState, NetworkPlane, RefusedNetwork,
     conditions::{self, reasons as claim_reasons},
     contract,
-    policy::{AddressPolicy, claimed_by_node},
 };
-use ipnet::Ipv4Net;
 use k8s_openapi::{
     api::core::v1::{LoadBalancerIngress, LoadBalancerStatus, Service, ServiceStatus},
     apimachinery::pkg::apis::meta::v1::Condition,
@@ -20,9 +21,13 @@ use super::{
     forwarded::{self, Forwarded},
     reasons::{self, Unserved},
 };
+use crate::context::MANAGER;
+pub(crate) use claimed::{age, check, held_address, of_claim};
 
 /// `ingress[].ipMode` of an address that is no node's: kube-proxy answers for it on every node.
 const IP_MODE: &str = "VIP";
+/// Where the record of a Service's writers has `status.loadBalancer.ingress`.
+const INGRESS_FIELD: &str = "/f:status/f:loadBalancer/f:ingress";
 
 /// Reasons of a wait in which nothing went wrong.
 const WAITS: [&str; 6] = [
@@ -49,10 +54,21 @@ pub(crate) struct Publication {
 pub(crate) enum Ingress {
     /// The Service's address.
     Address(Ipv4Addr),
-    /// Nothing.
+    /// The Service's address, which is kept and not announced for now.
+    Silent(Ipv4Addr),
+    /// No address of Foghorn's. What others have written stays.
     Empty,
-    /// Whatever someone else writes there.
+    /// What is there, by whomever.
     Disputed,
+}
+
+impl Ingress {
+    fn address(self) -> Option<Ipv4Addr> {
+        match self {
+            Self::Address(address) | Self::Silent(address) => Some(address),
+            Self::Empty | Self::Disputed => None,
+        }
+    }
 }
 
 impl Publication {
@@ -81,15 +97,47 @@ impl Publication {
 
     /// Where external-dns is to lead the Service's names, if not to its own address.
     pub(crate) fn target(&self) -> Option<Ipv4Addr> {
-        self.forwarded.target.filter(|_| matches!(self.ingress, Ingress::Address(_)))
+        self.forwarded.target.filter(|_| self.ingress.address().is_some())
+    }
+
+    fn is_ready(&self) -> bool {
+        matches!(self.ingress, Ingress::Address(_))
+    }
+
+    /// Whether the Service says the same already, perhaps in other words.
+    pub(crate) fn is_said(&self, service: &Service) -> bool {
+        let same_condition = condition(service)
+            .is_some_and(|old| old.reason == self.reason && (old.status == "True") == self.is_ready());
+        same_condition && self.has_ingress(service)
+    }
+
+    fn has_ingress(&self, service: &Service) -> bool {
+        self.ingress(service).is_none_or(|wanted| wanted == ingress(service))
+    }
+
+    /// The `status.loadBalancer.ingress` to apply, if any: an apply that leaves it out changes nothing that others wrote.
+    fn ingress(&self, service: &Service) -> Option<Vec<LoadBalancerIngress>> {
+        match self.ingress {
+            Ingress::Address(address) | Ingress::Silent(address) => {
+                let own = LoadBalancerIngress {
+                    ip: Some(address.to_string()),
+                    ip_mode: Some(IP_MODE.to_owned()),
+                    ..LoadBalancerIngress::default()
+                };
+                let outer = self.forwarded.ingress.map(forwarded::ingress);
+                Some([own].into_iter().chain(outer).collect())
+            }
+            Ingress::Empty => is_ours(service).then(Vec::new),
+            // Left out, it would be cleared.
+            Ingress::Disputed => is_ours(service).then(|| ingress(service).to_vec()),
+        }
     }
 
     fn condition(&self, service: &Service, now: Timestamp) -> Condition {
-        let ready = matches!(self.ingress, Ingress::Address(_));
         let generation = service.metadata.generation;
         let new = conditions::condition(
             contract::SERVICE_CONDITION,
-            ready,
+            self.is_ready(),
             &self.reason,
             &self.message,
             generation,
@@ -102,24 +150,11 @@ impl Publication {
     pub(crate) fn status(&self, service: &Service, now: Timestamp) -> Option<ServiceStatus> {
         let new = self.condition(service, now);
         let of_ports = self.forwarded.condition(service, now);
-        let ingress: Option<Vec<_>> = match self.ingress {
-            Ingress::Address(address) => {
-                let own = LoadBalancerIngress {
-                    ip: Some(address.to_string()),
-                    ip_mode: Some(IP_MODE.to_owned()),
-                    ..LoadBalancerIngress::default()
-                };
-                let outer = self.forwarded.ingress.map(forwarded::ingress);
-                Some([own].into_iter().chain(outer).collect())
-            }
-            Ingress::Empty => Some(vec![]),
-            Ingress::Disputed => None,
-        };
-        let same_ingress = ingress.as_deref().is_none_or(|wanted| wanted == self::ingress(service));
         let same_ports = forwarded::condition(service) == of_ports.as_ref();
-        if same_ingress && same_ports && condition(service) == Some(&new) {
+        if self.has_ingress(service) && same_ports && condition(service) == Some(&new) {
             return None;
         }
+        let ingress = self.ingress(service);
         Some(ServiceStatus {
             conditions: Some([new].into_iter().chain(of_ports).collect()),
             load_balancer: ingress.map(|ingress| LoadBalancerStatus { ingress: Some(ingress) }),
@@ -157,110 +192,36 @@ pub(crate) fn ingress(service: &Service) -> &[LoadBalancerIngress] {
     balancer.and_then(|balancer| balancer.ingress.as_deref()).unwrap_or_default()
 }
 
-/// What is to be said of a live claim. `others` are the other claims of all planes that have its address and may have
-/// it; `refused` are the cluster's networks. An address belongs to the claim whose Service it `is_published` for, else to
-/// the oldest one: announcers of one plane cannot take an address from a Service of another by claiming it too.
-pub(crate) fn of_claim<'a>(
-    claim: &AddressClaim,
-    plane: &NetworkPlane,
-    refused: &[RefusedNetwork],
-    others: impl IntoIterator<Item = &'a AddressClaim>,
-    is_published: impl Fn(&AddressClaim) -> bool,
-) -> Publication {
-    let plane_name = plane.name_any();
-    if claim.spec.serving_nodes.as_ref().is_some_and(Vec::is_empty) {
-        return Publication::none(
-            claim_reasons::NO_SERVING_NODE,
-            "no node has a ready endpoint of the Service, and externalTrafficPolicy Local lets no other have its \
-             address",
-        );
-    }
-    let status = claim.status.clone().unwrap_or_default();
-    let Some(ready) = conditions::get(&status.conditions, conditions::READY) else {
-        return Publication::none(
-            reasons::WAITING_FOR_ANNOUNCER,
-            format!(
-                "no announcer of plane {plane_name} has taken the claim up yet; they are the Pods of namespace {}",
-                contract::plane_namespace(&plane_name)
-            ),
-        );
-    };
-    let Some(address) = held_address(claim) else {
-        return Publication::none(&ready.reason, format!("plane {plane_name}: {}", ready.message));
-    };
-    if let Err(refusal) = check(address, claim, plane, refused, is_published(claim)) {
-        return Publication::none(claim_reasons::ADDRESS_REFUSED, format!("plane {plane_name}: {refusal}"));
-    }
-    let precedence = |claim: &AddressClaim| (!is_published(claim), age(claim));
-    let owner = others
-        .into_iter()
-        .filter(|other| other.uid() != claim.uid() && held_address(other) == Some(address))
-        .find(|other| precedence(other) < precedence(claim));
-    if let Some(owner) = owner {
-        let service = &owner.spec.service_ref;
-        return Publication::none(
-            reasons::ADDRESS_TAKEN,
-            format!(
-                "{address} is the address of Service {}/{} on plane {}, which had it first: do the DHCP servers of two \
-                 planes give the same addresses?",
-                service.namespace, service.name, owner.spec.plane
-            ),
-        );
-    }
-    let source = status.lease.map(|lease| format!(", leased by DHCP server {}", lease.server));
-    let contested = claimed_by_node(refused, address).map(|node| {
-        format!("; {node} claims it too: remove it from that node, or exclude it from the DHCP range")
-    });
-    let rest = [source, contested].into_iter().flatten().collect::<String>();
-    Publication {
-        ingress: Ingress::Address(address),
-        reason: ready.reason.clone(),
-        message: format!("{address} on plane {plane_name}{rest}"),
-        forwarded: Forwarded::default(),
-    }
-}
-
-/// The address of a claim that is held, announced, and not about to end.
-pub(crate) fn held_address(claim: &AddressClaim) -> Option<Ipv4Addr> {
-    let status = claim.status.as_ref().filter(|status| status.state != Some(ClaimState::Released))?;
-    let ready = conditions::get(&status.conditions, conditions::READY)?;
-    let held = ready.status == "True" && claim.metadata.deletion_timestamp.is_none();
-    status.address.filter(|_| held)
-}
-
-/// What claims are older by, and so come first.
-pub(crate) fn age(claim: &AddressClaim) -> (Option<Timestamp>, Option<String>) {
-    (claim.creation_timestamp().map(|time| time.0), claim.uid())
-}
-
-/// Whether the policy of the claim's plane allows the address, which its Service has already if it is `in_use`. Announcers
-/// check this too; that they did is not relied on.
-pub(crate) fn check(
-    address: Ipv4Addr,
-    claim: &AddressClaim,
-    plane: &NetworkPlane,
-    refused: &[RefusedNetwork],
-    in_use: bool,
-) -> Result<(), String> {
-    let subnets = plane.spec.allowed_subnets.iter();
-    let allowed: Vec<Ipv4Net> = subnets
-        .map(|subnet| {
-            subnet.parse().map_err(|_| format!("{subnet} of its allowedSubnets is no IPv4 network"))
+/// Whether the addresses in the Service's status are of our writing: by the record of its writers or, where that names none
+/// for them, by our condition.
+pub(crate) fn is_ours(service: &Service) -> bool {
+    let mut writers = service
+        .managed_fields()
+        .iter()
+        .filter(|entry| {
+            entry.fields_v1.as_ref().is_some_and(|fields| fields.0.pointer(INGRESS_FIELD).is_some())
         })
-        .collect::<Result<_, _>>()?;
-    let lease = claim.status.as_ref().and_then(|status| status.lease.as_ref());
-    let gateways = lease.iter().flat_map(|lease| lease.routes.iter().map(|route| route.gateway));
-    let routers: Vec<_> =
-        lease.iter().flat_map(|lease| lease.routers.iter().copied()).chain(gateways).collect();
-    let policy = AddressPolicy {
-        allowed: &allowed,
-        refused,
-        routers: &routers,
-        server: lease.map(|lease| lease.server),
-        prefix_length: lease.and_then(|lease| lease.prefix_length),
-        in_use,
-    };
-    policy.check(address).map_err(|refusal| refusal.to_string())
+        .peekable();
+    if ingress(service).is_empty() {
+        return false;
+    }
+    if writers.peek().is_none() {
+        return says_address(service);
+    }
+    writers.any(|entry| entry.manager.as_deref() == Some(MANAGER))
+}
+
+/// Whether our condition says that the Service has an address, be it that no node may answer for it at present.
+fn says_address(service: &Service) -> bool {
+    condition(service).is_some_and(|condition| {
+        condition.status == "True" || condition.reason == claim_reasons::NO_SERVING_NODE
+    })
+}
+
+/// Whether the Service had an address until now.
+pub(crate) fn had_address(service: &Service) -> bool {
+    let was_ready = condition(service).is_some_and(|condition| condition.status == "True");
+    was_ready || says_address(service) && is_ours(service)
 }
 
 /// An event: what happened to a Service.
@@ -291,12 +252,12 @@ pub(crate) fn transition(before: &Service, after: &Publication) -> Option<Notice
     let same_reason = old.is_some_and(|old| old.reason == after.reason);
     match after.ingress {
         Ingress::Address(_) if was_ready && old.is_some_and(|old| old.message == after.message) => None,
-        Ingress::Address(address) if was_ready && has(before, address) => None,
-        Ingress::Address(address) => {
+        Ingress::Address(address) | Ingress::Silent(address) if publishes(before, address) => None,
+        Ingress::Address(address) | Ingress::Silent(address) => {
             Some(Notice::normal("AddressAssigned", format!("Assign {address}"), after.message.clone()))
         }
         Ingress::Disputed if same_reason => None,
-        Ingress::Empty if was_ready => Some(Notice::warning(
+        Ingress::Empty if had_address(before) => Some(Notice::warning(
             "AddressLost",
             format!("Withdraw {}", after.reason),
             format!("{}: {}", after.reason, after.message),
@@ -310,7 +271,7 @@ pub(crate) fn transition(before: &Service, after: &Publication) -> Option<Notice
 
 /// Whether the Service's status says, by our word, that the address is its own.
 pub(crate) fn publishes(service: &Service, address: Ipv4Addr) -> bool {
-    condition(service).is_some_and(|condition| condition.status == "True") && has(service, address)
+    says_address(service) && has(service, address)
 }
 
 fn has(service: &Service, address: Ipv4Addr) -> bool {

@@ -27,6 +27,8 @@ pub(crate) const FORMER_CLAIM_ENDING: &str = "FormerClaimEnding";
 pub(crate) const WAITING_FOR_ANNOUNCER: &str = "WaitingForAnnouncer";
 /// The address is one that another Service had first.
 pub(crate) const ADDRESS_TAKEN: &str = "AddressTaken";
+/// The address is published, and no announcer runs on its holder any more.
+pub(crate) const HOLDER_LOST: &str = "HolderLost";
 /// Someone else keeps changing the Service's status or finalizers.
 pub(crate) const STATUS_DISPUTED: &str = "StatusDisputed";
 

@@ -6,7 +6,10 @@ use foghorn_crds::{NetworkPlane, contract};
 use k8s_openapi::api::core::v1::{Service, ServiceSpec};
 use kube::ResourceExt;
 
-use super::reasons::{self, Unserved};
+use super::{
+    admit::spec_is_valid,
+    reasons::{self, Unserved},
+};
 use crate::planes::acceptance::is_accepted;
 
 /// Whose business a Service is.
@@ -20,12 +23,16 @@ pub(crate) enum Standing {
     Of(Arc<NetworkPlane>),
 }
 
+/// Whether it is one that load balancers are for.
+pub(crate) fn is_balancer(service: &Service) -> bool {
+    service.spec.as_ref().is_some_and(|spec| spec.type_.as_deref() == Some("LoadBalancer"))
+}
+
 /// Whose business `service` is, among `planes`. `claimed` is the plane of its live claim, if it has one.
 ///
 /// A plane that is being deleted serves nobody.
 pub(crate) fn standing(service: &Service, planes: &[Arc<NetworkPlane>], claimed: Option<&str>) -> Standing {
-    let Some(spec) = service.spec.as_ref().filter(|spec| spec.type_.as_deref() == Some("LoadBalancer"))
-    else {
+    let Some(spec) = service.spec.as_ref().filter(|_| is_balancer(service)) else {
         return Standing::NotOurs;
     };
     let there = planes.iter().filter(|plane| plane.metadata.deletion_timestamp.is_none());
@@ -58,16 +65,20 @@ fn of_class<'a>(
     })
 }
 
-/// The one default plane. Between several nothing changes for a Service that has a claim.
+/// The one default plane. Between several nothing changes for a Service that has a claim, nor does it while the spec of its
+/// plane cannot be used: that does not say either which plane is the default one.
 fn of_no_class<'a>(
     planes: impl Iterator<Item = &'a Arc<NetworkPlane>> + Clone,
     claimed: Option<&str>,
 ) -> Result<Option<&'a Arc<NetworkPlane>>, Unserved> {
     let defaults: Vec<_> = planes.clone().filter(|plane| plane.spec.default).collect();
+    let kept = planes.into_iter().find(|plane| claimed == Some(plane.name_any().as_str()));
+    if kept.is_some_and(|kept| spec_is_valid(kept).is_err()) {
+        return Ok(kept);
+    }
     if let [] | [_] = defaults.as_slice() {
         return Ok(defaults.first().copied());
     }
-    let kept = planes.into_iter().find(|plane| claimed == Some(plane.name_any().as_str()));
     if kept.is_some() {
         return Ok(kept);
     }
@@ -76,8 +87,7 @@ fn of_no_class<'a>(
     Err(Unserved::new(
         reasons::DEFAULT_PLANE_AMBIGUOUS,
         format!(
-            "the Service names no loadBalancerClass, and the planes {} all say that they are the default one: name a \
-             class, or leave one default plane",
+            "planes {} are all marked as default, and the Service has no loadBalancerClass: mark one plane only",
             names.join(", ")
         ),
     ))
@@ -192,6 +202,17 @@ mod tests {
         for claimed in ["a", "b", "c"] {
             assert_eq!(of_claimed(&service("web"), &planes, claimed), format!("plane {claimed}"));
         }
+    }
+
+    #[test]
+    fn a_spec_that_cannot_be_used_moves_no_classless_service() {
+        let invalid = plane("a").invalid();
+        assert_eq!(of_claimed(&service("web"), std::slice::from_ref(&invalid), "a"), "plane a");
+        assert_eq!(
+            of_claimed(&service("web"), &[invalid.clone(), plane("b").default_plane()], "a"),
+            "plane a"
+        );
+        assert_eq!(of(&service("web"), &[invalid, plane("b").default_plane()]), "plane b");
     }
 
     #[test]

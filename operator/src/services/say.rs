@@ -20,16 +20,17 @@ pub(crate) const REVIEW: Duration = Duration::from_secs(300);
 pub(crate) const SOON: Duration = Duration::from_secs(15);
 
 /// Writes the publication, if the Service does not say it already and nobody disputes it. Gives the Service as it is
-/// then, and when to look at it again.
+/// then, and when to look at it again: after `due` at the latest.
 pub(crate) async fn publish(
     state: &State,
     service: &Service,
     publication: Publication,
+    due: Option<Duration>,
 ) -> Result<(Service, Action), Error> {
     let now = (state.ctx.now)();
     let reason = publication.reason.as_str();
     let waits = reason == reasons::ADDRESS_TAKEN || reasons::OF_ANOTHER_CLAIM.contains(&reason);
-    let action = Action::requeue(if waits { SOON } else { REVIEW });
+    let action = review(if waits { SOON } else { REVIEW }, due);
     let target = publication.target();
     let mut service = service.clone();
     if let Some(status) = publication.status(&service, now) {
@@ -86,7 +87,7 @@ pub(crate) async fn stop(
         reason: reasons::STATUS_DISPUTED.to_owned(),
         message: format!(
             "{opponent} keeps changing the Service's status or finalizers, so Foghorn leaves them alone for {minutes} \
-             minutes or until the spec changes: only one controller can serve a Service"
+             minutes or until the spec changes: let only one controller serve the Service"
         ),
         forwarded: Forwarded::as_before(service),
     };
@@ -99,6 +100,11 @@ pub(crate) async fn stop(
     }
     state.memory.of(service, |it| it.writings.stopped(now, service));
     Ok((written, Action::requeue(dispute::PAUSE)))
+}
+
+/// Looks again after that time, or after `due` if that is sooner.
+pub(crate) fn review(after: Duration, due: Option<Duration>) -> Action {
+    Action::requeue(due.map_or(after, |due| due.min(after)))
 }
 
 /// Looks again then.

@@ -1,31 +1,29 @@
 //! One Service: from what it asks for to what its status says.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeSet, ops::ControlFlow, sync::Arc, time::Duration};
 
 use foghorn_crds::{AddressClaim, AddressFamily, ClaimState, NetworkPlane, RefusedNetwork, contract};
 use k8s_openapi::api::core::v1::Service;
 use kube::{
-    Resource, ResourceExt,
+    Api, Resource, ResourceExt,
     runtime::{controller::Action, reflector::ObjectRef},
 };
 
 use super::{
     State,
-    admit::{self, Waiting},
+    admit::{self, Claimants, Waiting},
     claim,
     dispute::Verdict,
-    forwarded,
+    forwarded::{self, Forwarded},
     forwarding::{self, Forwarding},
     memory::{self, Key, Remembered, key},
     overrides::{self, Overrides},
     publish::{self, Notice, Publication},
     reasons::{self, Unserved},
     request::{self, Standing},
-    say, target, write,
+    say, target,
+    validity::{Announcers, Validity},
+    write,
 };
 use crate::{
     error::Error,
@@ -45,12 +43,13 @@ pub(crate) async fn reconcile(service: Arc<Service>, state: Arc<State>) -> Resul
 
 /// When a failed Service is looked at again. No other Service waits for it.
 pub(crate) fn retry(service: Arc<Service>, error: &Error, state: Arc<State>) -> Action {
-    if error.is_not_found() {
-        state.memory.forget(&key(&service));
-    }
-    if error.is_conflict() || error.is_not_found() {
+    if error.is_conflict() {
         tracing::debug!(%error, "outdated, looking again");
         return Action::requeue(Duration::from_secs(1));
+    }
+    if error.is_not_found() && state.services.store().get(&ObjectRef::from_obj(&*service)).is_none() {
+        state.memory.forget(&key(&service));
+        return Action::await_change();
     }
     let wait = state.memory.of(&service, Remembered::failed);
     tracing::warn!(%error, ?wait, "Service is tried again");
@@ -63,6 +62,12 @@ async fn attend(state: &State, service: &Service) -> Result<Action, Error> {
         return let_go(state, service, &claims).await;
     }
     let live = claims.iter().find(|claim| is_of(claim, service) && !is_ending(claim));
+    if let Some(live) = live
+        && request::is_balancer(service)
+        && state.is_unreadable(&live.spec.plane).await?
+    {
+        return Ok(Action::requeue(say::REVIEW));
+    }
     let claimed = live.map(|claim| claim.spec.plane.as_str());
     match request::standing(service, &state.ctx.planes.store().state(), claimed) {
         Standing::NotOurs => let_go(state, service, &claims).await,
@@ -78,7 +83,11 @@ async fn attend(state: &State, service: &Service) -> Result<Action, Error> {
         },
         Standing::Of(plane) => {
             let namespace = service.namespace().unwrap_or_default();
-            match admit::namespace_is_allowed(&plane, &namespace, &state.labels_of(&namespace)) {
+            let labels = state.labels_of(&namespace);
+            if let Err(invalid) = admit::spec_is_valid(&plane) {
+                return hold(state, service, &claims, live, invalid).await;
+            }
+            match admit::namespace_is_allowed(&plane, &namespace, &labels) {
                 Ok(()) => serve(state, service, &claims, &plane).await,
                 Err(unserved) => refuse(state, service, &claims, unserved).await,
             }
@@ -96,13 +105,13 @@ async fn let_go(state: &State, service: &Service, claims: &[Arc<AddressClaim>]) 
     state.endpoints.forget(&key(service));
     let mut service = service.clone();
     if write::has_our_status(&service) && claims.iter().all(|claim| is_withdrawn(claim)) {
-        let had_address = publish::condition(&service).is_some_and(|condition| condition.status == "True");
+        let had_address = publish::had_address(&service);
         service = match write::apply_status(client, &service, None).await {
             Err(error) if error.is_not_found() => return Ok(Action::await_change()),
             done => done?,
         };
         if had_address {
-            let note = "the Service is no longer served: its address is withdrawn";
+            let note = "address withdrawn: no plane serves this Service any more";
             state.tell(&service, Notice::normal("AddressWithdrawn", "Withdraw", note)).await;
         }
     }
@@ -133,7 +142,7 @@ async fn refuse(
     if !reasons::OF_ANOTHER_CLAIM.contains(&unserved.reason) {
         state.memory.of(service, Remembered::expects_nothing);
     }
-    let (service, action) = say::publish(state, service, unserved.into()).await?;
+    let (service, action) = say::publish(state, service, unserved.into(), None).await?;
     if claims.is_empty() && write::has_our_finalizer(&service) {
         write::remove_finalizer(&state.ctx.client, &service, contract::SERVICE_FINALIZER).await?;
     }
@@ -159,9 +168,9 @@ async fn serve(
     let (mine, former): (Vec<_>, Vec<_>) = claims.iter().cloned().partition(|claim| stays(claim));
     if !former.is_empty() {
         end(state, &former).await?;
-        let message = "the claim that the Service, or one of its name, had before has to end first";
-        let waiting = Publication::none(reasons::FORMER_CLAIM_ENDING, message);
-        return Ok(say::publish(state, service, waiting).await?.1);
+        let waiting =
+            Publication::none(reasons::FORMER_CLAIM_ENDING, "waiting for the previous claim to be released");
+        return Ok(say::publish(state, service, waiting, None).await?.1);
     }
     let mine = mine.first();
     if let Err(unserved) = state.is_free(&overrides, mine) {
@@ -169,8 +178,7 @@ async fn serve(
         return refuse(state, service, claims, unserved).await;
     }
     let labels = state.labels_of(&service.namespace().unwrap_or_default());
-    let present = mine.and_then(|mine| mine.spec.forwarding.as_ref());
-    let forwarding = forwarding::of(service, plane, &labels, present);
+    let forwarding = forwarding::of(service, plane, &labels);
     match mine {
         Some(claim) => keep(state, service, claim, plane, &overrides, &forwarding).await,
         None => begin(state, service, plane, &overrides, &forwarding).await,
@@ -199,10 +207,10 @@ async fn begin(
         // Made by the previous reconciliation, and not in the watch yet.
         return Ok(Action::requeue(say::SOON));
     }
-    let publication = publish::of_claim(&claim, plane, &[], [], |_| false)
+    let publication = publish::of_claim(&claim, plane, &[], [], |_| false, &Validity::default())
         .with_note(overrides.passed_over.as_deref())
         .with_forwarded(forwarded::of(forwarding, &claim, plane, &[]));
-    Ok(say::publish(state, &service, publication).await?.1)
+    Ok(say::publish(state, &service, publication, None).await?.1)
 }
 
 /// Keeps the Service's claim right, and says what came of it.
@@ -214,38 +222,81 @@ async fn keep(
     overrides: &Overrides,
     forwarding: &Forwarding,
 ) -> Result<Action, Error> {
-    state.memory.of(service, Remembered::expects_nothing);
-    let client = &state.ctx.client;
     let serving = state.serving_nodes(service).await?;
     let desired = claim::desired(service, plane, &overrides.request, serving, forwarding.claim.clone());
+    let (claim, service) = match uphold(state, service, claim, &desired).await? {
+        ControlFlow::Continue((claim, service)) => (claim, service),
+        ControlFlow::Break(action) => return Ok(action),
+    };
+    let (publication, due) = state.outcome(&service, &claim, plane);
+    let publication = publication.with_note(overrides.passed_over.as_deref()).with_forwarded(forwarded::of(
+        forwarding,
+        &claim,
+        plane,
+        &state.ctx.refused_networks(),
+    ));
+    Ok(say::publish(state, &service, publication, due).await?.1)
+}
+
+/// Leaves a Service as it is while the spec of its plane, or of the one that it is to have, cannot be used: what that says of
+/// namespaces, subnets, annotations and ports counts for nothing. One that has no claim gets none.
+async fn hold(
+    state: &State,
+    service: &Service,
+    claims: &[Arc<AddressClaim>],
+    live: Option<&Arc<AddressClaim>>,
+    invalid: Unserved,
+) -> Result<Action, Error> {
+    let plane = live.and_then(|live| state.ctx.planes.store().get(&ObjectRef::new(&live.spec.plane)));
+    let plane = plane.filter(|plane| plane.metadata.deletion_timestamp.is_none());
+    let (Some(live), Some(plane)) = (live, plane) else {
+        return refuse(state, service, claims, invalid).await;
+    };
+    let serving = state.serving_nodes(service).await?;
+    let forwarding = forwarding::held(service, live.spec.forwarding.as_ref());
+    let held = claim::held(live, service, serving, forwarding);
+    let (claim, service) = match uphold(state, service, live, &held).await? {
+        ControlFlow::Continue((claim, service)) => (claim, service),
+        ControlFlow::Break(action) => return Ok(action),
+    };
+    let (publication, due) = state.outcome(&service, &claim, &plane);
+    let publication = publication.with_forwarded(Forwarded::as_before(&service));
+    if publication.is_said(&service) {
+        return Ok(say::review(say::REVIEW, due));
+    }
+    Ok(say::publish(state, &service, publication, due).await?.1)
+}
+
+/// Makes the claim as it is desired, and puts our finalizer on the Service. Gives both as they are then, unless somebody keeps
+/// removing the finalizer.
+async fn uphold(
+    state: &State,
+    service: &Service,
+    claim: &AddressClaim,
+    desired: &AddressClaim,
+) -> Result<ControlFlow<Action, (AddressClaim, Service)>, Error> {
+    state.memory.of(service, Remembered::expects_nothing);
+    let client = &state.ctx.client;
     // Announcers cannot read it either; all of its spec is the operator's to write.
     let unreadable = state.ctx.claims.fault(claim).map(|_| claim.clone());
-    let corrected = claim::corrected(claim, &desired).or(unreadable);
+    let corrected = claim::corrected(claim, desired).or(unreadable);
     if let Some(corrected) = &corrected {
         write::replace_claim(client, corrected).await?;
     }
-    let claim = corrected.as_ref().unwrap_or(claim);
-    let mut service = service.clone();
-    if !write::has_our_finalizer(&service) {
-        let now = (state.ctx.now)();
-        match state.memory.of(&service, |it| it.writings.may_rewrite(now, &service)) {
-            Verdict::Write => {
-                service = write::add_finalizer(client, &service, contract::SERVICE_FINALIZER).await?;
-                state.memory.of(&service, |it| it.writings.rewrote(now));
-            }
-            Verdict::Stop => return say::stop(state, &service, now).await.map(|(_, action)| action),
-            Verdict::Stopped(until) => return Ok(say::at(now, until)),
-        }
+    let claim = corrected.unwrap_or_else(|| claim.clone());
+    if write::has_our_finalizer(service) {
+        return Ok(ControlFlow::Continue((claim, service.clone())));
     }
-    let refused = state.ctx.refused_networks();
-    let rivals = state.rivals_of(claim, &refused);
-    let publication =
-        publish::of_claim(claim, plane, &refused, rivals.iter().map(|rival| &**rival), |claim| {
-            state.is_published(claim)
-        })
-        .with_note(overrides.passed_over.as_deref())
-        .with_forwarded(forwarded::of(forwarding, claim, plane, &refused));
-    Ok(say::publish(state, &service, publication).await?.1)
+    let now = (state.ctx.now)();
+    Ok(match state.memory.of(service, |it| it.writings.may_rewrite(now, service)) {
+        Verdict::Write => {
+            let service = write::add_finalizer(client, service, contract::SERVICE_FINALIZER).await?;
+            state.memory.of(&service, |it| it.writings.rewrote(now));
+            ControlFlow::Continue((claim, service))
+        }
+        Verdict::Stop => ControlFlow::Break(say::stop(state, service, now).await?.1),
+        Verdict::Stopped(until) => ControlFlow::Break(say::at(now, until)),
+    })
 }
 
 /// Whether the plane takes on a Service that has no claim. If so, the address counts as used from now on.
@@ -256,15 +307,9 @@ fn admit(state: &State, service: &Service, plane: &NetworkPlane) -> Result<(), U
         return Ok(());
     }
     let (plane_name, me) = (plane.name_any(), key(service));
-    // What others have made in their namespaces uses nothing up.
-    let claims = state.ctx.claims.store().state_filter(claim::is_genuine);
-    let claimed = |claim: &AddressClaim| {
-        let service = &claim.spec.service_ref;
-        (service.namespace.clone(), service.name.clone())
-    };
-    let of_plane = claims.iter().filter(|claim| claim.spec.plane == plane_name);
-    let mut held: BTreeMap<_, _> = of_plane.map(|claim| (claim.name_any(), claimed(claim))).collect();
-    let with_claim: BTreeSet<_> = claims.iter().map(|claim| claimed(claim)).collect();
+    let claims = state.ctx.claims.store().state();
+    let Claimants { of_plane: mut held, all: with_claim } =
+        Claimants::of(&plane_name, claims.iter().map(|claim| &**claim));
     let waiting = state.waiting(plane, &with_claim);
 
     let mut memory = state.memory.lock();
@@ -274,10 +319,9 @@ fn admit(state: &State, service: &Service, plane: &NetworkPlane) -> Result<(), U
         held.insert(name, key.clone());
     }
     let promised: BTreeSet<_> = held.values().cloned().collect();
-    let waiting = waiting.into_iter().filter(|(key, _)| !promised.contains(key)).map(|(_, it)| it).collect();
+    let waiting = waiting.into_iter().filter(|waiting| !promised.contains(&waiting.service)).collect();
     let held = held.values().map(|(namespace, _)| namespace.as_str());
-    let uid = service.uid().unwrap_or_default();
-    let room = admit::is_within_limits(plane, held, waiting, &uid, &me.0);
+    let room = admit::is_within_limits(plane, held, waiting, &me);
     let remembered = memory::entry(&mut memory, service);
     match room {
         Ok(()) => (remembered.promised, remembered.waiting_for) = (Some(plane_name), None),
@@ -305,6 +349,40 @@ impl State {
         overrides::is_free(&overrides.request, mine.map(|mine| &**mine), others.iter().map(|other| &**other))
     }
 
+    /// What came of the Service's claim, and after which time it may be otherwise.
+    fn outcome(
+        &self,
+        service: &Service,
+        claim: &AddressClaim,
+        plane: &NetworkPlane,
+    ) -> (Publication, Option<Duration>) {
+        let now = (self.ctx.now)();
+        let announcers = Announcers::of(plane);
+        let validity = self.memory.of(service, |it| it.doubts.look(now, claim, announcers));
+        let refused = self.ctx.refused_networks();
+        let rivals = self.rivals_of(claim, &refused);
+        let publication = publish::of_claim(
+            claim,
+            plane,
+            &refused,
+            rivals.iter().map(|rival| &**rival),
+            |claim| self.is_published(claim),
+            &validity,
+        );
+        (publication, validity.due)
+    }
+
+    /// Whether there is a plane of that name that the watch does not show, as it cannot be read: nothing is known of what it
+    /// says, least of all that it is gone.
+    async fn is_unreadable(&self, plane: &str) -> Result<bool, Error> {
+        if self.ctx.planes.store().get(&ObjectRef::new(plane)).is_some() {
+            return Ok(false);
+        }
+        let api: Api<NetworkPlane> = Api::all(self.ctx.client.clone());
+        let found = api.get_metadata_opt(plane).await.map_err(Error::api::<NetworkPlane>("get", plane))?;
+        Ok(found.is_some_and(|found| found.metadata.deletion_timestamp.is_none()))
+    }
+
     /// The other claims, of all planes, that have the address of `claim` and may have it.
     fn rivals_of(&self, claim: &AddressClaim, refused: &[RefusedNetwork]) -> Vec<Arc<AddressClaim>> {
         let Some(address) = publish::held_address(claim) else { return Vec::new() };
@@ -312,8 +390,11 @@ impl State {
         rivals.retain(|other| other.uid() != claim.uid() && claim::is_genuine(other));
         rivals.retain(|rival| {
             let plane = self.ctx.planes.store().get(&ObjectRef::new(&rival.spec.plane));
-            let in_use = self.is_published(rival);
-            plane.is_some_and(|plane| publish::check(address, rival, &plane, refused, in_use).is_ok())
+            plane.is_some_and(|plane| {
+                let in_use = self.is_published(rival);
+                let counts = in_use || admit::spec_is_valid(&plane).is_ok();
+                counts && publish::check(address, rival, &plane, refused, in_use).is_ok()
+            })
         });
         rivals
     }
@@ -326,7 +407,7 @@ impl State {
     }
 
     /// The Services without a claim that `plane` would serve if it had addresses for all.
-    fn waiting(&self, plane: &NetworkPlane, with_claim: &BTreeSet<Key>) -> Vec<(Key, Waiting)> {
+    fn waiting(&self, plane: &NetworkPlane, with_claim: &BTreeSet<Key>) -> Vec<Waiting> {
         let planes = self.ctx.planes.store().state();
         let services = self.services.store().state_filter(|service| {
             service.metadata.deletion_timestamp.is_none() && !with_claim.contains(&key(service))
@@ -339,13 +420,9 @@ impl State {
                 && overrides::of(service, plane).is_ok_and(|overrides| self.is_free(&overrides, None).is_ok())
         });
         served
-            .map(|service| {
-                let waiting = Waiting {
-                    since: service.creation_timestamp().map(|time| time.0),
-                    uid: service.uid().unwrap_or_default(),
-                    namespace: service.namespace().unwrap_or_default(),
-                };
-                (key(&service), waiting)
+            .map(|service| Waiting {
+                since: service.creation_timestamp().map(|time| time.0),
+                service: key(&service),
             })
             .collect()
     }

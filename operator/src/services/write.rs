@@ -15,10 +15,7 @@ use kube::{
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::{
-    forwarded,
-    publish::{condition, ingress},
-};
+use super::{forwarded, publish, target};
 use crate::{
     context::MANAGER,
     error::{Error, gone},
@@ -42,22 +39,23 @@ pub(crate) async fn apply_status(
         .map_err(Error::api::<Service>("write the status of", ObjectRef::from_obj(service)))
 }
 
-/// Applies the annotation by which external-dns leads the Service's names elsewhere, or takes it back. Nothing else of the
-/// Service's metadata is ever applied.
+/// Writes where external-dns leads the Service's names, or takes it back. Nothing else of the Service's metadata is ever
+/// changed but finalizers.
 pub(crate) async fn apply_target(
     client: &Client,
     service: &Service,
     target: Option<&str>,
 ) -> Result<Service, Error> {
-    let mut applied = of_version(service);
-    let metadata = applied.get_mut("metadata").and_then(Value::as_object_mut);
-    if let (Some(target), Some(metadata)) = (target, metadata) {
-        let annotations = json!({ contract::EXTERNAL_DNS_TARGET_ANNOTATION: target });
-        metadata.insert("annotations".to_owned(), annotations);
-    }
-    let patched = api_of(client, service)
-        .patch_metadata(&service.name_any(), &PatchParams::apply(MANAGER), &Patch::Apply(&applied))
-        .await;
+    let patch = json!({
+        "metadata": {
+            "uid": service.uid(),
+            "resourceVersion": service.resource_version(),
+            "annotations": target::annotations(service, target),
+        },
+    });
+    let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+    let patched =
+        api_of(client, service).patch_metadata(&service.name_any(), &params, &Patch::Merge(&patch)).await;
     let name = ObjectRef::from_obj(service);
     let patched = patched.map_err(Error::api::<Service>("write the external-dns target of", name))?;
     Ok(Service { metadata: patched.metadata, ..service.clone() })
@@ -158,12 +156,8 @@ pub(crate) async fn delete_claim(client: &Client, claim: &AddressClaim) -> Resul
 
 /// Whether something in the Service's status is of our writing.
 pub(crate) fn has_our_status(service: &Service) -> bool {
-    let ours = service.managed_fields().iter().filter(|entry| entry.manager.as_deref() == Some(MANAGER));
-    let wrote_ingress = ours
-        .filter_map(|entry| entry.fields_v1.as_ref())
-        .any(|fields| fields.0.pointer("/f:status/f:loadBalancer/f:ingress").is_some());
-    let says_something = condition(service).or(forwarded::condition(service)).is_some();
-    says_something || wrote_ingress && !ingress(service).is_empty()
+    let says_something = publish::condition(service).or(forwarded::condition(service)).is_some();
+    says_something || publish::is_ours(service)
 }
 
 /// Whether the Service carries our finalizer.
@@ -194,7 +188,7 @@ mod tests {
         );
         assert_eq!(body["metadata"]["resourceVersion"], "1");
         assert_eq!(body["metadata"]["uid"], "uid-web");
-        assert_eq!(body["status"]["loadBalancer"]["ingress"], json!([]));
+        assert_eq!(body["status"].get("loadBalancer"), None, "none of it is ours");
     }
 
     #[tokio::test]
@@ -206,22 +200,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_target_of_names_is_applied_to_the_version_that_was_looked_at_and_never_by_force() {
+    async fn the_target_of_names_is_written_to_the_version_looked_at() {
         let service = fixtures::service("web").build();
-        for (target, annotations) in [
-            (Some("198.51.100.7"), json!({contract::EXTERNAL_DNS_TARGET_ANNOTATION: "198.51.100.7"})),
-            (None, Value::Null),
-        ] {
-            let (client, server) = server(200, json!(service));
-            apply_target(&client, &service, target).await.unwrap();
-            let (line, body) = server.await.unwrap();
-            assert_eq!(line, "PATCH /api/v1/namespaces/shop/services/web?&fieldManager=foghorn-operator");
-            assert_eq!(body["metadata"]["annotations"], annotations);
-            assert_eq!(
-                (&body["metadata"]["resourceVersion"], &body["metadata"]["uid"]),
-                (&json!("1"), &json!("uid-web"))
-            );
-        }
+        let (client, server) = server(200, json!(service));
+        apply_target(&client, &service, Some("198.51.100.7")).await.unwrap();
+        let (line, body) = server.await.unwrap();
+        assert_eq!(line, "PATCH /api/v1/namespaces/shop/services/web?&fieldManager=foghorn-operator");
+        assert_eq!(body["metadata"]["annotations"][contract::EXTERNAL_DNS_TARGET_ANNOTATION], "198.51.100.7");
+        assert_eq!(
+            (&body["metadata"]["resourceVersion"], &body["metadata"]["uid"]),
+            (&json!("1"), &json!("uid-web"))
+        );
     }
 
     #[tokio::test]

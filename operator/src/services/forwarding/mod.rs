@@ -71,14 +71,14 @@ impl<'a> Word<'a> {
     }
 }
 
-/// What `service` comes to on `plane`, in a namespace with these labels. `present` is what its claim asks for now: that stays
-/// while what the plane says of it has no meaning.
-pub(crate) fn of(
-    service: &Service,
-    plane: &NetworkPlane,
-    labels: &BTreeMap<String, String>,
-    present: Option<&ClaimForwarding>,
-) -> Forwarding {
+/// What `present`, which the Service's claim asks for, comes to while the plane's spec cannot be used: it stays, unless the
+/// Service itself wants no port any more.
+pub(crate) fn held(service: &Service, present: Option<&ClaimForwarding>) -> Option<ClaimForwarding> {
+    present.filter(|_| Word::of(service) != Word::Nothing).cloned()
+}
+
+/// What `service` comes to on `plane`, whose spec is valid, in a namespace with these labels.
+pub(crate) fn of(service: &Service, plane: &NetworkPlane, labels: &BTreeMap<String, String>) -> Forwarding {
     let spec = &plane.spec.port_forwarding;
     let word = Word::of(service);
     match (spec.mode, word) {
@@ -102,10 +102,7 @@ pub(crate) fn of(
         Err(_) if word == Word::None => return Forwarding::default(),
         Err(why) => return Forwarding::refused(FORWARDING_NOT_ALLOWED, why),
     }
-    match spec.ranges() {
-        Ok(ranges) if spec.lease.is_valid() => on(service, plane, word, &ranges),
-        _ => Forwarding { claim: present.cloned(), refusal: None },
-    }
+    spec.ranges().map_or_else(|_| Forwarding::default(), |ranges| on(service, plane, word, &ranges))
 }
 
 /// On a plane whose gateway may be asked for these ports.
@@ -187,7 +184,7 @@ fn named(items: &[String]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use foghorn_crds::{AllowedNamespaces, LeaseSeconds};
+    use foghorn_crds::AllowedNamespaces;
 
     use super::{super::fixtures::*, *};
 
@@ -272,7 +269,7 @@ mod tests {
     fn where_another_port_is_taken_instead_those_outside_stay() {
         let mut plane = forwarding_plane(PortForwardingMode::OptIn);
         plane.spec.port_forwarding.when_taken = WhenTaken::Another;
-        let forwarding = of(&web().annotated(KEY, "443:8443").build(), &plane, &BTreeMap::new(), None);
+        let forwarding = of(&web().annotated(KEY, "443:8443").build(), &plane, &BTreeMap::new());
         assert_eq!(ports(&forwarding), ["443:8443/TCP"]);
         assert_eq!(forwarding.refusal, None);
     }
@@ -290,7 +287,7 @@ mod tests {
         let mut plane = forwarding_plane(PortForwardingMode::All);
         plane.spec.port_forwarding.allowed_namespaces =
             Some(AllowedNamespaces { names: vec!["edge".into()], selector: None });
-        let of = |service: ServiceFixture| of(&service.build(), &plane, &BTreeMap::new(), None);
+        let of = |service: ServiceFixture| of(&service.build(), &plane, &BTreeMap::new());
         assert_eq!(of(web()), Forwarding::default());
         for asking in [web().annotated(KEY, "8443"), web().annotated(KUBE_VIP, "true")] {
             let forwarding = of(asking);
@@ -301,18 +298,13 @@ mod tests {
     }
 
     #[test]
-    fn while_the_plane_s_words_have_no_meaning_a_claim_keeps_what_it_has() {
-        let (asking, quiet) = (web().annotated(KEY, "true").build(), web().annotated(KEY, "false").build());
+    fn while_the_spec_is_invalid_only_the_service_closes_its_ports() {
         let present = on_plane(PortForwardingMode::OptIn, &web().annotated(KEY, "8443")).claim;
-        let mut unreadable = forwarding_plane(PortForwardingMode::OptIn);
-        unreadable.spec.port_forwarding.external_ports = Some(vec!["9-8".into()]);
-        let mut short = forwarding_plane(PortForwardingMode::OptIn);
-        short.spec.port_forwarding.lease = LeaseSeconds(5);
-        for plane in [unreadable, short] {
-            let kept = of(&asking, &plane, &BTreeMap::new(), present.as_ref());
-            assert_eq!(kept, Forwarding { claim: present.clone(), refusal: None });
-            assert_eq!(of(&quiet, &plane, &BTreeMap::new(), present.as_ref()), Forwarding::default());
+        for asking in [web(), web().annotated(KEY, "true"), web().annotated(KEY, "9443:8443")] {
+            assert_eq!(held(&asking.build(), present.as_ref()), present);
         }
+        assert_eq!(held(&web().annotated(KEY, "false").build(), present.as_ref()), None);
+        assert_eq!(held(&web().annotated(KEY, "true").build(), None), None);
     }
 
     #[test]
@@ -336,7 +328,7 @@ mod tests {
     }
 
     fn on_plane(mode: PortForwardingMode, service: &ServiceFixture) -> Forwarding {
-        of(&service.build(), &forwarding_plane(mode), &BTreeMap::new(), None)
+        of(&service.build(), &forwarding_plane(mode), &BTreeMap::new())
     }
 
     fn ports(forwarding: &Forwarding) -> Vec<String> {

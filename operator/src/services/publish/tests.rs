@@ -1,6 +1,11 @@
-use foghorn_crds::ClaimRoute;
+use foghorn_crds::{AddressClaim, AllowedNamespaces, ClaimRoute, ClaimState, NetworkPlane, RefusedNetwork};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{FieldsV1, ManagedFieldsEntry};
+use serde_json::json;
 
-use super::{super::fixtures::*, *};
+use super::{
+    super::{fixtures::*, validity::Validity},
+    *,
+};
 
 #[test]
 fn a_held_address_is_published_as_a_virtual_one() {
@@ -14,14 +19,98 @@ fn a_held_address_is_published_as_a_virtual_one() {
 }
 
 #[test]
-fn an_address_that_no_node_serves_is_not_published_and_the_reason_is_named() {
+fn an_address_without_endpoints_is_kept_and_not_announced() {
     let mut claim = bound("web", "203.0.113.7");
     claim.spec.serving_nodes = Some(vec!["w1".into()]);
     assert_eq!(of(&claim, &[]).ingress, Ingress::Address(ip("203.0.113.7")));
     claim.spec.serving_nodes = Some(Vec::new());
+    for claim in [claim.clone(), unassigned(claim)] {
+        let publication = of(&claim, &[]);
+        assert_eq!(publication.ingress, Ingress::Silent(ip("203.0.113.7")));
+        assert_eq!(publication.reason, claim_reasons::NO_SERVING_NODE);
+        assert!(publication.message.contains("no node has a ready endpoint"), "{}", publication.message);
+        let status = publication.status(&service("web").build(), at(1)).unwrap();
+        assert_eq!(status.conditions.unwrap()[0].status, "False");
+        assert_eq!(status.load_balancer.unwrap().ingress.unwrap().len(), 1);
+    }
+}
+
+#[test]
+fn without_a_lease_nothing_is_kept() {
+    let mut claim = claim("web");
+    claim.spec.serving_nodes = Some(Vec::new());
     let publication = of(&claim, &[]);
     assert_eq!(publication.ingress, Ingress::Empty);
     assert_eq!(publication.reason, claim_reasons::NO_SERVING_NODE);
+    let mut refused = unassigned(bound("web", "203.0.113.7"));
+    refused.status.as_mut().unwrap().state = Some(ClaimState::Refused);
+    assert_eq!(of(&refused, &[]).ingress, Ingress::Empty);
+}
+
+#[test]
+fn a_gap_without_endpoints_is_no_event() {
+    let mut gap = bound("web", "203.0.113.7");
+    gap.spec.serving_nodes = Some(Vec::new());
+    let address = of(&bound("web", "203.0.113.7"), &[]);
+    let steps = [address.clone(), of(&gap, &[]), of(&unassigned(gap), &[]), address];
+    assert_eq!(events(&steps), ["AddressAssigned"]);
+}
+
+#[test]
+fn a_gap_that_outlives_the_lease_loses_the_address() {
+    let mut gap = unassigned(bound("web", "203.0.113.7"));
+    gap.spec.serving_nodes = Some(Vec::new());
+    let steps = [of(&bound("web", "203.0.113.7"), &[]), of(&gap, &[]), lapsed(&gap)];
+    assert_eq!(steps[2].reason, claim_reasons::LEASE_EXPIRED);
+    assert_eq!(events(&steps), ["AddressAssigned", "AddressLost"]);
+}
+
+#[test]
+fn endpoints_where_no_announcer_runs_are_named() {
+    let mut claim = unassigned(bound("web", "203.0.113.7"));
+    claim.spec.serving_nodes = Some(vec!["w3".into()]);
+    let said = |members: &[&str]| {
+        let plane = plane("a").with_announcers(Some("2/2"), members).build();
+        of_claim(&claim, &plane, &refused(), [], |_| false, &Validity::default()).message
+    };
+    let message = said(&["w1", "w2"]);
+    assert!(message.contains("on w3 only, where no announcer of plane a runs"), "{message}");
+    assert!(message.contains("tolerations"), "{message}");
+    assert!(said(&["w1", "w3"]).contains("waiting for an announcer on a node with a ready endpoint (w3)"));
+}
+
+#[test]
+fn an_address_is_withdrawn_when_its_lease_has_lapsed() {
+    let claim = bound("web", "203.0.113.7");
+    let publication = lapsed(&claim);
+    assert_eq!((publication.ingress, publication.reason.as_str()), (Ingress::Empty, "LeaseExpired"));
+    assert!(publication.message.contains("203.0.113.7 on plane a"), "{}", publication.message);
+    assert_eq!(events(&[of(&claim, &[]), publication]), ["AddressAssigned", "AddressLost"]);
+}
+
+#[test]
+fn a_lost_holder_is_named_and_the_address_stays() {
+    let validity = Validity { holder_lost: true, ..Validity::default() };
+    let claim = bound("web", "203.0.113.7");
+    let lost = of_claim(&claim, &plane("a").build(), &refused(), [], |_| false, &validity);
+    assert_eq!((lost.ingress, lost.reason.as_str()), (Ingress::Address(ip("203.0.113.7")), "HolderLost"));
+    let message = &lost.message;
+    assert!(message.contains("holder w1") && message.contains("1970-01-01T01:00:04Z"), "{message}");
+    assert_eq!(events(&[of(&claim, &[]), lost]), ["AddressAssigned"]);
+}
+
+#[test]
+fn a_lease_that_has_ended_keeps_no_address_from_another_claim() {
+    let ended = bound("api", "203.0.113.7");
+    let mut valid = created(bound("web", "203.0.113.7"), 9);
+    valid.status.as_mut().unwrap().lease.as_mut().unwrap().expires_at = None;
+    let validity = Validity { now: at(3610), ..Validity::default() };
+    let of = |claim: &AddressClaim, other: &AddressClaim| {
+        let is_published = |claim: &AddressClaim| claim.uid() == ended.uid();
+        of_claim(claim, &plane("a").build(), &refused(), [other], is_published, &validity)
+    };
+    assert_eq!(of(&valid, &ended).ingress, Ingress::Address(ip("203.0.113.7")));
+    assert_eq!(of(&ended, &valid).reason, reasons::ADDRESS_TAKEN);
 }
 
 #[test]
@@ -68,15 +157,32 @@ fn the_router_the_server_and_the_broadcast_address_are_refused() {
 }
 
 #[test]
-fn an_address_outside_the_allowed_subnets_is_refused_and_an_unreadable_subnet_allows_none() {
+fn an_address_outside_the_allowed_subnets_is_refused() {
     let mut plane = plane("a").build();
     plane.spec.allowed_subnets = vec!["203.0.113.64/26".into()];
-    let publish =
-        |plane: &NetworkPlane, address| of_claim(&bound("web", address), plane, &refused(), [], |_| false);
+    let publish = |plane: &NetworkPlane, address| {
+        of_claim(&bound("web", address), plane, &refused(), [], |_| false, &Validity::default())
+    };
     assert_eq!(publish(&plane, "203.0.113.7").reason, claim_reasons::ADDRESS_REFUSED);
     assert_eq!(publish(&plane, "203.0.113.70").ingress, Ingress::Address(ip("203.0.113.70")));
-    plane.spec.allowed_subnets = vec!["203.0.113.64".into()];
-    assert_eq!(publish(&plane, "203.0.113.70").reason, claim_reasons::ADDRESS_REFUSED);
+}
+
+#[test]
+fn an_invalid_spec_takes_no_address_away_and_gives_none() {
+    let claim = bound("web", "203.0.113.7");
+    let mut service = service("web").build();
+    service.status = of(&claim, &[]).status(&service, at(1));
+    let mut typo_in_selector = plane("a").build();
+    typo_in_selector.spec.allowed_subnets = vec!["198.51.100.0/24".into()];
+    typo_in_selector.spec.allowed_namespaces =
+        Some(AllowedNamespaces { names: vec![], selector: Some(invalid_selector()) });
+    for plane in [plane("a").invalid().build(), typo_in_selector] {
+        let of = |published| of_claim(&claim, &plane, &refused(), [], |_| published, &Validity::default());
+        assert!(of(true).is_said(&service) && of(true).status(&service, at(2)).is_none());
+        let new = of(false);
+        assert_eq!((new.ingress, new.reason.as_str()), (Ingress::Empty, reasons::PLANE_NOT_ACCEPTED));
+        assert!(new.message.starts_with("plane a is not accepting Services: Invalid"), "{}", new.message);
+    }
 }
 
 #[test]
@@ -95,7 +201,7 @@ fn an_older_claim_that_comes_by_a_published_address_does_not_take_it() {
     let published = created(bound("web", "203.0.113.7"), 9);
     let of = |claim: &AddressClaim, other: &AddressClaim| {
         let is_published = |claim: &AddressClaim| claim.uid() == published.uid();
-        of_claim(claim, &plane("a").build(), &refused(), [other], is_published)
+        of_claim(claim, &plane("a").build(), &refused(), [other], is_published, &Validity::default())
     };
     assert_eq!(of(&published, &intruder).ingress, Ingress::Address(ip("203.0.113.7")));
     let publication = of(&intruder, &published);
@@ -158,7 +264,9 @@ fn conditions_of_others_are_left_out_of_what_is_applied() {
 #[test]
 fn an_address_in_use_that_a_node_claims_stays_published() {
     let claim = bound("web", "203.0.113.11");
-    let published = |is_published| of_claim(&claim, &plane("a").build(), &refused(), [], |_| is_published);
+    let published = |is_published| {
+        of_claim(&claim, &plane("a").build(), &refused(), [], |_| is_published, &Validity::default())
+    };
     assert_eq!(published(false).reason, claim_reasons::ADDRESS_REFUSED, "a new one is refused");
     let kept = published(true);
     assert_eq!(kept.ingress, Ingress::Address([203, 0, 113, 11].into()));
@@ -183,12 +291,49 @@ fn an_address_that_someone_added_or_cleared_is_a_difference() {
     cleared.status = publication.status(&cleared, at(1));
     cleared.status.as_mut().unwrap().load_balancer = None;
     assert!(publication.status(&cleared, at(1)).is_some());
-    let none = Publication::none(claim_reasons::ACQUIRING, "");
-    let mut foreign = service("web").build();
-    foreign.status = publication.status(&foreign, at(1));
-    foreign.status.as_mut().unwrap().conditions = none.status(&foreign, at(1)).unwrap().conditions;
-    let emptied = none.status(&foreign, at(1)).unwrap();
-    assert_eq!(emptied.load_balancer.unwrap().ingress, Some(vec![]));
+}
+
+#[test]
+fn an_address_of_ours_is_cleared_and_a_foreign_one_is_not() {
+    let refusal = Publication::none(reasons::NAMESPACE_NOT_ALLOWED, "no");
+    let cleared = |writers: &[&str], says_address: bool| {
+        let mut service = service("web").build();
+        service.status = of(&bound("web", "203.0.113.7"), &[]).status(&service, at(1));
+        if !says_address {
+            service.status.as_mut().unwrap().conditions = refusal.status(&service, at(1)).unwrap().conditions;
+        }
+        service.metadata.managed_fields = Some(writers.iter().copied().map(ingress_of).collect());
+        let status = refusal.status(&service, at(2));
+        status.and_then(|status| status.load_balancer).map(|balancer| balancer.ingress.unwrap().len())
+    };
+    assert_eq!(cleared(&[MANAGER], false), Some(0));
+    assert_eq!(cleared(&["metallb-controller"], false), None);
+    assert_eq!(cleared(&["metallb-controller"], true), None, "it has overwritten ours");
+    assert_eq!(cleared(&[], true), Some(0), "the record of writers is gone");
+    assert_eq!(cleared(&[], false), None);
+}
+
+#[test]
+fn a_foreign_address_stays_until_there_is_one_to_write() {
+    let mut service = service("web").build();
+    service.status = of(&bound("web", "198.51.100.9"), &[]).status(&service, at(1));
+    service.status.as_mut().unwrap().conditions = None;
+    service.metadata.managed_fields = Some(vec![ingress_of("metallb-controller")]);
+    let waiting = of(&claim("web"), &[]).status(&service, at(2)).unwrap();
+    assert_eq!((waiting.load_balancer, waiting.conditions.unwrap().len()), (None, 1));
+    let served = of(&bound("web", "203.0.113.7"), &[]).status(&service, at(3)).unwrap();
+    let ingress = served.load_balancer.unwrap().ingress.unwrap();
+    assert_eq!(ingress[0].ip.as_deref(), Some("203.0.113.7"));
+}
+
+#[test]
+fn in_a_dispute_our_own_address_is_not_cleared() {
+    let mut service = service("web").build();
+    service.status = of(&bound("web", "203.0.113.7"), &[]).status(&service, at(1));
+    service.metadata.managed_fields = Some(vec![ingress_of(MANAGER)]);
+    let disputed = Publication { ingress: Ingress::Disputed, ..Publication::none("StatusDisputed", "x") };
+    let status = disputed.status(&service, at(2)).unwrap();
+    assert_eq!(status.load_balancer.unwrap().ingress.unwrap(), ingress(&service));
 }
 
 #[test]
@@ -259,8 +404,30 @@ fn events(steps: &[Publication]) -> Vec<String> {
     events
 }
 
+fn ingress_of(manager: &str) -> ManagedFieldsEntry {
+    let fields = json!({"f:status": {"f:loadBalancer": {"f:ingress": {}}}});
+    ManagedFieldsEntry {
+        manager: Some(manager.into()),
+        fields_v1: Some(FieldsV1(fields)),
+        ..ManagedFieldsEntry::default()
+    }
+}
+
+/// The claim as the coordinator leaves it that finds no node for it.
+fn unassigned(claim: AddressClaim) -> AddressClaim {
+    let mut claim = with_ready(claim, false, claim_reasons::NO_SERVING_NODE);
+    let status = claim.status.as_mut().unwrap();
+    (status.state, status.address, status.holder) = (Some(ClaimState::Unassigned), None, None);
+    claim
+}
+
+fn lapsed(claim: &AddressClaim) -> Publication {
+    let validity = Validity { now: at(4000), lapsed: true, ..Validity::default() };
+    of_claim(claim, &plane("a").build(), &refused(), [], |_| true, &validity)
+}
+
 fn of(claim: &AddressClaim, others: &[AddressClaim]) -> Publication {
-    of_claim(claim, &plane("a").build(), &refused(), others, |_| false)
+    of_claim(claim, &plane("a").build(), &refused(), others, |_| false, &Validity::default())
 }
 
 fn refused() -> [RefusedNetwork; 1] {

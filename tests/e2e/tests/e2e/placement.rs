@@ -197,6 +197,7 @@ fn with_a_local_traffic_policy_the_address_follows_the_endpoints() -> Result<()>
 
         end_on(cluster, &shop, "w3")?;
         println!("{}", service.reason("NoServingNode")?);
+        assert_eq!(service.address()?, address, "the status keeps the address");
         answered_by(cluster, address, &[])?;
         sleep(QUIET);
         answered_by(cluster, address, &[])?;
@@ -207,6 +208,8 @@ fn with_a_local_traffic_policy_the_address_follows_the_endpoints() -> Result<()>
         answered_by(cluster, address, &["w1"])?;
         assert!(cluster.get(public.network, address)?.contains(" on w1"));
         assert_eq!(service.leases()?.len(), 1);
+        let events = cluster.events(&shop, "solo")?;
+        assert!(!events.iter().any(|event| event.starts_with("AddressLost")), "{events:?}");
         Ok(())
     })
 }

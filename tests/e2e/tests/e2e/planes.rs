@@ -230,6 +230,11 @@ fn specs_that_make_no_sense_are_refused_with_a_reason() -> Result<()> {
             cluster.lab.apply(&text).err().map(|error| error.to_string()).unwrap_or_default()
         };
         let eth1 = "interface: {name: eth1}";
+        let selecting = |operator: &str| {
+            format!(
+                "allowedNamespaces: {{selector: {{matchExpressions: [{{key: stage, operator: {operator}}}]}}}}"
+            )
+        };
         let cases = [
             ("system", eth1.to_owned(), "reserved"),
             (&"x".repeat(41), eth1.to_owned(), "at most 40"),
@@ -246,6 +251,9 @@ fn specs_that_make_no_sense_are_refused_with_a_reason() -> Result<()> {
                 "100",
             ),
             ("lease", format!("{eth1}, lease: {{name: Not_Valid}}"), "spec.lease.name"),
+            ("subnet", format!("{eth1}, allowedSubnets: [203.0.113.0/33]"), "spec.allowedSubnets"),
+            ("operator", format!("{eth1}, {}", selecting("in")), "Unsupported value"),
+            ("values", format!("{eth1}, {}", selecting("In")), "values must be given"),
         ];
         for (name, spec, words) in cases {
             let said = apply(name, &spec);
