@@ -154,7 +154,7 @@ pub fn message(
     };
     // Where there is nothing to serve there is nothing to keep apart: so nothing is left when a plane ends.
     let nothing = claims.is_empty() || (guard.is_none() && config.return_path.is_none());
-    let wanted = (!nothing).then(|| Wanted {
+    let mut wanted = (!nothing).then(|| Wanted {
         interface: Interface { name: link.name.clone(), index: link.index },
         other_interfaces: others(&config.other_interfaces, link, links),
         addresses: addresses(claims, announced),
@@ -167,6 +167,10 @@ pub fn message(
             routes: routes(path.gateway.map(IpAddr::from), link, claims),
         }),
     });
+    // The operator bounds each claim; that it did is not relied on.
+    if let Some(wanted) = &mut wanted {
+        wanted.bound();
+    }
     Message { planes: config.planes.iter().cloned().collect(), wanted }
 }
 
@@ -199,7 +203,7 @@ fn served(claim: &AddressClaim) -> Address {
     });
     let sources = claim.spec.source_ranges.as_ref();
     let networks = |ranges: &Vec<String>| ranges.iter().filter_map(|range| range.parse().ok()).collect();
-    Address { services: services.collect(), sources: sources.map(networks) }
+    Address { services: services.collect(), sources: sources.map(networks), closed: false }
 }
 
 /// The networks of the interface and of the leases, and by which routers others are reached: where leases differ, by the
@@ -259,6 +263,27 @@ mod tests {
         assert_eq!(addresses.len(), 2);
         assert_eq!(of(50).services, BTreeSet::from([(Protocol::Udp, 53)]));
         assert_eq!(of(51).sources, Some(vec!["10.0.0.0/8".parse().unwrap()]));
+    }
+
+    #[test]
+    fn a_claim_beyond_its_bounds_is_closed_and_the_others_are_not() {
+        let [mut a, mut b] = ["a", "b"].map(claim);
+        let port = |port| ClaimPort { name: None, protocol: "TCP".into(), port };
+        a.spec.ports = (1..=i32::from(u16::MAX)).map(port).collect();
+        a.status.get_or_insert_default().address = Some([203, 0, 113, 50].into());
+        b.spec.ports = vec![port(80)];
+        b.status.get_or_insert_default().address = Some([203, 0, 113, 51].into());
+        let (link, claims) = (link("eth1", 3), by_name([a, b]));
+        let wanted = message(&guarded(), &link, &[], &claims, &BTreeMap::new()).wanted.unwrap();
+        assert_eq!(wanted.closed().collect::<Vec<_>>(), [IpAddr::from([203, 0, 113, 50])]);
+        assert_eq!(wanted.addresses[&IpAddr::from([203, 0, 113, 51])].services.len(), 1);
+    }
+
+    #[test]
+    fn claims_have_the_same_bounds_as_the_rules() {
+        use foghorn_datapath::bounds;
+        assert_eq!(foghorn_crds::claim::PORTS_MAX, bounds::PORTS_MAX);
+        assert_eq!(foghorn_crds::claim::SOURCE_RANGES_MAX, bounds::SOURCES_MAX);
     }
 
     #[test]

@@ -8,7 +8,7 @@ pub const GROUP: &str = "foghorn.dev";
 pub const VERSION: &str = "v1alpha1";
 
 /// Raised with each change of the schemas; the operator brings newer definitions in and never older ones.
-pub const SCHEMA_VERSION: u32 = 5;
+pub const SCHEMA_VERSION: u32 = 6;
 /// On a definition: the [`SCHEMA_VERSION`] of the program that installed it.
 pub const SCHEMA_VERSION_ANNOTATION: &str = "foghorn.dev/schema-version";
 

@@ -10,6 +10,7 @@ use crate::{
     findings::Settings,
     nft::{self, NftError},
     ruleset::ruleset,
+    table::Table,
     trace::Trace,
     wanted::{Answer, Finding, Message, ReturnPath, Wanted},
 };
@@ -54,7 +55,7 @@ impl KeepError {
 #[derive(Debug, PartialEq, Eq)]
 struct Applied {
     trace: Trace,
-    text: String,
+    table: Table,
 }
 
 /// Keeps a plane's part of the node.
@@ -100,7 +101,7 @@ impl Keeper {
         let settings = Settings::read(&wanted.interface.name);
         let applied_after = |before: Option<&Trace>| {
             let trace = next_trace(wanted, before, &settings);
-            Applied { text: ruleset(&self.plane, wanted, &trace), trace }
+            Applied { table: ruleset(&self.plane, wanted, &trace), trace }
         };
         let known = self.applied.as_ref().map(|applied| &applied.trace);
         if due || self.applied.as_ref() != Some(&applied_after(known)) {
@@ -116,7 +117,7 @@ impl Keeper {
                     warn!("somebody has removed the plane's table of nftables; it is put there again");
                 }
                 // What is to be undone one day is written down before it is done.
-                nft::apply(&next.text).await?;
+                self.put(&next.table, is_there).await?;
                 info!(addresses = wanted.addresses.len(), "rules are in force");
                 self.applied = Some(next);
             }
@@ -132,6 +133,21 @@ impl Keeper {
             }
         }
         Ok(settings)
+    }
+
+    /// Puts the table in force, by a change of the one before if that is there and can be changed into it.
+    async fn put(&mut self, table: &Table, is_there: bool) -> Result<(), NftError> {
+        // It is not known what is in force if this fails.
+        let before = self.applied.take().filter(|_| is_there);
+        if let Some(change) = before.and_then(|before| table.change(&before.table)) {
+            match nft::apply(&change).await {
+                Err(NftError::Refused(why)) => {
+                    warn!(%why, "the plane's table of nftables is not as it was left; it is replaced");
+                }
+                done => return done,
+            }
+        }
+        nft::apply(&table.whole()).await
     }
 
     /// Undoes what an earlier state needed and the present one does not.

@@ -5,7 +5,8 @@ use std::{io, process::Stdio, time::Duration};
 use tokio::{io::AsyncWriteExt, process::Command, time::timeout};
 
 use crate::{
-    ruleset::{PREFIX, deletion, table},
+    ruleset::{PREFIX, table_name},
+    table::deletion,
     trace::Trace,
 };
 
@@ -43,7 +44,7 @@ pub async fn apply(text: &str) -> Result<(), NftError> {
 /// # Errors
 /// If it is still there.
 pub async fn remove(plane: &str) -> Result<(), NftError> {
-    apply(&deletion(plane)).await
+    apply(&deletion(&table_name(plane))).await
 }
 
 /// What a plane's table says of itself; nothing if there is none.
@@ -51,7 +52,7 @@ pub async fn remove(plane: &str) -> Result<(), NftError> {
 /// # Errors
 /// If that is not known.
 pub async fn trace(plane: &str) -> Result<Option<Trace>, NftError> {
-    match run(&["-t", "list", "table", "inet", &table(plane)], "").await {
+    match run(&["-t", "list", "table", "inet", &table_name(plane)], "").await {
         Ok(text) => Ok(Some(Trace::read(comment(&text).unwrap_or_default()))),
         Err(NftError::Refused(why)) if why.contains("No such file") => Ok(None),
         Err(error) => Err(error),

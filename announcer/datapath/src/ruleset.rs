@@ -1,16 +1,20 @@
-//! The plane's table of nftables, as the text that `nft` takes.
+//! The plane's table of nftables.
 //!
 //! The chains come after conntrack (-200) and before kube-proxy's translation (-100), in either of its modes: what they
 //! see still has the Service's address and port.
 
-use std::{collections::BTreeSet, fmt::Write as _};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use foghorn_netio::Family;
 use ipnet::IpNet;
 
 use crate::{
+    table::{Clients, Set, Table},
     trace::Trace,
-    wanted::{Guard, Protocol, ReturnPath, Wanted},
+    wanted::{Address, Guard, Protocol, ReturnPath, Wanted},
     words::Words,
 };
 
@@ -21,72 +25,85 @@ const REJECTS: &str = "limit rate 100/second burst 100 packets";
 
 /// The name of a plane's table, of the family `inet`.
 #[must_use]
-pub fn table(plane: &str) -> String {
+pub fn table_name(plane: &str) -> String {
     format!("{PREFIX}{plane}")
 }
 
-/// The text that puts the plane's table in place of the one before, in one step.
+/// The plane's table.
 #[must_use]
-pub fn ruleset(plane: &str, wanted: &Wanted, trace: &Trace) -> String {
-    let table = table(plane);
-    let mut text = format!("{}table inet {table} {{\n  comment \"{trace}\"\n", deletion(plane));
-    let families = wanted.families();
-    for family in &families {
-        sets(&mut text, wanted, *family);
-    }
+pub fn ruleset(plane: &str, wanted: &Wanted, trace: &Trace) -> Table {
+    let families: Vec<_> = wanted.families().into_iter().map(Words::of).collect();
+    let mut sets: Vec<_> = families.iter().flat_map(|words| sets(wanted, words)).collect();
     let others = wanted.other_interfaces.iter().filter(|name| **name != wanted.interface.name);
-    set(&mut text, "others", "type ifname;", others.map(|name| format!("\"{name}\"")));
-    let families: Vec<_> = families.into_iter().map(Words::of).collect();
-    chain(
-        &mut text,
+    sets.push(set("set", "others", "type ifname;", others.map(|name| format!("\"{name}\""))));
+    let mut chains = chain(
         "prerouting",
         "type filter hook prerouting priority mangle; policy accept;",
         prerouting(wanted, &families),
     );
+    let mut clients = BTreeMap::new();
     if let Some(guard) = wanted.guard {
         for words in &families {
-            chain(&mut text, &format!("guard{}", words.suffix), "", guarded(wanted, guard, words));
+            chains += &chain(&format!("guard{}", words.suffix), "", guarded(wanted, guard, words));
+            clients.extend(limited(wanted, words.family).map(|(address, networks)| {
+                let name = clients_name(&address.to_string());
+                let rule = format!("{} saddr != @{name} counter drop", words.ip);
+                (name, Clients { kind: words.networks, networks, rule })
+            }));
         }
     }
     if let Some(path) = &wanted.return_path {
         let hook = "type route hook output priority mangle; policy accept;";
-        chain(&mut text, "output", hook, output(path, &families));
+        chains += &chain("output", hook, output(path, &families));
     }
-    text + "}\n"
-}
-
-/// The text that removes the plane's table, whether it is there or not.
-#[must_use]
-pub fn deletion(plane: &str) -> String {
-    let table = table(plane);
-    format!("table inet {table}\ndelete table inet {table}\n")
+    Table { name: table_name(plane), comment: trace.to_string(), sets, clients, chains }
 }
 
 /// The sets of a family's addresses.
-fn sets(text: &mut String, wanted: &Wanted, family: Family) {
-    let Words { ip, suffix, .. } = Words::of(family);
-    let addresses = || wanted.addresses.iter().filter(|(address, _)| Family::of(**address) == family);
-    let all = addresses().map(|(address, _)| address.to_string());
-    set(text, &format!("addresses{suffix}"), &format!("typeof {ip} daddr;"), all);
-    let services = addresses().flat_map(|(address, served)| {
+fn sets(wanted: &Wanted, words: &Words) -> Vec<Set> {
+    let Words { family, ip, suffix, .. } = words;
+    let all = addresses(wanted, *family).map(|(address, _)| address.to_string());
+    let all = set("set", &format!("addresses{suffix}"), &format!("typeof {ip} daddr;"), all);
+    if wanted.guard.is_none() {
+        return vec![all];
+    }
+    let services = addresses(wanted, *family).flat_map(|(address, served)| {
         served
             .services
             .iter()
             .map(move |(protocol, port)| format!("{address} . {} . {port}", name(*protocol)))
     });
     let kind = format!("typeof {ip} daddr . meta l4proto . th dport;");
-    set(text, &format!("services{suffix}"), &kind, services);
-    let limited = addresses().filter(|(_, served)| served.sources.is_some());
-    let limited = limited.map(|(address, _)| address.to_string());
-    set(text, &format!("limited{suffix}"), &format!("typeof {ip} daddr;"), limited);
-    let sources = addresses().flat_map(|(address, served)| {
-        // Networks that overlap would be refused.
-        let networks = IpNet::aggregate(&served.sources.clone().unwrap_or_default());
-        let networks = networks.into_iter().filter(|network| Family::of(network.addr()) == family);
-        networks.map(move |network| format!("{address} . {network}"))
+    let services = set("set", &format!("services{suffix}"), &kind, services);
+    let limited = limited(wanted, *family).map(|(address, _)| {
+        let address = address.to_string();
+        format!("{address} : jump {}", clients_name(&address))
     });
-    let kind = format!("typeof {ip} daddr . {ip} saddr; flags interval;");
-    set(text, &format!("sources{suffix}"), &kind, sources);
+    let kind = format!("typeof {ip} daddr : verdict;");
+    vec![all, services, set("map", &format!("limited{suffix}"), &kind, limited)]
+}
+
+/// The addresses of a family, and what is served there.
+fn addresses(wanted: &Wanted, family: Family) -> impl Iterator<Item = (IpAddr, &Address)> {
+    let all = wanted.addresses.iter().map(|(address, served)| (*address, served));
+    all.filter(move |(address, _)| Family::of(*address) == family)
+}
+
+/// The addresses of a family that not every client may reach, and the networks of those that may: a set for each, since
+/// sets of pairs take seconds to fill.
+fn limited(wanted: &Wanted, family: Family) -> impl Iterator<Item = (IpAddr, BTreeSet<String>)> {
+    addresses(wanted, family).filter_map(move |(address, served)| {
+        // Networks that overlap would be refused.
+        let networks = IpNet::aggregate(served.sources.as_ref()?);
+        let networks = || networks.iter().filter(move |network| Family::of(network.addr()) == family);
+        let is_limited = networks().all(|network| network.prefix_len() > 0);
+        is_limited.then(|| (address, networks().map(ToString::to_string).collect()))
+    })
+}
+
+/// What the set and the chain of an address's clients are called; names of nftables have no colons.
+fn clients_name(address: &str) -> String {
+    format!("clients-{}", address.replace(':', "-"))
 }
 
 fn prerouting(wanted: &Wanted, families: &[Words]) -> Vec<String> {
@@ -119,7 +136,7 @@ fn prerouting(wanted: &Wanted, families: &[Words]) -> Vec<String> {
 fn guarded(
     wanted: &Wanted,
     guard: Guard,
-    Words { ip, icmp, errors, neighbours, suffix }: &Words,
+    Words { ip, icmp, errors, neighbours, suffix, .. }: &Words,
 ) -> Vec<String> {
     let mut rules = vec![
         // What answers a question that the address itself has asked, as it does the gateway.
@@ -128,10 +145,7 @@ fn guarded(
     ];
     rules.extend(neighbours.map(|neighbours| format!("{neighbours} return")));
     rules.extend([
-        format!(
-            "iifname \"{}\" {ip} daddr @limited{suffix} {ip} daddr . {ip} saddr != @sources{suffix} counter drop",
-            wanted.interface.name
-        ),
+        format!("iifname \"{}\" {ip} daddr vmap @limited{suffix}", wanted.interface.name),
         format!("{ip} daddr . meta l4proto . th dport @services{suffix} return"),
     ]);
     if guard == Guard::Reject {
@@ -173,36 +187,26 @@ const fn name(protocol: Protocol) -> &'static str {
     }
 }
 
-fn set(text: &mut String, name: &str, kind: &str, elements: impl Iterator<Item = String>) {
-    let elements: BTreeSet<_> = elements.collect();
-    let elements: Vec<_> = elements.into_iter().collect();
-    let list = if elements.is_empty() {
-        String::new()
-    } else {
-        format!(" elements = {{ {} }}", elements.join(", "))
-    };
-    // Writing to a string cannot fail.
-    let _always = writeln!(text, "  set {name} {{ {kind}{list} }}");
+fn set(keyword: &'static str, name: &str, kind: &str, elements: impl Iterator<Item = String>) -> Set {
+    Set { keyword, name: name.to_owned(), kind: kind.to_owned(), elements: elements.collect() }
 }
 
-fn chain(text: &mut String, name: &str, hook: &str, rules: Vec<String>) {
+fn chain(name: &str, hook: &str, rules: Vec<String>) -> String {
     let mut lines = vec![format!("  chain {name} {{")];
     lines.extend(Some(hook).filter(|hook| !hook.is_empty()).map(|hook| format!("    {hook}")));
     lines.extend(rules.into_iter().map(|rule| format!("    {rule}")));
     lines.push("  }\n".to_owned());
-    *text += &lines.join("\n");
+    lines.join("\n")
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeMap, net::IpAddr};
-
     use super::*;
     use crate::wanted::{Address, Interface};
 
     #[test]
     fn a_table_takes_the_place_of_the_one_before_in_one_step() {
-        let text = ruleset("public", &wanted(), &Trace::default());
+        let text = whole(&wanted());
         let begin =
             "table inet foghorn-public\ndelete table inet foghorn-public\ntable inet foghorn-public {\n";
         assert!(text.starts_with(begin), "{text}");
@@ -211,12 +215,10 @@ mod tests {
 
     #[test]
     fn only_what_is_wanted_is_there() {
-        let of = |guard, return_path| {
-            ruleset("public", &Wanted { guard, return_path, ..wanted() }, &Trace::default())
-        };
+        let of = |guard, return_path| whole(&Wanted { guard, return_path, ..wanted() });
         let nothing = of(None, None);
         assert!(
-            !nothing.contains("mark") && !nothing.contains("drop") && !nothing.contains("output"),
+            ["mark", "drop", "output", "services", "clients"].iter().all(|word| !nothing.contains(word)),
             "{nothing}"
         );
         let guard = of(Some(Guard::Drop), None);
@@ -232,12 +234,12 @@ mod tests {
 
     #[test]
     fn services_and_sources_of_each_address_are_elements_of_sets() {
-        let text = ruleset("public", &wanted(), &Trace::default());
+        let text = whole(&wanted());
         for line in [
             "set addresses { typeof ip daddr; elements = { 203.0.113.50, 203.0.113.51 } }",
             "elements = { 203.0.113.50 . tcp . 80, 203.0.113.50 . udp . 53 } }",
-            "set limited { typeof ip daddr; elements = { 203.0.113.51 } }",
-            "flags interval; elements = { 203.0.113.51 . 10.0.0.0/8 } }",
+            "elements = { 203.0.113.51 : jump clients-203.0.113.51 } }",
+            "set clients-203.0.113.51 { type ipv4_addr; flags interval; elements = { 10.0.0.0/8 } }",
             "set others { type ifname; elements = { \"eth0\" } }",
         ] {
             assert!(text.contains(line), "{line}\n{text}");
@@ -247,20 +249,20 @@ mod tests {
     #[test]
     fn of_a_plane_of_ipv4_there_is_nothing_of_ipv6() {
         let wanted = Wanted { guard: Some(Guard::Reject), ..wanted() };
-        assert_eq!(ruleset("public", &wanted, &Trace::default()), OF_IPV4);
+        assert_eq!(whole(&wanted), OF_IPV4);
     }
 
     #[test]
     fn a_plane_of_ipv6_has_the_same_rules_in_words_of_ipv6() {
         let wanted = Wanted { addresses: addresses6(), guard: Some(Guard::Reject), ..wanted() };
-        assert_eq!(ruleset("public", &wanted, &Trace::default()), OF_IPV6);
+        assert_eq!(whole(&wanted), OF_IPV6);
     }
 
     #[test]
     fn a_plane_of_both_families_has_the_rules_of_both_and_what_is_of_none_once() {
         let addresses = wanted().addresses.into_iter().chain(addresses6()).collect();
         let both = Wanted { addresses, guard: Some(Guard::Reject), ..wanted() };
-        let both = ruleset("public", &both, &Trace::default());
+        let both = whole(&both);
         let lines = |text: &str| -> BTreeSet<String> { text.lines().map(str::to_owned).collect() };
         assert_eq!(lines(&both), lines(OF_IPV4).union(&lines(OF_IPV6)).cloned().collect());
         for once in ["udp sport 67", "set others", "iifname != \"eth1\" ct direction reply"] {
@@ -274,14 +276,54 @@ mod tests {
         let served = Address { sources, ..Address::default() };
         let addresses = ["203.0.113.51", "2001:db8::51"].map(|text| (text.parse().unwrap(), served.clone()));
         let wanted = Wanted { addresses: addresses.into(), ..wanted() };
-        let text = ruleset("public", &wanted, &Trace::default());
-        assert!(text.contains("elements = { 203.0.113.51 . 10.0.0.0/8 }"), "{text}");
-        assert!(text.contains("elements = { 2001:db8::51 . fd00::/8 }"), "{text}");
+        let text = whole(&wanted);
+        for line in [
+            "set clients-203.0.113.51 { type ipv4_addr; flags interval; elements = { 10.0.0.0/8 } }",
+            "set clients-2001-db8--51 { type ipv6_addr; flags interval; elements = { fd00::/8 } }",
+        ] {
+            assert!(text.contains(line), "{line}\n{text}");
+        }
+    }
+
+    #[test]
+    fn a_network_of_all_addresses_limits_nobody() {
+        let sources = Some(vec!["10.0.0.0/8".parse().unwrap(), "0.0.0.0/0".parse().unwrap()]);
+        let served = Address { sources, ..Address::default() };
+        let addresses = [([203, 0, 113, 51].into(), served)].into();
+        assert!(!whole(&Wanted { addresses, ..wanted() }).contains("clients"));
+    }
+
+    #[test]
+    fn an_address_that_no_client_may_reach_has_an_empty_set() {
+        let served = Address { sources: Some(Vec::new()), ..Address::default() };
+        let addresses = [([203, 0, 113, 51].into(), served)].into();
+        let text = whole(&Wanted { addresses, ..wanted() });
+        assert!(text.contains("set clients-203.0.113.51 { type ipv4_addr; flags interval; }"), "{text}");
+    }
+
+    #[test]
+    fn another_claim_changes_elements_and_the_set_of_its_own_only() {
+        let before = wanted();
+        let mut after = before.clone();
+        let sources = Some(vec!["198.51.100.0/24".parse().unwrap()]);
+        let served = Address { sources, services: [(Protocol::Tcp, 22)].into(), closed: false };
+        after.addresses.insert([203, 0, 113, 52].into(), served);
+        let table = |wanted| ruleset("public", wanted, &Trace::default());
+        let text = table(&after).change(&table(&before)).unwrap();
+        assert!(!text.contains("203.0.113.50") && !text.contains("203.0.113.51"), "{text}");
+        assert_eq!(text.lines().count(), 7, "{text}");
+        let back = table(&before).change(&table(&after)).unwrap();
+        assert_eq!(back.matches("203.0.113.52").count(), 7, "{back}");
+    }
+
+    fn whole(wanted: &Wanted) -> String {
+        ruleset("public", wanted, &Trace::default()).whole()
     }
 
     fn addresses6() -> BTreeMap<IpAddr, Address> {
         let net = |text: &str| text.parse().unwrap();
-        let served = Address { services: BTreeSet::from([(Protocol::Tcp, 443)]), sources: None };
+        let served =
+            Address { services: BTreeSet::from([(Protocol::Tcp, 443)]), sources: None, closed: false };
         let limited = Address {
             sources: Some(vec![net("2001:db8:1::/48"), net("2001:db8:1:2::/64")]),
             ..Address::default()
@@ -291,8 +333,11 @@ mod tests {
 
     fn wanted() -> Wanted {
         let net = |text: &str| text.parse().unwrap();
-        let served =
-            Address { services: BTreeSet::from([(Protocol::Tcp, 80), (Protocol::Udp, 53)]), sources: None };
+        let served = Address {
+            services: BTreeSet::from([(Protocol::Tcp, 80), (Protocol::Udp, 53)]),
+            sources: None,
+            closed: false,
+        };
         let limited =
             Address { sources: Some(vec![net("10.0.0.0/8"), net("10.1.0.0/16")]), ..Address::default() };
         Wanted {
@@ -319,9 +364,9 @@ table inet foghorn-public {
   comment "foghorn"
   set addresses { typeof ip daddr; elements = { 203.0.113.50, 203.0.113.51 } }
   set services { typeof ip daddr . meta l4proto . th dport; elements = { 203.0.113.50 . tcp . 80, 203.0.113.50 . udp . 53 } }
-  set limited { typeof ip daddr; elements = { 203.0.113.51 } }
-  set sources { typeof ip daddr . ip saddr; flags interval; elements = { 203.0.113.51 . 10.0.0.0/8 } }
+  map limited { typeof ip daddr : verdict; elements = { 203.0.113.51 : jump clients-203.0.113.51 } }
   set others { type ifname; elements = { "eth0" } }
+  set clients-203.0.113.51 { type ipv4_addr; flags interval; elements = { 10.0.0.0/8 } }
   chain prerouting {
     type filter hook prerouting priority mangle; policy accept;
     iifname @others ip daddr @addresses counter drop
@@ -333,7 +378,7 @@ table inet foghorn-public {
   chain guard {
     ct direction reply ct state established return
     icmp type { destination-unreachable, time-exceeded, parameter-problem } ct state related return
-    iifname "eth1" ip daddr @limited ip daddr . ip saddr != @sources counter drop
+    iifname "eth1" ip daddr vmap @limited
     ip daddr . meta l4proto . th dport @services return
     icmp type echo-request drop
     meta l4proto tcp limit rate 100/second burst 100 packets counter reject with tcp reset
@@ -345,6 +390,9 @@ table inet foghorn-public {
     ip saddr @addresses meta mark set meta mark & 0xffffcfff | 0x1000
     ct direction reply ct mark & 0x3000 == 0x1000 meta mark set meta mark & 0xffffcfff | 0x1000
   }
+  chain clients-203.0.113.51 {
+    ip saddr != @clients-203.0.113.51 counter drop
+  }
 }
 "#;
 
@@ -354,9 +402,9 @@ table inet foghorn-public {
   comment "foghorn"
   set addresses6 { typeof ip6 daddr; elements = { 2001:db8::50, 2001:db8::51 } }
   set services6 { typeof ip6 daddr . meta l4proto . th dport; elements = { 2001:db8::50 . tcp . 443 } }
-  set limited6 { typeof ip6 daddr; elements = { 2001:db8::51 } }
-  set sources6 { typeof ip6 daddr . ip6 saddr; flags interval; elements = { 2001:db8::51 . 2001:db8:1::/48 } }
+  map limited6 { typeof ip6 daddr : verdict; elements = { 2001:db8::51 : jump clients-2001-db8--51 } }
   set others { type ifname; elements = { "eth0" } }
+  set clients-2001-db8--51 { type ipv6_addr; flags interval; elements = { 2001:db8:1::/48 } }
   chain prerouting {
     type filter hook prerouting priority mangle; policy accept;
     iifname @others ip6 daddr @addresses6 counter drop
@@ -369,7 +417,7 @@ table inet foghorn-public {
     ct direction reply ct state established return
     icmpv6 type { destination-unreachable, packet-too-big, time-exceeded, parameter-problem } ct state related return
     ip6 hoplimit 255 icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert, nd-router-advert } return
-    iifname "eth1" ip6 daddr @limited6 ip6 daddr . ip6 saddr != @sources6 counter drop
+    iifname "eth1" ip6 daddr vmap @limited6
     ip6 daddr . meta l4proto . th dport @services6 return
     icmpv6 type echo-request drop
     meta l4proto tcp limit rate 100/second burst 100 packets counter reject with tcp reset
@@ -381,6 +429,9 @@ table inet foghorn-public {
     ip6 hoplimit 255 icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert, nd-router-advert } return
     ip6 saddr @addresses6 meta mark set meta mark & 0xffffcfff | 0x1000
     ct direction reply ct mark & 0x3000 == 0x1000 meta mark set meta mark & 0xffffcfff | 0x1000
+  }
+  chain clients-2001-db8--51 {
+    ip6 saddr != @clients-2001-db8--51 counter drop
   }
 }
 "#;

@@ -54,6 +54,9 @@ pub struct Address {
     pub services: BTreeSet<(Protocol, u16)>,
     /// Where clients may come from; from everywhere if not given. Networks of the other family say nothing.
     pub sources: Option<Vec<IpNet>>,
+    /// Its ports and source networks have no room: it is guarded, with no port open.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub closed: bool,
 }
 
 /// A protocol with ports.

@@ -329,7 +329,7 @@ fn only(wanted: &Wanted, family: Family) -> Wanted {
 
 fn both(host: &Host) -> Wanted {
     let index = host.run("cat /sys/class/net/eth1/ifindex").parse().unwrap();
-    let served = Address { services: BTreeSet::from([(Protocol::Tcp, 80)]), sources: None };
+    let served = Address { services: BTreeSet::from([(Protocol::Tcp, 80)]), sources: None, closed: false };
     Wanted {
         interface: Interface { name: "eth1".into(), index },
         other_interfaces: BTreeSet::from(["eth0".to_owned()]),

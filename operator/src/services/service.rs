@@ -231,6 +231,7 @@ async fn keep(
         publish::of_claim(claim, plane, &refused, rivals.iter().map(|rival| &**rival), |claim| {
             state.is_published(claim)
         })
+        .with_reach_of(&service, plane)
         .with_note(overrides.passed_over.as_deref())
         .with_forwarded(forwarded::of(forwarding, claim, plane, &refused));
     Ok(say::publish(state, &service, publication).await?.1)
