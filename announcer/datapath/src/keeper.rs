@@ -19,6 +19,8 @@ use crate::{
 const LOOK: Duration = Duration::from_secs(10);
 /// How often it is looked for what planes that are no more have left.
 const CLEAN: Duration = Duration::from_secs(60);
+/// How often a table is told that it has an owner, of which it knows for ten minutes.
+const OWN: Duration = Duration::from_secs(60);
 /// Of a default route that says that there is none: whatever has no better one goes nowhere, not to another table.
 const LAST_METRIC: u32 = u32::MAX;
 const ROUTE_METRIC: u32 = 1;
@@ -66,6 +68,7 @@ pub struct Keeper {
     /// The rules that are in force, as far as this process has put them there.
     applied: Option<Applied>,
     looked: Option<Instant>,
+    owned: Option<Instant>,
     cleaned: Option<Instant>,
 }
 
@@ -76,7 +79,7 @@ impl Keeper {
     /// If there is no netlink socket to be had.
     pub fn new(plane: &str) -> Result<Self, NetlinkError> {
         let netlink = Netlink::open()?;
-        Ok(Self { plane: plane.to_owned(), netlink, applied: None, looked: None, cleaned: None })
+        Ok(Self { plane: plane.to_owned(), netlink, applied: None, looked: None, owned: None, cleaned: None })
     }
 
     /// Brings the node to what the message wants. To be called when it is new, and from time to time.
@@ -122,6 +125,10 @@ impl Keeper {
                 self.applied = Some(next);
             }
             self.looked = Some(now);
+        }
+        if self.owned.is_none_or(|owned| now - owned >= OWN) {
+            nft::own(&self.plane).await?;
+            self.owned = Some(now);
         }
         if let Some(path) = &wanted.return_path {
             let families = wanted.families();
@@ -227,7 +234,8 @@ impl Keeper {
         Ok(())
     }
 
-    /// Removes what planes that are no more have left.
+    /// Removes what planes that are no more have left. That a plane is not among `planes` may be no more than old news: where
+    /// its container was there a short time ago, the plane is still there.
     async fn clean(&mut self, planes: &BTreeSet<String>) -> Result<(), KeepError> {
         let now = Instant::now();
         if planes.is_empty() || self.cleaned.is_some_and(|cleaned| now - cleaned < CLEAN) {
@@ -235,7 +243,9 @@ impl Keeper {
         }
         self.cleaned = Some(now);
         for left in nft::planes().await?.iter().filter(|plane| !planes.contains(*plane)) {
-            self.remove_plane(left).await?;
+            if *left != self.plane && !nft::is_owned(left).await? {
+                self.remove_plane(left).await?;
+            }
         }
         Ok(())
     }

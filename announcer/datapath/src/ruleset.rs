@@ -20,6 +20,12 @@ use crate::{
 
 /// What the names of our tables begin with; the plane's name follows.
 pub const PREFIX: &str = "foghorn-";
+/// The set whose one element says that the table has an owner: it goes by itself where no container puts it there again.
+pub const OWNER_SET: &str = "owner";
+const OWNER: &str = "1";
+/// For how long a table has an owner after its container was last seen. Kubernetes waits up to five minutes before it
+/// starts a container again.
+const ALIVE: &str = "10m";
 /// So many refusals in a second are enough.
 const REJECTS: &str = "limit rate 100/second burst 100 packets";
 
@@ -36,6 +42,8 @@ pub fn ruleset(plane: &str, wanted: &Wanted, trace: &Trace) -> Table {
     let mut sets: Vec<_> = families.iter().flat_map(|words| sets(wanted, words)).collect();
     let others = wanted.other_interfaces.iter().filter(|name| **name != wanted.interface.name);
     sets.push(set("set", "others", "type ifname;", others.map(|name| format!("\"{name}\""))));
+    let owner = [format!("{OWNER} timeout {ALIVE}")].into_iter();
+    sets.push(set("set", OWNER_SET, "type inet_service; flags timeout;", owner));
     let mut chains = chain(
         "prerouting",
         "type filter hook prerouting priority mangle; policy accept;",
@@ -57,6 +65,15 @@ pub fn ruleset(plane: &str, wanted: &Wanted, trace: &Trace) -> Table {
         chains += &chain("output", hook, output(path, &families));
     }
     Table { name: table_name(plane), comment: trace.to_string(), sets, clients, chains }
+}
+
+/// The text that says once more that the plane's table has an owner.
+#[must_use]
+pub fn owned(plane: &str) -> String {
+    let set = format!("inet {} {OWNER_SET}", table_name(plane));
+    let add = format!("add element {set} {{ {OWNER} timeout {ALIVE} }}\n");
+    // The element that is there keeps its time: so it has to go first, and to go it has to be there.
+    format!("{add}delete element {set} {{ {OWNER} }}\n{add}")
 }
 
 /// The sets of a family's addresses.
@@ -286,6 +303,15 @@ mod tests {
     }
 
     #[test]
+    fn an_owner_is_put_there_again_with_its_whole_time() {
+        let text = owned("public");
+        let element = "element inet foghorn-public owner { 1";
+        let add = format!("add {element} timeout 10m }}");
+        let delete = format!("delete {element} }}");
+        assert_eq!(text.lines().collect::<Vec<_>>(), [&*add, &*delete, &*add]);
+    }
+
+    #[test]
     fn a_network_of_all_addresses_limits_nobody() {
         let sources = Some(vec!["10.0.0.0/8".parse().unwrap(), "0.0.0.0/0".parse().unwrap()]);
         let served = Address { sources, ..Address::default() };
@@ -366,6 +392,7 @@ table inet foghorn-public {
   set services { typeof ip daddr . meta l4proto . th dport; elements = { 203.0.113.50 . tcp . 80, 203.0.113.50 . udp . 53 } }
   map limited { typeof ip daddr : verdict; elements = { 203.0.113.51 : jump clients-203.0.113.51 } }
   set others { type ifname; elements = { "eth0" } }
+  set owner { type inet_service; flags timeout; elements = { 1 timeout 10m } }
   set clients-203.0.113.51 { type ipv4_addr; flags interval; elements = { 10.0.0.0/8 } }
   chain prerouting {
     type filter hook prerouting priority mangle; policy accept;
@@ -404,6 +431,7 @@ table inet foghorn-public {
   set services6 { typeof ip6 daddr . meta l4proto . th dport; elements = { 2001:db8::50 . tcp . 443 } }
   map limited6 { typeof ip6 daddr : verdict; elements = { 2001:db8::51 : jump clients-2001-db8--51 } }
   set others { type ifname; elements = { "eth0" } }
+  set owner { type inet_service; flags timeout; elements = { 1 timeout 10m } }
   set clients-2001-db8--51 { type ipv6_addr; flags interval; elements = { 2001:db8:1::/48 } }
   chain prerouting {
     type filter hook prerouting priority mangle; policy accept;

@@ -130,6 +130,13 @@ fn what_a_plane_that_is_no_more_has_left_is_removed_by_another_one() {
     let program = host.start(&[]);
     host.say(Some(both(&host)));
     drop(program);
+    let program = host.start_as("private", &[]);
+    host.say(None);
+    sleep(Duration::from_secs(3));
+    assert!(host.has_all(), "its container was there a moment ago");
+    drop(program);
+    // As if ten minutes had passed.
+    host.run("nft flush set inet foghorn-public owner");
     let _program = host.start_as("private", &[]);
     host.say(None);
     host.until("nothing is left", |host| {
