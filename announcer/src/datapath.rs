@@ -155,7 +155,7 @@ pub fn message(
     // Where there is nothing to serve there is nothing to keep apart: so nothing is left when a plane ends.
     let nothing = claims.is_empty() || (guard.is_none() && config.return_path.is_none());
     let mut wanted = (!nothing).then(|| Wanted {
-        interface: Interface { name: link.name.clone(), index: link.index },
+        interface: Interface { name: link.name.clone(), index: link.index, mac: link.mac },
         other_interfaces: others(&config.other_interfaces, link, links),
         addresses: addresses(claims, announced),
         guard,

@@ -107,7 +107,7 @@ mod tests {
     fn wanted(addresses: impl IntoIterator<Item = Address>) -> Wanted {
         let addresses = (0..).map(address).zip(addresses);
         Wanted {
-            interface: Interface { name: "eth1".into(), index: 3 },
+            interface: Interface { name: "eth1".into(), index: 3, mac: None },
             other_interfaces: BTreeSet::new(),
             addresses: addresses.collect(),
             guard: Some(Guard::Drop),

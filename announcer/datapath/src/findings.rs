@@ -214,7 +214,7 @@ mod tests {
         let route = Route { destination: "0.0.0.0/0".parse().unwrap(), gateway };
         let path = ReturnPath { mark: 1, mask: 1, table: 9, priority: 9, routes: BTreeSet::from([route]) };
         Wanted {
-            interface: Interface { name: "eth1".into(), index: 3 },
+            interface: Interface { name: "eth1".into(), index: 3, mac: None },
             other_interfaces: BTreeSet::new(),
             addresses: BTreeMap::new(),
             guard: None,

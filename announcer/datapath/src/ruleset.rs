@@ -133,9 +133,7 @@ fn prerouting(wanted: &Wanted, families: &[Words]) -> Vec<String> {
         rules.extend(of_each(&|ip, suffix| {
             format!("iifname @others {ip} daddr @addresses{suffix} counter drop")
         }));
-        // What a DHCP server sends to an address that is not in use yet; the announcer has read it by now. That may be
-        // the first one of IPv4.
-        rules.push(format!("iifname {interface} udp sport 67 udp dport 68 fib daddr type unicast drop"));
+        rules.extend(wanted.interface.mac.map(|mac| dhcp_answers(&interface, mac)));
         rules.extend(of_each(&|ip, suffix| format!("{ip} daddr @addresses{suffix} jump guard{suffix}")));
     }
     if let Some(path) = &wanted.return_path {
@@ -147,6 +145,16 @@ fn prerouting(wanted: &Wanted, families: &[Words]) -> Vec<String> {
             .push(format!("iifname != {interface} ct direction reply {is_marked} {}", marking("meta", path)));
     }
     rules
+}
+
+/// Drops what a DHCP server sends to a client with the interface's MAC address at an address that is not in use yet: the
+/// announcer has read it by now, and the kernel would forward it. Answers to other clients pass: virtual machines behind a
+/// bridge, whose frames come by here too, and networks that the node routes. The server's client may be the first one of
+/// IPv4.
+fn dhcp_answers(interface: &str, mac: [u8; 6]) -> String {
+    let mac: String = mac.iter().map(|byte| format!("{byte:02x}")).collect();
+    // `chaddr` of a message (RFC 2131), after 8 bytes of UDP and 28 of its own.
+    format!("iifname {interface} udp sport 67 udp dport 68 @th,288,48 0x{mac} fib daddr type unicast drop")
 }
 
 /// What comes back from here is for a Service, or tells of one of its connections.
@@ -312,6 +320,19 @@ mod tests {
     }
 
     #[test]
+    fn dhcp_answers_to_other_clients_than_the_interface_pass() {
+        let of_dhcp = |mac| -> Vec<String> {
+            let interface = Interface { name: "br0".into(), index: 3, mac };
+            let text = whole(&Wanted { interface, ..wanted() });
+            text.lines().filter(|line| line.contains("sport 67")).map(|line| line.trim().to_owned()).collect()
+        };
+        let rule =
+            "iifname \"br0\" udp sport 67 udp dport 68 @th,288,48 0x02005e10000f fib daddr type unicast drop";
+        assert_eq!(of_dhcp(Some([2, 0, 0x5e, 0x10, 0, 15])), [rule]);
+        assert_eq!(of_dhcp(None), [""; 0]);
+    }
+
+    #[test]
     fn a_network_of_all_addresses_limits_nobody() {
         let sources = Some(vec!["10.0.0.0/8".parse().unwrap(), "0.0.0.0/0".parse().unwrap()]);
         let served = Address { sources, ..Address::default() };
@@ -367,7 +388,7 @@ mod tests {
         let limited =
             Address { sources: Some(vec![net("10.0.0.0/8"), net("10.1.0.0/16")]), ..Address::default() };
         Wanted {
-            interface: Interface { name: "eth1".into(), index: 3 },
+            interface: Interface { name: "eth1".into(), index: 3, mac: Some([2, 0, 0, 0, 0, 1]) },
             other_interfaces: ["eth0", "eth1"].map(str::to_owned).into(),
             addresses: BTreeMap::from([
                 ([203, 0, 113, 50].into(), served),
@@ -397,7 +418,7 @@ table inet foghorn-public {
   chain prerouting {
     type filter hook prerouting priority mangle; policy accept;
     iifname @others ip daddr @addresses counter drop
-    iifname "eth1" udp sport 67 udp dport 68 fib daddr type unicast drop
+    iifname "eth1" udp sport 67 udp dport 68 @th,288,48 0x020000000001 fib daddr type unicast drop
     ip daddr @addresses jump guard
     iifname "eth1" ip daddr @addresses ct state new ct mark set ct mark & 0xffffcfff | 0x1000
     iifname != "eth1" ct direction reply ct mark & 0x3000 == 0x1000 meta mark set meta mark & 0xffffcfff | 0x1000
@@ -436,7 +457,7 @@ table inet foghorn-public {
   chain prerouting {
     type filter hook prerouting priority mangle; policy accept;
     iifname @others ip6 daddr @addresses6 counter drop
-    iifname "eth1" udp sport 67 udp dport 68 fib daddr type unicast drop
+    iifname "eth1" udp sport 67 udp dport 68 @th,288,48 0x020000000001 fib daddr type unicast drop
     ip6 daddr @addresses6 jump guard6
     iifname "eth1" ip6 daddr @addresses6 ct state new ct mark set ct mark & 0xffffcfff | 0x1000
     iifname != "eth1" ct direction reply ct mark & 0x3000 == 0x1000 meta mark set meta mark & 0xffffcfff | 0x1000

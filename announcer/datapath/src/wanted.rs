@@ -45,6 +45,9 @@ pub struct Interface {
     pub name: String,
     /// Its index.
     pub index: u32,
+    /// Its MAC address, with which DHCP clients of the node ask.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mac: Option<[u8; 6]>,
 }
 
 /// What is served at an address.
@@ -222,7 +225,7 @@ mod tests {
     #[test]
     fn names_that_could_be_more_than_names_are_refused() {
         for name in ["", "eth1\"", "eth1; drop", "eth1\n", "an-interface-too-long", "eth 1", "/"] {
-            let interface = Interface { name: name.into(), index: 3 };
+            let interface = Interface { name: name.into(), index: 3, mac: None };
             let wanted = Wanted { interface, ..wanted() };
             assert_eq!(wanted.check(), Err(WantedError::Interface(name.into())));
         }
@@ -299,7 +302,7 @@ mod tests {
 
     fn wanted() -> Wanted {
         Wanted {
-            interface: Interface { name: "enp3s0.7".into(), index: 3 },
+            interface: Interface { name: "enp3s0.7".into(), index: 3, mac: None },
             other_interfaces: BTreeSet::new(),
             addresses: BTreeMap::new(),
             guard: None,
