@@ -144,6 +144,7 @@ pub fn message(
     config: &PlaneConfig,
     link: &Link,
     links: &[Link],
+    reached: &Routes,
     claims: &BTreeMap<String, Arc<AddressClaim>>,
     announced: &BTreeMap<Ipv4Addr, Arc<str>>,
 ) -> Message {
@@ -154,9 +155,9 @@ pub fn message(
     };
     // Where there is nothing to serve there is nothing to keep apart: so nothing is left when a plane ends.
     let nothing = claims.is_empty() || (guard.is_none() && config.return_path.is_none());
-    let wanted = (!nothing).then(|| Wanted {
-        interface: Interface { name: link.name.clone(), index: link.index },
-        other_interfaces: others(&config.other_interfaces, link, links),
+    let mut wanted = (!nothing).then(|| Wanted {
+        interface: Interface { name: link.name.clone(), index: link.index, mac: link.mac },
+        other_interfaces: others(&config.other_interfaces, link, links, reached),
         addresses: addresses(claims, announced),
         guard,
         return_path: config.return_path.map(|path| ReturnPath {
@@ -167,15 +168,51 @@ pub fn message(
             routes: routes(path.gateway.map(IpAddr::from), link, claims),
         }),
     });
+    // The operator bounds each claim; that it did is not relied on.
+    if let Some(wanted) = &mut wanted {
+        wanted.bound();
+    }
     Message { planes: config.planes.iter().cloned().collect(), wanted }
 }
 
-fn others(selectors: &[InterfaceSelector], link: &Link, links: &[Link]) -> BTreeSet<String> {
-    let selectors: Vec<_> = selectors.iter().filter_map(|spec| Selector::new(spec).ok()).collect();
+/// The interfaces by which the node sends to the addresses that selectors of other planes ask for; none where it has no route.
+pub type Routes = BTreeMap<Ipv4Addr, Option<u32>>;
+
+/// The addresses whose routes choose the interfaces of other planes.
+#[must_use]
+pub fn routes_to_know(config: &PlaneConfig) -> BTreeSet<Ipv4Addr> {
+    config.other_interfaces.iter().filter_map(|selector| selector.can_reach).collect()
+}
+
+fn others(
+    selectors: &[InterfaceSelector],
+    link: &Link,
+    links: &[Link],
+    reached: &Routes,
+) -> BTreeSet<String> {
+    let route = |selector: &Selector| reached.get(&selector.can_reach()?).copied().flatten();
+    let selectors = selectors.iter().filter_map(|spec| Selector::new(spec).ok());
+    let selectors: Vec<_> = selectors.map(|selector| (route(&selector), selector)).collect();
     let is_other = |other: &&Link| {
-        other.index != link.index && selectors.iter().any(|selector| selector.matches(other, None))
+        other.index != link.index && selectors.iter().any(|(route, selector)| selector.matches(other, *route))
     };
     links.iter().filter(is_other).map(|other| other.name.clone()).collect()
+}
+
+/// What to say of interfaces of other planes that are not known: the guard does not drop what comes in by them.
+#[must_use]
+pub fn unknown_interfaces(config: &PlaneConfig, reached: &Routes) -> Option<String> {
+    let is_unknown = |address: &Ipv4Addr| reached.get(address).is_none_or(Option::is_none);
+    let unknown: Vec<_> =
+        routes_to_know(config).into_iter().filter(is_unknown).map(|it| it.to_string()).collect();
+    let is_told = config.guard != GuardMode::Off && !unknown.is_empty();
+    is_told.then(|| {
+        format!(
+            "the guard does not drop what comes in by the interface of another plane: the node has no route to its canReach \
+             {}; add one, or select that interface by name",
+            unknown.join(", ")
+        )
+    })
 }
 
 fn addresses(
@@ -199,7 +236,7 @@ fn served(claim: &AddressClaim) -> Address {
     });
     let sources = claim.spec.source_ranges.as_ref();
     let networks = |ranges: &Vec<String>| ranges.iter().filter_map(|range| range.parse().ok()).collect();
-    Address { services: services.collect(), sources: sources.map(networks) }
+    Address { services: services.collect(), sources: sources.map(networks), closed: false }
 }
 
 /// The networks of the interface and of the leases, and by which routers others are reached: where leases differ, by the
@@ -238,7 +275,7 @@ mod tests {
     fn a_plane_without_claims_or_without_features_wants_nothing_of_the_node() {
         let (link, one) = (link("eth1", 3), by_name([claim("a")]));
         let wanted = |config: &PlaneConfig, claims: &_| {
-            message(config, &link, &[], claims, &BTreeMap::new()).wanted.is_some()
+            message(config, &link, &[], &Routes::new(), claims, &BTreeMap::new()).wanted.is_some()
         };
         assert!(!wanted(&config(), &one));
         assert!(!wanted(&guarded(), &BTreeMap::new()));
@@ -259,6 +296,28 @@ mod tests {
         assert_eq!(addresses.len(), 2);
         assert_eq!(of(50).services, BTreeSet::from([(Protocol::Udp, 53)]));
         assert_eq!(of(51).sources, Some(vec!["10.0.0.0/8".parse().unwrap()]));
+    }
+
+    #[test]
+    fn a_claim_beyond_its_bounds_is_closed_and_the_others_are_not() {
+        let [mut a, mut b] = ["a", "b"].map(claim);
+        let port = |port| ClaimPort { name: None, protocol: "TCP".into(), port };
+        a.spec.ports = (1..=i32::from(u16::MAX)).map(port).collect();
+        a.status.get_or_insert_default().address = Some([203, 0, 113, 50].into());
+        b.spec.ports = vec![port(80)];
+        b.status.get_or_insert_default().address = Some([203, 0, 113, 51].into());
+        let (link, claims) = (link("eth1", 3), by_name([a, b]));
+        let wanted =
+            message(&guarded(), &link, &[], &Routes::new(), &claims, &BTreeMap::new()).wanted.unwrap();
+        assert_eq!(wanted.closed().collect::<Vec<_>>(), [IpAddr::from([203, 0, 113, 50])]);
+        assert_eq!(wanted.addresses[&IpAddr::from([203, 0, 113, 51])].services.len(), 1);
+    }
+
+    #[test]
+    fn claims_have_the_same_bounds_as_the_rules() {
+        use foghorn_datapath::bounds;
+        assert_eq!(foghorn_crds::claim::PORTS_MAX, bounds::PORTS_MAX);
+        assert_eq!(foghorn_crds::claim::SOURCE_RANGES_MAX, bounds::SOURCES_MAX);
     }
 
     #[test]
@@ -287,8 +346,27 @@ mod tests {
         let config = PlaneConfig { other_interfaces: vec![regex], ..guarded() };
         let claims = by_name([claim("a")]);
         let links = [link("eth0", 2), link("eth1", 3), link("wlan0", 4)];
-        let message = message(&config, &links[1], &links, &claims, &BTreeMap::new());
+        let message = message(&config, &links[1], &links, &Routes::new(), &claims, &BTreeMap::new());
         assert_eq!(message.wanted.unwrap().other_interfaces, BTreeSet::from(["eth0".to_owned()]));
+    }
+
+    #[test]
+    fn the_interface_that_another_plane_reaches_an_address_by_is_told() {
+        let address = Ipv4Addr::new(192, 0, 2, 1);
+        let reach = InterfaceSelector { can_reach: Some(address), ..InterfaceSelector::default() };
+        let config = PlaneConfig { other_interfaces: vec![reach], ..guarded() };
+        let (claims, links) = (by_name([claim("a")]), [link("eth0", 2), link("eth1", 3)]);
+        let of = |route| {
+            let reached = BTreeMap::from([(address, route)]);
+            let message = message(&config, &links[1], &links, &reached, &claims, &BTreeMap::new());
+            (message.wanted.unwrap().other_interfaces, unknown_interfaces(&config, &reached))
+        };
+        assert_eq!(routes_to_know(&config), BTreeSet::from([address]));
+        assert_eq!(of(Some(2)), (BTreeSet::from(["eth0".to_owned()]), None));
+        let (others, said) = of(None);
+        assert!(others.is_empty() && said.unwrap().contains("no route to its canReach 192.0.2.1"));
+        let off = PlaneConfig { guard: GuardMode::Off, ..config.clone() };
+        assert_eq!(unknown_interfaces(&off, &Routes::new()), None, "nothing is dropped then");
     }
 
     #[test]

@@ -16,7 +16,7 @@ use std::{
 
 use anyhow::Context;
 use foghorn_clock::Instant;
-use foghorn_crds::{AddressClaim, PlaneConfig, contract};
+use foghorn_crds::{AddressClaim, PlaneConfig};
 use foghorn_heartbeat::Plane;
 use foghorn_membership::{Health, MemberId, Seat};
 use foghorn_netio::{Link, LinkMonitor, Netlink, clock};
@@ -38,7 +38,7 @@ pub use self::link::follow_links;
 use self::ownership::{PartNews, part_news};
 use crate::{
     args::Args,
-    datapath::Datapath,
+    datapath::{self, Datapath},
     engine::{Engine, Input},
     events::{Teller, Telling},
     forwarding::{Forwarding, ForwardingMetrics},
@@ -124,6 +124,10 @@ struct Announcer {
     restart: Restart,
     datapath: Option<Datapath>,
     proxy: ProxyWatch,
+    /// What the container that changes the node's network has said last.
+    datapath_told: Option<pod_conditions::Telling>,
+    /// By which interfaces the node reaches the addresses that other planes choose theirs by.
+    reached: datapath::Routes,
     /// Since when something has changed that the node's network may have to change for.
     stirred: Option<Instant>,
     /// The plane's interface, also while it has no carrier.
@@ -181,6 +185,8 @@ impl Announcer {
             restart,
             datapath,
             proxy: ProxyWatch::start(),
+            datapath_told: None,
+            reached: datapath::Routes::new(),
             stirred: None,
             last_link: None,
             claims: BTreeMap::new(),
@@ -240,7 +246,8 @@ impl Announcer {
                 },
                 Some(news) = claims.next() => self.take_claim(news),
                 Some(telling) = answered(&mut self.datapath) => {
-                    self.tell_conditions(BTreeMap::from([(contract::DATAPATH_CONDITION, telling)]));
+                    self.datapath_told = Some(telling);
+                    self.tell_datapath();
                 }
                 Some((claim, report)) = forwarding::reported(&mut self.forwarding) => self.take_forwarded(&claim, &report),
                 proxy = self.proxy.seen() => self.port.tell(Input::Proxy(proxy)),

@@ -12,6 +12,14 @@ use crate::{
     port_forwarding::{ClaimForwarding, ForwardStatus},
 };
 
+/// Most ports of a claim. A Service's ports are sets in the node's rules and in each announcer's memory, which all Services
+/// of the plane share.
+pub const PORTS_MAX: usize = 1000;
+/// Most source networks of a claim, for the same reason: well above what clouds allow for one load balancer.
+pub const SOURCE_RANGES_MAX: usize = 1000;
+/// Most ports of a claim that the gateway is to forward. It is asked for one after the other, for all Services of the plane.
+pub const FORWARDS_MAX: usize = 100;
+
 /// What one Service asks of one plane, for one address family.
 ///
 /// It lives in the plane's namespace. The operator writes the spec, the plane's announcers the status.
@@ -69,8 +77,9 @@ pub struct AddressClaimSpec {
     /// How the address is asked of the DHCP server.
     #[serde(default)]
     pub dhcp: DhcpRequest,
-    /// The Service's ports.
+    /// The Service's ports. None where the Service has more than fit: a guard then opens none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = PORTS_MAX))]
     pub ports: Vec<ClaimPort>,
     /// The nodes that serve the Service, sorted, where `externalTrafficPolicy: Local` lets no other node announce the address.
     /// While no announcer is on one of them, another one keeps the lease and announces nothing. Not given where every node
@@ -78,8 +87,10 @@ pub struct AddressClaimSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub serving_nodes: Option<Vec<String>>,
     /// The networks, in CIDR form, from which clients may come: those of the Service's `loadBalancerSourceRanges` that are
-    /// of the claim's address family. Every client if not given.
+    /// of the claim's address family, merged. Every client if not given; no client if empty, as it is where there are more
+    /// than fit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = SOURCE_RANGES_MAX))]
     pub source_ranges: Option<Vec<String>>,
     /// The ports that the network's gateway is to forward to the address; none if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]

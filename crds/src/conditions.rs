@@ -75,11 +75,20 @@ pub mod reasons {
     pub const NOT_IN_FORCE: &str = "NotInForce";
     /// The container that changes the node's network does not answer.
     pub const NOT_CONNECTED: &str = "NotConnected";
+    /// They are in force, but the guard does not know the interface of another plane: the node has no route to its `canReach`.
+    pub const OTHER_INTERFACE_UNKNOWN: &str = "OtherInterfaceUnknown";
     /// What can stand in the way of `returnPath` and `guard`: the container is not allowed to change the network, a setting
     /// of the node drops packets, Pods' replies are not forwarded, no router is known, another program leads packets past
-    /// nftables, or the container does not understand the announcer.
-    pub const DATAPATH_FINDINGS: [&str; 6] =
-        [NOT_PERMITTED, "ReversePathFilter", "NoForwarding", "NoGateway", "DatapathBypassed", "Refused"];
+    /// nftables, the guard has no room for all Services, or the container does not understand the announcer.
+    pub const DATAPATH_FINDINGS: [&str; 7] = [
+        NOT_PERMITTED,
+        "ReversePathFilter",
+        "NoForwarding",
+        "NoGateway",
+        "DatapathBypassed",
+        "GuardFull",
+        "Refused",
+    ];
     /// The gateway forwards the ports.
     pub const FORWARDED: &str = "Forwarded";
     /// The gateway is being asked to forward them.

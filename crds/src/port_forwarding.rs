@@ -144,6 +144,7 @@ pub struct ClaimForwarding {
     /// For how long the gateway is asked, in seconds; 0 is without an end.
     pub lease: LeaseSeconds,
     /// The ports.
+    #[schemars(length(max = crate::claim::FORWARDS_MAX))]
     pub ports: Vec<ClaimForward>,
 }
 

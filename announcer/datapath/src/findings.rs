@@ -4,10 +4,15 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 use foghorn_netio::Family;
 
-use crate::wanted::{Finding, ReturnPath, Route, Wanted};
+use crate::{
+    bounds::{ENTRIES_MAX, PORTS_MAX, SOURCES_MAX},
+    wanted::{Finding, ReturnPath, Route, Wanted},
+};
 
 /// Cilium's own interface: with it packets can pass by nftables.
 const CILIUM: &str = "cilium_host";
+/// So many addresses are named in a finding.
+const FEW: usize = 3;
 
 /// The settings of the node that matter, as `/proc/sys` and `/sys` tell; none where that does not tell.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -59,7 +64,7 @@ impl Settings {
     /// What there is to say of them.
     #[must_use]
     pub fn findings(&self, wanted: &Wanted) -> Vec<Finding> {
-        let mut findings = Vec::new();
+        let mut findings: Vec<_> = without_room(wanted).into_iter().collect();
         let mut find = |reason: &str, message: String| {
             findings.push(Finding { reason: reason.to_owned(), message });
         };
@@ -102,6 +107,22 @@ impl Settings {
         }
         findings
     }
+}
+
+/// Which addresses the guard closes for want of room.
+fn without_room(wanted: &Wanted) -> Option<Finding> {
+    let closed: Vec<_> = wanted.closed().map(|address| address.to_string()).collect();
+    let (first, rest) = closed.split_at(closed.len().min(FEW));
+    if first.is_empty() {
+        return None;
+    }
+    let more = if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
+    let message = format!(
+        "no port is open at {}{more}: an address has room for {PORTS_MAX} ports and {SOURCES_MAX} source ranges, all \
+         addresses of a plane for {ENTRIES_MAX} together; merge source ranges or use another plane",
+        first.join(", ")
+    );
+    Some(Finding { reason: "GuardFull".to_owned(), message })
 }
 
 /// The setting without which the node forwards nothing of the family.
@@ -155,6 +176,18 @@ mod tests {
     }
 
     #[test]
+    fn addresses_without_room_are_named() {
+        let mut wanted = Wanted { return_path: None, ..wanted(true) };
+        let closed = Address { closed: true, ..Address::default() };
+        let addresses = (50..55).map(|last| (std::net::IpAddr::from([203, 0, 113, last]), closed.clone()));
+        wanted.addresses = addresses.collect();
+        let findings = Settings::default().findings(&wanted);
+        let [Finding { reason, message }] = findings.as_slice() else { panic!("{findings:?}") };
+        assert_eq!(reason, "GuardFull");
+        assert!(message.contains("203.0.113.50, 203.0.113.51, 203.0.113.52 and 2 more"), "{message}");
+    }
+
+    #[test]
     fn a_plane_of_ipv6_needs_what_is_of_ipv6() {
         let messages = |settings: &Settings, routes: &[Route]| -> Vec<String> {
             let path =
@@ -181,7 +214,7 @@ mod tests {
         let route = Route { destination: "0.0.0.0/0".parse().unwrap(), gateway };
         let path = ReturnPath { mark: 1, mask: 1, table: 9, priority: 9, routes: BTreeSet::from([route]) };
         Wanted {
-            interface: Interface { name: "eth1".into(), index: 3 },
+            interface: Interface { name: "eth1".into(), index: 3, mac: None },
             other_interfaces: BTreeSet::new(),
             addresses: BTreeMap::new(),
             guard: None,

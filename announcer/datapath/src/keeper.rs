@@ -10,6 +10,7 @@ use crate::{
     findings::Settings,
     nft::{self, NftError},
     ruleset::ruleset,
+    table::Table,
     trace::Trace,
     wanted::{Answer, Finding, Message, ReturnPath, Wanted},
 };
@@ -18,6 +19,8 @@ use crate::{
 const LOOK: Duration = Duration::from_secs(10);
 /// How often it is looked for what planes that are no more have left.
 const CLEAN: Duration = Duration::from_secs(60);
+/// How often a table is told that it has an owner, of which it knows for ten minutes.
+const OWN: Duration = Duration::from_secs(60);
 /// Of a default route that says that there is none: whatever has no better one goes nowhere, not to another table.
 const LAST_METRIC: u32 = u32::MAX;
 const ROUTE_METRIC: u32 = 1;
@@ -54,7 +57,7 @@ impl KeepError {
 #[derive(Debug, PartialEq, Eq)]
 struct Applied {
     trace: Trace,
-    text: String,
+    table: Table,
 }
 
 /// Keeps a plane's part of the node.
@@ -65,6 +68,7 @@ pub struct Keeper {
     /// The rules that are in force, as far as this process has put them there.
     applied: Option<Applied>,
     looked: Option<Instant>,
+    owned: Option<Instant>,
     cleaned: Option<Instant>,
 }
 
@@ -75,7 +79,7 @@ impl Keeper {
     /// If there is no netlink socket to be had.
     pub fn new(plane: &str) -> Result<Self, NetlinkError> {
         let netlink = Netlink::open()?;
-        Ok(Self { plane: plane.to_owned(), netlink, applied: None, looked: None, cleaned: None })
+        Ok(Self { plane: plane.to_owned(), netlink, applied: None, looked: None, owned: None, cleaned: None })
     }
 
     /// Brings the node to what the message wants. To be called when it is new, and from time to time.
@@ -100,7 +104,7 @@ impl Keeper {
         let settings = Settings::read(&wanted.interface.name);
         let applied_after = |before: Option<&Trace>| {
             let trace = next_trace(wanted, before, &settings);
-            Applied { text: ruleset(&self.plane, wanted, &trace), trace }
+            Applied { table: ruleset(&self.plane, wanted, &trace), trace }
         };
         let known = self.applied.as_ref().map(|applied| &applied.trace);
         if due || self.applied.as_ref() != Some(&applied_after(known)) {
@@ -116,11 +120,15 @@ impl Keeper {
                     warn!("somebody has removed the plane's table of nftables; it is put there again");
                 }
                 // What is to be undone one day is written down before it is done.
-                nft::apply(&next.text).await?;
+                self.put(&next.table, is_there).await?;
                 info!(addresses = wanted.addresses.len(), "rules are in force");
                 self.applied = Some(next);
             }
             self.looked = Some(now);
+        }
+        if self.owned.is_none_or(|owned| now - owned >= OWN) {
+            nft::own(&self.plane).await?;
+            self.owned = Some(now);
         }
         if let Some(path) = &wanted.return_path {
             let families = wanted.families();
@@ -132,6 +140,21 @@ impl Keeper {
             }
         }
         Ok(settings)
+    }
+
+    /// Puts the table in force, by a change of the one before if that is there and can be changed into it.
+    async fn put(&mut self, table: &Table, is_there: bool) -> Result<(), NftError> {
+        // It is not known what is in force if this fails.
+        let before = self.applied.take().filter(|_| is_there);
+        if let Some(change) = before.and_then(|before| table.change(&before.table)) {
+            match nft::apply(&change).await {
+                Err(NftError::Refused(why)) => {
+                    warn!(%why, "the plane's table of nftables is not as it was left; it is replaced");
+                }
+                done => return done,
+            }
+        }
+        nft::apply(&table.whole()).await
     }
 
     /// Undoes what an earlier state needed and the present one does not.
@@ -211,7 +234,8 @@ impl Keeper {
         Ok(())
     }
 
-    /// Removes what planes that are no more have left.
+    /// Removes what planes that are no more have left. That a plane is not among `planes` may be no more than old news: where
+    /// its container was there a short time ago, the plane is still there.
     async fn clean(&mut self, planes: &BTreeSet<String>) -> Result<(), KeepError> {
         let now = Instant::now();
         if planes.is_empty() || self.cleaned.is_some_and(|cleaned| now - cleaned < CLEAN) {
@@ -219,7 +243,9 @@ impl Keeper {
         }
         self.cleaned = Some(now);
         for left in nft::planes().await?.iter().filter(|plane| !planes.contains(*plane)) {
-            self.remove_plane(left).await?;
+            if *left != self.plane && !nft::is_owned(left).await? {
+                self.remove_plane(left).await?;
+            }
         }
         Ok(())
     }

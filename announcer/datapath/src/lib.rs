@@ -5,11 +5,13 @@
 //! and for each address family a routing rule and a table of routes. All is level-triggered: what others take away comes back, and what is there from
 //! before is changed, not doubled. It has no right over the cluster, and asks nothing of it.
 
+pub mod bounds;
 pub mod findings;
 pub mod keeper;
 pub mod nft;
 pub mod ruleset;
 pub mod server;
+pub mod table;
 pub mod trace;
 pub mod wanted;
 pub mod words;

@@ -5,7 +5,8 @@ use std::{io, process::Stdio, time::Duration};
 use tokio::{io::AsyncWriteExt, process::Command, time::timeout};
 
 use crate::{
-    ruleset::{PREFIX, deletion, table},
+    ruleset::{OWNER_SET, PREFIX, owned, table_name},
+    table::deletion,
     trace::Trace,
 };
 
@@ -43,7 +44,7 @@ pub async fn apply(text: &str) -> Result<(), NftError> {
 /// # Errors
 /// If it is still there.
 pub async fn remove(plane: &str) -> Result<(), NftError> {
-    apply(&deletion(plane)).await
+    apply(&deletion(&table_name(plane))).await
 }
 
 /// What a plane's table says of itself; nothing if there is none.
@@ -51,7 +52,7 @@ pub async fn remove(plane: &str) -> Result<(), NftError> {
 /// # Errors
 /// If that is not known.
 pub async fn trace(plane: &str) -> Result<Option<Trace>, NftError> {
-    match run(&["-t", "list", "table", "inet", &table(plane)], "").await {
+    match run(&["-t", "list", "table", "inet", &table_name(plane)], "").await {
         Ok(text) => Ok(Some(Trace::read(comment(&text).unwrap_or_default()))),
         Err(NftError::Refused(why)) if why.contains("No such file") => Ok(None),
         Err(error) => Err(error),
@@ -65,6 +66,27 @@ pub async fn trace(plane: &str) -> Result<Option<Trace>, NftError> {
 pub async fn planes() -> Result<Vec<String>, NftError> {
     let text = run(&["list", "tables", "inet"], "").await?;
     Ok(plane_names(&text).map(str::to_owned).collect())
+}
+
+/// Says once more that the plane's table has an owner.
+///
+/// # Errors
+/// If that cannot be said.
+pub async fn own(plane: &str) -> Result<(), NftError> {
+    apply(&owned(plane)).await
+}
+
+/// Whether the plane's table has an owner: a container of the plane was there a short time ago. Tables of an earlier release
+/// do not say so.
+///
+/// # Errors
+/// If that is not known.
+pub async fn is_owned(plane: &str) -> Result<bool, NftError> {
+    match run(&["list", "set", "inet", &table_name(plane), OWNER_SET], "").await {
+        Ok(text) => Ok(has_element(&text)),
+        Err(NftError::Refused(why)) if why.contains("No such file") => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 async fn run(arguments: &[&str], input: &str) -> Result<String, NftError> {
@@ -101,6 +123,11 @@ fn comment(listing: &str) -> Option<&str> {
     line.strip_suffix('"')
 }
 
+/// Whether a set has an element by its listing.
+fn has_element(listing: &str) -> bool {
+    listing.contains("elements = {")
+}
+
 fn plane_names(listing: &str) -> impl Iterator<Item = &str> {
     let table =
         |line| -> Option<&str> { str::strip_prefix(line, "table inet ")?.trim().strip_prefix(PREFIX) };
@@ -116,6 +143,9 @@ mod tests {
         let listing = "table inet foghorn-public {\n\tcomment \"foghorn rp_filter eth1 2\"\n\tset a {\n";
         assert_eq!(comment(listing), Some("foghorn rp_filter eth1 2"));
         assert_eq!(comment("table inet foghorn-public {\n}\n"), None);
+        let set = "table inet foghorn-public {\n\tset owner {\n\t\ttype inet_service\n\t\tflags timeout\n";
+        assert!(!has_element(set));
+        assert!(has_element(&format!("{set}\t\telements = {{ 1 timeout 10m expires 9m58s }}\n")));
         let tables = "table inet filter\ntable inet foghorn-public\ntable inet foghorn-private-dev\n";
         assert_eq!(plane_names(tables).collect::<Vec<_>>(), ["public", "private-dev"]);
     }

@@ -14,8 +14,8 @@ use crate::{
     wanted::{Answer, Finding, Message},
 };
 
-/// A message with four thousand claims has less.
-const LONGEST: u64 = 16 * 1024 * 1024;
+/// No message of a plane comes near, whatever its claims say: see [`crate::bounds`].
+pub(crate) const LONGEST: u64 = 16 * 1024 * 1024;
 /// How often it is looked whether all is still there.
 const TURN: Duration = Duration::from_secs(2);
 
@@ -121,13 +121,15 @@ async fn next_line(peer: &mut Option<Peer>) -> io::Result<Option<Vec<u8>>> {
 
 fn parsed(line: &[u8]) -> Result<Message, Finding> {
     let refused = |message: String| Finding { reason: "Refused".to_owned(), message };
-    let message: Message = serde_json::from_slice(line).map_err(|error| {
+    let mut message: Message = serde_json::from_slice(line).map_err(|error| {
         refused(format!(
             "announcer and datapath do not understand each other, are they of one release? {error}"
         ))
     })?;
-    if let Some(wanted) = &message.wanted {
+    if let Some(wanted) = &mut message.wanted {
         wanted.check().map_err(|error| refused(error.to_string()))?;
+        // An announcer does that too; that it did is not relied on.
+        wanted.bound();
     }
     Ok(message)
 }

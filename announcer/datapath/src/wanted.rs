@@ -45,6 +45,9 @@ pub struct Interface {
     pub name: String,
     /// Its index.
     pub index: u32,
+    /// Its MAC address, with which DHCP clients of the node ask.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mac: Option<[u8; 6]>,
 }
 
 /// What is served at an address.
@@ -54,6 +57,9 @@ pub struct Address {
     pub services: BTreeSet<(Protocol, u16)>,
     /// Where clients may come from; from everywhere if not given. Networks of the other family say nothing.
     pub sources: Option<Vec<IpNet>>,
+    /// Its ports and source networks have no room: it is guarded, with no port open.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub closed: bool,
 }
 
 /// A protocol with ports.
@@ -219,7 +225,7 @@ mod tests {
     #[test]
     fn names_that_could_be_more_than_names_are_refused() {
         for name in ["", "eth1\"", "eth1; drop", "eth1\n", "an-interface-too-long", "eth 1", "/"] {
-            let interface = Interface { name: name.into(), index: 3 };
+            let interface = Interface { name: name.into(), index: 3, mac: None };
             let wanted = Wanted { interface, ..wanted() };
             assert_eq!(wanted.check(), Err(WantedError::Interface(name.into())));
         }
@@ -296,7 +302,7 @@ mod tests {
 
     fn wanted() -> Wanted {
         Wanted {
-            interface: Interface { name: "enp3s0.7".into(), index: 3 },
+            interface: Interface { name: "enp3s0.7".into(), index: 3, mac: None },
             other_interfaces: BTreeSet::new(),
             addresses: BTreeMap::new(),
             guard: None,

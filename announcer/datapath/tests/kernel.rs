@@ -18,6 +18,8 @@ use foghorn_datapath::wanted::{
 };
 use foghorn_netio::Family;
 
+/// The interface's MAC address.
+const MAC: [u8; 6] = [2, 0, 0, 0, 0, 0x11];
 /// What comes back is looked for each two seconds, and the table each ten.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -124,12 +126,53 @@ fn clients_beyond_the_router_reach_a_guarded_address_of_either_family_at_its_ser
     assert_eq!(reached(22), [false; 2], "{}", host.seen());
 }
 
+/// As on a node with virtual machines, whose bridged frames pass the rules of the node too.
+#[test]
+fn dhcp_answers_to_a_client_behind_the_bridge_pass_the_guard() {
+    let host = Host::new("bridge");
+    let machine = Namespace::new(format!("{}-vm", host.name));
+    host.run(&format!(
+        "modprobe br_netfilter; ip link add br0 address 02:00:00:00:00:11 type bridge; ip link set br0 up; \
+         sysctl -qw net.bridge.bridge-nf-call-iptables=1; ip addr flush dev eth1; ip link set eth1 master br0; \
+         ip addr add 203.0.113.11/24 dev br0; ip link add port type veth peer name vm netns {}; \
+         ip link set port master br0 up",
+        machine.0
+    ));
+    let table = "table inet heard { chain in { type filter hook input priority 0; udp dport 68 counter; }; }";
+    run_in(&machine.0, &format!("ip link set vm up; ip addr add 203.0.113.99/24 dev vm; nft '{table}'"));
+    let server = "table ip server { chain out { type filter hook output priority 0; udp dport 68 udp sport set 67; }; }";
+    host.run_far(&format!("nft '{server}'"));
+    let _program = host.start(&[]);
+    let index = host.run("cat /sys/class/net/br0/ifindex").parse().unwrap();
+    let interface = Interface { name: "br0".into(), index, mac: Some(MAC) };
+    let wanted = Wanted { interface, guard: Some(Guard::Drop), return_path: None, ..wanted(&host) };
+    assert!(host.say(Some(wanted)).findings.is_empty());
+    let answer = |client: &str| {
+        // 28 bytes, and the client's MAC address.
+        let message = format!("{}{client}", r"\x02".repeat(28));
+        host.run_far(&format!("bash -c \"printf '{message}' >/dev/udp/203.0.113.99/68\""));
+        sleep(Duration::from_millis(500));
+    };
+    let heard = |count: u32| run_in(&machine.0, "nft list ruleset").contains(&format!("packets {count} "));
+    answer(r"\x02\x00\x00\x00\x00\x99");
+    assert!(heard(1), "{}", host.seen());
+    answer(r"\x02\x00\x00\x00\x00\x11");
+    assert!(heard(1), "for a client of the node's own: {}", host.seen());
+}
+
 #[test]
 fn what_a_plane_that_is_no_more_has_left_is_removed_by_another_one() {
     let host = Host::new("left");
     let program = host.start(&[]);
     host.say(Some(both(&host)));
     drop(program);
+    let program = host.start_as("private", &[]);
+    host.say(None);
+    sleep(Duration::from_secs(3));
+    assert!(host.has_all(), "its container was there a moment ago");
+    drop(program);
+    // As if ten minutes had passed.
+    host.run("nft flush set inet foghorn-public owner");
     let _program = host.start_as("private", &[]);
     host.say(None);
     host.until("nothing is left", |host| {
@@ -155,6 +198,22 @@ struct Host {
     socket: PathBuf,
 }
 
+/// A network namespace that goes with its test.
+struct Namespace(String);
+
+impl Namespace {
+    fn new(name: String) -> Self {
+        assert!(Command::new("ip").args(["netns", "add", &name]).status().unwrap().success());
+        Self(name)
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        let _ended = Command::new("ip").args(["netns", "del", &self.0]).status();
+    }
+}
+
 /// A program that ends when it is dropped, however.
 struct Program(Child);
 
@@ -168,7 +227,7 @@ impl Host {
         }
         let far = host.far();
         host.run(&format!(
-            "ip link set lo up; ip link add eth1 type veth peer name far netns {far}; ip link set eth1 up; \
+            "ip link set lo up; ip link add eth1 address 02:00:00:00:00:11 type veth peer name far netns {far}; ip link set eth1 up; \
              ip addr add 203.0.113.11/24 dev eth1; ip addr add 2001:db8::11/64 dev eth1 nodad; \
              sysctl -qw net.ipv4.ip_forward=1 net.ipv4.conf.eth1.rp_filter=2 net.ipv6.conf.all.forwarding=1",
         ));
@@ -329,9 +388,9 @@ fn only(wanted: &Wanted, family: Family) -> Wanted {
 
 fn both(host: &Host) -> Wanted {
     let index = host.run("cat /sys/class/net/eth1/ifindex").parse().unwrap();
-    let served = Address { services: BTreeSet::from([(Protocol::Tcp, 80)]), sources: None };
+    let served = Address { services: BTreeSet::from([(Protocol::Tcp, 80)]), sources: None, closed: false };
     Wanted {
-        interface: Interface { name: "eth1".into(), index },
+        interface: Interface { name: "eth1".into(), index, mac: Some(MAC) },
         other_interfaces: BTreeSet::from(["eth0".to_owned()]),
         addresses: BTreeMap::from(
             ["203.0.113.50", "2001:db8::50"].map(|address| (address.parse().unwrap(), served.clone())),

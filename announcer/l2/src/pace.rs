@@ -2,8 +2,8 @@
 //!
 //! Switches with ARP inspection count the ARP frames that come in by a port within a second, and shut the port above their
 //! limit: 15 by default on those of several vendors. If a node loses its port for what it announces, its successor
-//! announces more. So there are two limits. The plane's holds for all frames, and only the first frame of an address
-//! uses all of it at once. What can wait keeps to few frames a second besides.
+//! announces more. So there are two limits. The plane's holds for all frames, and only what users wait for, the probes and
+//! the first announcement of an address, uses all of it at once. What can wait keeps to few frames a second besides.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -49,8 +49,8 @@ impl Task {
     /// Whether it is sent as soon as the plane's limit allows.
     const fn is_urgent(self) -> bool {
         match self {
-            Self::ProbeEnd | Self::First | Self::Defence => true,
-            Self::Probe | Self::Repeat | Self::Refresh => false,
+            Self::ProbeEnd | Self::First | Self::Defence | Self::Probe => true,
+            Self::Repeat | Self::Refresh => false,
         }
     }
 

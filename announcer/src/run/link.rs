@@ -13,6 +13,7 @@ use tracing::{info, warn};
 
 use super::{Announcer, TURN};
 use crate::{
+    datapath,
     engine::Input,
     interface::{Selector, without_services},
     pod_conditions::{self, PodConditions},
@@ -39,12 +40,16 @@ impl Announcer {
         let Some(config) = &self.config else { return };
         let selector = Selector::new(&config.interface);
         let route = match selector.as_ref().ok().and_then(Selector::can_reach) {
-            Some(address) => netlink.route_interface(address).await.unwrap_or_else(|error| {
-                warn!(%error, %address, "no route can be looked up");
-                None
-            }),
+            Some(address) => route_to(netlink, address).await,
             None => None,
         };
+        let mut reached = datapath::Routes::new();
+        if self.datapath.is_some() {
+            for address in datapath::routes_to_know(config) {
+                reached.insert(address, route_to(netlink, address).await);
+            }
+        }
+        let others_changed = self.reached != reached;
         let needs_address = config.return_path.is_none();
         let links = without_services(&self.links, &self.addresses_of_services());
         let chosen = selector.and_then(|selector| selector.choose(&links, route, needs_address));
@@ -66,6 +71,11 @@ impl Announcer {
         };
         if opened.is_err() {
             self.port.detach();
+        }
+        if others_changed {
+            self.reached = reached;
+            self.stir();
+            self.tell_datapath();
         }
         let opened = opened.ok();
         if opened.is_some() && self.last_link != opened {
@@ -113,6 +123,14 @@ impl Announcer {
             changed
         });
     }
+}
+
+/// The index of the interface by which the node sends to the address.
+async fn route_to(netlink: &Netlink, address: Ipv4Addr) -> Option<u32> {
+    netlink.route_interface(address).await.unwrap_or_else(|error| {
+        warn!(%error, %address, "no route can be looked up");
+        None
+    })
 }
 
 /// The interfaces as they change, followed by a task of its own: a reading that is given up half-way, as often as

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::Ipv4Addr, sync::Arc, time::Duration};
 
-use foghorn_crds::HostAddressMode;
+use foghorn_crds::{HostAddressMode, conditions::reasons, contract};
 use foghorn_netio::{Netlink, clock};
 use tokio::sync::watch;
 use tracing::warn;
@@ -11,6 +11,7 @@ use super::Announcer;
 use crate::{
     datapath, forwarding,
     host_address::{self, Wanted},
+    pod_conditions::Telling,
     routers::router,
 };
 
@@ -44,11 +45,30 @@ impl Announcer {
         }
         let announced = self.port.engine().addresses();
         if let (Some(datapath), Some(link)) = (&self.datapath, &self.last_link) {
-            datapath.want(datapath::message(config, link, &self.links, &self.claims, &announced));
+            datapath.want(datapath::message(
+                config,
+                link,
+                &self.links,
+                &self.reached,
+                &self.claims,
+                &announced,
+            ));
         }
         if forwards {
             self.want_forwarding(router, &announced);
         }
+    }
+
+    /// Says what came of that, and what the announcer itself knows to be missing.
+    pub(super) fn tell_datapath(&self) {
+        let (Some(config), Some(told)) = (&self.config, &self.datapath_told) else { return };
+        let in_force = told.reason == reasons::IN_FORCE;
+        let unknown = datapath::unknown_interfaces(config, &self.reached).filter(|_| in_force);
+        let telling = match unknown {
+            Some(message) => Telling { good: false, reason: reasons::OTHER_INTERFACE_UNKNOWN, message },
+            None => told.clone(),
+        };
+        self.tell_conditions(BTreeMap::from([(contract::DATAPATH_CONDITION, telling)]));
     }
 
     /// Says which addresses are to be on the interface, where the plane wants that.

@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, net::Ipv4Addr, sync::Arc};
 
 use foghorn_crds::{
-    NetworkPlane, NodePreference, PlaneConfig, PlanePorts, RefusedNetwork, ReturnPath, contract,
+    InterfaceSelector, NetworkPlane, NodePreference, PlaneConfig, PlanePorts, RefusedNetwork, ReturnPath,
+    contract,
 };
 use ipnet::Ipv4Net;
 use k8s_openapi::api::{core::v1::Node, networking::v1::ServiceCIDR};
@@ -46,14 +47,6 @@ pub(super) fn plane_config(
     allowed_subnets: Vec<Ipv4Net>,
     return_path: Option<ReturnPath>,
 ) -> PlaneConfig {
-    let with_datapath = cluster.planes.iter().filter(|plane| daemonset::wants_datapath(plane));
-    let mut planes: Vec<_> = with_datapath.map(|plane| plane.name_any()).collect();
-    planes.sort();
-    let others = cluster.planes.iter().filter(|other| other.name_any() != plane.name_any());
-    let mut other_interfaces: Vec<_> = others.map(|other| other.spec.interface.clone()).collect();
-    other_interfaces.retain(|interface| *interface != plane.spec.interface);
-    other_interfaces.sort();
-    other_interfaces.dedup();
     PlaneConfig {
         plane: plane.name_any(),
         cluster_id: cluster.id.clone(),
@@ -72,10 +65,55 @@ pub(super) fn plane_config(
         guard: plane.spec.guard_mode(),
         // A plane whose ranges are none is not accepted.
         port_forwarding: plane.spec.port_forwarding.for_announcers().ok().flatten(),
-        planes,
-        other_interfaces,
+        planes: cluster.planes_on_nodes(),
+        other_interfaces: cluster.other_interfaces(&plane.name_any(), &plane.spec.interface),
         nodes: cluster.nodes.clone(),
         rebalance: plane.annotations().get(contract::REBALANCE_ANNOTATION).cloned().unwrap_or_default(),
+    }
+}
+
+/// The configuration of a plane that is `running` and whose present spec is invalid: what is not of its own spec is as the
+/// cluster is now, all else stays.
+#[must_use]
+pub(super) fn refreshed(running: PlaneConfig, cluster: &Cluster) -> PlaneConfig {
+    let mut planes = cluster.planes_on_nodes();
+    // Whatever its present spec says, it runs by the one before.
+    if running.planes.contains(&running.plane) && !planes.contains(&running.plane) {
+        planes.push(running.plane.clone());
+        planes.sort();
+    }
+    let mut nodes = cluster.nodes.clone();
+    for (name, before) in &running.nodes {
+        // Weights are of the plane's own spec.
+        nodes.entry(name.clone()).or_default().weight = before.weight;
+    }
+    nodes.retain(|_, node| *node != NodePreference::default());
+    PlaneConfig {
+        refused_networks: cluster.refused_networks.clone(),
+        planes,
+        other_interfaces: cluster.other_interfaces(&running.plane, &running.interface),
+        nodes,
+        ..running
+    }
+}
+
+impl Cluster {
+    /// The planes that have something on the nodes' network.
+    fn planes_on_nodes(&self) -> Vec<String> {
+        let with_datapath = self.planes.iter().filter(|plane| daemonset::wants_datapath(plane));
+        let mut planes: Vec<_> = with_datapath.map(|plane| plane.name_any()).collect();
+        planes.sort();
+        planes
+    }
+
+    /// The interfaces of planes other than that one, which has an `own` one.
+    fn other_interfaces(&self, plane: &str, own: &InterfaceSelector) -> Vec<InterfaceSelector> {
+        let others = self.planes.iter().filter(|other| other.name_any() != plane);
+        let mut interfaces: Vec<_> = others.map(|other| other.spec.interface.clone()).collect();
+        interfaces.retain(|interface| interface != own);
+        interfaces.sort();
+        interfaces.dedup();
+        interfaces
     }
 }
 
@@ -169,6 +207,33 @@ mod tests {
         let config = plane_config(&blue, &Cluster { planes, ..Cluster::default() }, Vec::new(), None);
         assert_eq!(config.planes, ["red"], "those that have something on the nodes");
         assert_eq!(config.other_interfaces, [red.spec.interface]);
+    }
+
+    #[test]
+    fn an_invalid_spec_changes_only_what_is_of_the_cluster() {
+        let [mut blue, mut red] = ["blue", "red"].map(|name| fixtures::plane(name, &format!("x.dev/{name}")));
+        blue.spec.guard.mode = GuardMode::Drop;
+        let of = |planes: Vec<NetworkPlane>| {
+            let nodes =
+                [("w1".to_owned(), NodePreference { weight: 0, avoid: vec!["cordoned".into()] })].into();
+            let planes = planes.into_iter().map(Arc::new).collect();
+            let refused_networks =
+                refused_networks(&[fixtures::node("w1", "192.0.2.11", "10.244.1.0/24")], [], &[]);
+            Cluster { planes, nodes, refused_networks, ..Cluster::default() }
+        };
+        let mut running = plane_config(&blue, &Cluster::default(), Vec::new(), None);
+        running.planes = vec!["blue".into()];
+        running.nodes = [("w1".to_owned(), NodePreference { weight: 7, avoid: Vec::new() })].into();
+        blue.spec.guard.mode = GuardMode::Off;
+        blue.spec.allowed_subnets = vec!["203.0.113.0/33".into()];
+        red.spec.interface.name = Some("eth7".into());
+        red.spec.guard.mode = GuardMode::Drop;
+        let after = refreshed(running.clone(), &of(vec![blue, red.clone()]));
+        assert_eq!(after.planes, ["blue", "red"], "it runs with its guard");
+        assert_eq!(after.other_interfaces, [red.spec.interface]);
+        assert_eq!((after.refused_networks.len(), after.guard), (2, GuardMode::Drop));
+        assert_eq!(after.nodes["w1"], NodePreference { weight: 7, avoid: vec!["cordoned".into()] });
+        assert_eq!(after.allowed_subnets, running.allowed_subnets);
     }
 
     #[test]

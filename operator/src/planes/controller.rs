@@ -8,7 +8,9 @@ use std::{
 };
 
 use foghorn_clock::Instant;
-use foghorn_crds::{AddressClaim, NetworkPlane, NetworkPlaneStatus, NodePreference, PlanePorts, contract};
+use foghorn_crds::{
+    AddressClaim, NetworkPlane, NetworkPlaneStatus, NodePreference, PlaneConfig, PlanePorts, contract,
+};
 use foghorn_shell::{clock::boot_time, readable::Readable};
 use futures::StreamExt;
 use ipnet::Ipv4Net;
@@ -102,7 +104,10 @@ impl Planes {
         let known_ports = plane.status.as_ref().and_then(|status| status.ports);
         match (&judgement, ports.filter(|_| ports == known_ports)) {
             (Ok(subnets), Some(ports)) => self.apply_children(plane, subnets.clone(), ports).await?,
-            (Ok(_), None) | (Err(NotAccepted::Invalid(_) | NotAccepted::Unreadable(_)), _) => {}
+            (Ok(_), None) => {}
+            (Err(NotAccepted::Invalid(_) | NotAccepted::Unreadable(_)), _) => {
+                self.refresh_config(plane).await?;
+            }
             (Err(NotAccepted::Conflict(_) | NotAccepted::NamespaceTaken(_)), _) => {
                 self.remove_announcers(plane).await?;
             }
@@ -190,14 +195,7 @@ impl Planes {
         let namespace = children::namespace(plane);
         apply(&Api::all(client.clone()), live.as_deref(), &namespace).await?;
         self.look_after_heartbeat_keys(plane).await?;
-        let refused = self.ctx.refused_networks();
-        let nodes = self.preferences(plane);
-        let cluster = config::Cluster {
-            id: self.cluster_id()?,
-            refused_networks: refused,
-            nodes,
-            planes: self.ctx.planes.store().state(),
-        };
+        let cluster = self.cluster(plane)?;
         let config =
             config::plane_config(plane, &cluster, subnets, config::return_path(plane, ports, options));
         let config = children::config_map(plane, &config)
@@ -217,6 +215,30 @@ impl Planes {
         let set = daemonset::daemon_set(plane, ports, options, leaves_datapath);
         let live = self.world.daemon_sets.store().get(&ObjectRef::from_obj(&set));
         apply(&api_of(client, &set), live.as_deref(), &set).await
+    }
+
+    /// Brings what is not of the plane's own spec to announcers that run by a former one.
+    async fn refresh_config(&self, plane: &NetworkPlane) -> Result<(), Error> {
+        if self.namespace(plane).is_none_or(|namespace| is_passing(&namespace, plane)) {
+            return Ok(());
+        }
+        let namespace = contract::plane_namespace(&plane.name_any());
+        let map = ObjectRef::new(contract::PLANE_CONFIG_MAP).within(&namespace);
+        let Some(live) = self.world.config_maps.store().get(&map) else { return Ok(()) };
+        let Ok(running) = PlaneConfig::from_config_map(&live) else { return Ok(()) };
+        let config = children::config_map(plane, &config::refreshed(running, &self.cluster(plane)?))
+            .map_err(|source| Error::Json { what: "the configuration of a plane", source })?;
+        apply(&api_of(&self.ctx.client, &config), Some(&*live), &config).await
+    }
+
+    /// What is known of the cluster, for the plane.
+    fn cluster(&self, plane: &NetworkPlane) -> Result<config::Cluster, Error> {
+        Ok(config::Cluster {
+            id: self.cluster_id()?,
+            refused_networks: self.ctx.refused_networks(),
+            nodes: self.preferences(plane),
+            planes: self.ctx.planes.store().state(),
+        })
     }
 
     /// Makes the heartbeat keys if there are none, and changes them when it is time.

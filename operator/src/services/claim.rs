@@ -1,17 +1,13 @@
 //! The claim that a Service's address is asked with.
 
 use foghorn_crds::{
-    AddressClaim, AddressClaimSpec, AddressFamily, AddressSource, ClaimForwarding, ClaimPort, DhcpRequest,
-    NetworkPlane, ServiceReference, contract,
+    AddressClaim, AddressClaimSpec, AddressFamily, AddressSource, ClaimForwarding, DhcpRequest, NetworkPlane,
+    ServiceReference, contract,
 };
-use ipnet::Ipv4Net;
 use k8s_openapi::api::core::v1::Service;
 use kube::{ResourceExt, core::ObjectMeta};
 
-use super::names::Names;
-
-/// What there was before `spec.loadBalancerSourceRanges`, and still counts where that is empty.
-const SOURCE_RANGES_ANNOTATION: &str = "service.beta.kubernetes.io/load-balancer-source-ranges";
+use super::{names::Names, reach::Reach};
 
 /// The claim that `service` should have on `plane`, with what its annotations ask in place of what the plane says. Only
 /// `serving` nodes may have its address, if given. The gateway is asked for `forwarding`.
@@ -36,15 +32,16 @@ pub(crate) fn desired(
         finalizers: Some(vec![contract::CLAIM_FINALIZER.to_owned()]),
         ..ObjectMeta::default()
     };
+    let reach = Reach::of(service);
     let spec = AddressClaimSpec {
         dhcp: dhcp(plane, &namespace, &name, overrides),
         plane: plane_name,
         service_ref: ServiceReference { namespace, name, uid: service.uid().unwrap_or_default() },
         family: AddressFamily::IPv4,
         source: AddressSource::Dhcp,
-        ports: ports(service),
+        ports: reach.ports,
         serving_nodes: serving,
-        source_ranges: source_ranges(service),
+        source_ranges: reach.sources,
         forwarding,
     };
     AddressClaim { metadata, spec, status: None }
@@ -57,10 +54,11 @@ pub(crate) fn held(
     serving: Option<Vec<String>>,
     forwarding: Option<ClaimForwarding>,
 ) -> AddressClaim {
+    let reach = Reach::of(service);
     let spec = AddressClaimSpec {
-        ports: ports(service),
+        ports: reach.ports,
         serving_nodes: serving,
-        source_ranges: source_ranges(service),
+        source_ranges: reach.sources,
         forwarding,
         ..present.spec.clone()
     };
@@ -114,37 +112,9 @@ fn dhcp(plane: &NetworkPlane, namespace: &str, service: &str, overrides: &DhcpRe
     }
 }
 
-fn ports(service: &Service) -> Vec<ClaimPort> {
-    let ports = service.spec.as_ref().and_then(|spec| spec.ports.as_deref()).unwrap_or_default();
-    ports
-        .iter()
-        .map(|port| ClaimPort {
-            name: port.name.clone(),
-            protocol: port.protocol.clone().unwrap_or_else(|| "TCP".to_owned()),
-            port: port.port,
-        })
-        .collect()
-}
-
-/// The IPv4 networks that clients may come from, sorted; nothing where every client may. What is no network, the API server
-/// refuses, and the Service's proxy passes over as this does.
-fn source_ranges(service: &Service) -> Option<Vec<String>> {
-    let of_spec = service.spec.as_ref().and_then(|spec| spec.load_balancer_source_ranges.clone());
-    let of_annotation = || {
-        let text = service.annotations().get(SOURCE_RANGES_ANNOTATION)?;
-        Some(text.split(',').map(|range| range.trim().to_owned()).collect())
-    };
-    let ranges: Vec<String> = of_spec.filter(|ranges| !ranges.is_empty()).or_else(of_annotation)?;
-    let networks = ranges.iter().filter_map(|range| range.trim().parse::<Ipv4Net>().ok());
-    let mut networks: Vec<_> = networks.map(|network| network.trunc()).collect();
-    networks.sort();
-    networks.dedup();
-    Some(networks.iter().map(ToString::to_string).collect())
-}
-
 #[cfg(test)]
 mod tests {
-    use foghorn_crds::{ClaimForward, ForwardProtocol, LeaseSeconds};
+    use foghorn_crds::{ClaimForward, ClaimPort, ForwardProtocol, LeaseSeconds};
 
     use super::{super::fixtures::*, *};
 

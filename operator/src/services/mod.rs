@@ -5,6 +5,7 @@
 //! - `overrides`: what its annotations change of how it is asked for.
 //! - `forwarding`: which of its ports the gateway is to forward.
 //! - `claim`: the claim that its address is asked with.
+//! - `reach`: which of its ports can be reached, and from where.
 //! - `serving`: which nodes may have the address, where it follows the endpoints; `endpoints` watches these.
 //! - `validity`: how long what the claim says counts.
 //! - `publish`: what its status says; `forwarded`: what of that is about ports.
@@ -28,6 +29,7 @@ mod memory;
 mod names;
 mod overrides;
 mod publish;
+mod reach;
 mod reasons;
 mod request;
 mod say;

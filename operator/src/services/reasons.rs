@@ -29,6 +29,10 @@ pub(crate) const WAITING_FOR_ANNOUNCER: &str = "WaitingForAnnouncer";
 pub(crate) const ADDRESS_TAKEN: &str = "AddressTaken";
 /// The address is published, and no announcer runs on its holder any more.
 pub(crate) const HOLDER_LOST: &str = "HolderLost";
+/// The Service has more ports than the guard has room for: none is open.
+pub(crate) const TOO_MANY_PORTS: &str = "TooManyPorts";
+/// The Service has more source ranges than the guard has room for: no client is let in.
+pub(crate) const TOO_MANY_SOURCE_RANGES: &str = "TooManySourceRanges";
 /// Someone else keeps changing the Service's status or finalizers.
 pub(crate) const STATUS_DISPUTED: &str = "StatusDisputed";
 

@@ -229,12 +229,10 @@ async fn keep(
         ControlFlow::Break(action) => return Ok(action),
     };
     let (publication, due) = state.outcome(&service, &claim, plane);
-    let publication = publication.with_note(overrides.passed_over.as_deref()).with_forwarded(forwarded::of(
-        forwarding,
-        &claim,
-        plane,
-        &state.ctx.refused_networks(),
-    ));
+    let publication = publication
+        .with_reach_of(&service, plane)
+        .with_note(overrides.passed_over.as_deref())
+        .with_forwarded(forwarded::of(forwarding, &claim, plane, &state.ctx.refused_networks()));
     Ok(say::publish(state, &service, publication, due).await?.1)
 }
 

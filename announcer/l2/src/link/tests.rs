@@ -118,17 +118,6 @@ fn a_take_over_of_twelve_is_a_dozen_frames_in_any_second() {
     }
 }
 
-#[test]
-fn a_few_new_addresses_are_probed_within_the_limit_of_switches() {
-    let mut link = Link::new(Config::default());
-    for n in 0..4 {
-        link.input(Input::Probe { address: vip(n), own: LEASED });
-    }
-    let sent = link.run(Duration::from_millis(1_600));
-    assert!(most_in_a_second(&sent) <= 10, "{sent:?}");
-    assert_eq!(link.reports.len(), 4, "all are clear after a second more than one alone");
-}
-
 /// `docs/failover.md` has this table: by `maxPerSecond` and addresses, when the last address was announced for the first time
 /// and when every router has been asked once, in milliseconds.
 #[test]

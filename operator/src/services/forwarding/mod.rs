@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use foghorn_crds::{
     ClaimForward, ClaimForwarding, NetworkPlane, PortForwardingMode, PortRange, WhenTaken,
+    claim::FORWARDS_MAX,
     conditions::reasons::{FORWARDING_NOT_ALLOWED, INVALID_FORWARDING},
     contract,
 };
@@ -118,6 +119,14 @@ fn on(service: &Service, plane: &NetworkPlane, word: Word<'_>, ranges: &[PortRan
         },
         Word::All(_) | Word::None | Word::Nothing => ports::all(service),
     };
+    if wanted.len() > FORWARDS_MAX {
+        let message = format!(
+            "the Service asks for {} ports of the gateway, at most {FORWARDS_MAX} are forwarded for one Service: name fewer in {}",
+            wanted.len(),
+            contract::PORT_FORWARD_ANNOTATION
+        );
+        return Forwarding::refused(INVALID_FORWARDING, message);
+    }
     if let Word::All(key) = word {
         refusals.extend(not_forwardable(service, key));
     }
@@ -245,6 +254,19 @@ mod tests {
         assert!(said.contains("2905/SCTP"), "{said}");
         let unasked = on_plane(PortForwardingMode::All, &service);
         assert_eq!((ports(&unasked).len(), unasked.refusal), (1, None));
+    }
+
+    #[test]
+    fn a_service_that_asks_for_too_many_ports_has_none_forwarded() {
+        let numbers = 1024..=i32::from(u16::MAX);
+        let many: Vec<_> = numbers.take(FORWARDS_MAX + 1).map(|port| ("", port, "TCP")).collect();
+        let of =
+            |ports| on_plane(PortForwardingMode::OptIn, &service("web").ports(ports).annotated(KEY, "true"));
+        let forwarding = of(&many);
+        assert_eq!(forwarding.claim, None);
+        let said = refused(&forwarding, INVALID_FORWARDING);
+        assert!(said.contains("101 ports") && said.contains("at most 100"), "{said}");
+        assert_eq!(ports(&of(&many[1..])).len(), FORWARDS_MAX);
     }
 
     #[test]
