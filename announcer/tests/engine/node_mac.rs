@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use foghorn_announcer::engine::Input;
 use foghorn_crds::{IdentityMode, TakeoverMode};
-use foghorn_l2::{ArpFrame, Mac};
+use foghorn_l2::{ArpFrame, Mac, arp::Operation};
 use foghorn_netio::Link;
 
 use crate::{
@@ -48,7 +48,9 @@ fn the_address_is_announced_again_once_the_lease_has_the_new_mac_address() {
     next.server.alive = true;
     next.run(4 * SECOND);
     let arps = next.sent[before..].iter().filter_map(|(_, frame)| ArpFrame::parse(frame).ok());
-    assert!(arps.filter(|arp| arp.sender_ip == address).count() >= 8, "all announcements of a take-over");
+    let said: Vec<_> = arps.filter(|arp| arp.sender_ip == address).map(|arp| arp.operation).collect();
+    assert!(said.contains(&Operation::Reply), "a take-over has both forms: {said:?}");
+    assert!(said.contains(&Operation::Request), "a take-over has both forms: {said:?}");
 }
 
 #[test]
