@@ -3,6 +3,8 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::Ipv4Addr,
+    thread::sleep,
+    time::Duration,
 };
 
 use foghorn_lab::{DhcpConfig, Error, IMAGE_VALUES, Lab, Result, topology::Network, until};
@@ -17,6 +19,9 @@ const LABEL: &str = "foghorn-e2e";
 /// The value outside of lanes.
 const ALONE: &str = "alone";
 const SYSTEM: &str = "foghorn-system";
+
+/// Longer than a new address is published before a node answers for it.
+const NEW: Duration = Duration::from_secs(2);
 
 /// The lab with Foghorn in it.
 pub struct Cluster {
@@ -170,12 +175,19 @@ spec:
         Service::new(self, namespace, name, plane)
     }
 
-    /// The nodes that answer ARP for an address, asked by the client of its network.
+    /// The nodes that answer ARP for an address, asked by the client of its network. Where none answers it is asked once
+    /// more: for a new address one answers two seconds after the publication at the latest.
     ///
     /// # Errors
     /// If the client cannot ask.
     pub fn who_has(&self, network: Network, address: Ipv4Addr) -> Result<BTreeSet<String>> {
-        Ok(who_answers(&self.lab, network, &[address])?.remove(&address).unwrap_or_default())
+        let ask = || Ok(who_answers(&self.lab, network, &[address])?.remove(&address).unwrap_or_default());
+        let answers: BTreeSet<_> = ask()?;
+        if !answers.is_empty() {
+            return Ok(answers);
+        }
+        sleep(NEW);
+        ask()
     }
 
     /// The nodes that have an address on one of their interfaces, each with what `ip -json address` says of it there.

@@ -59,11 +59,9 @@ fn a_claim_tells_how_it_stands_with_its_server_and_the_server_knows_the_services
             Ok((plane["status"]["identities"] == serde_json::json!(["VirtualMac"])).then_some(()))
         })?;
         let leases = service.leases()?;
-        assert_eq!(
-            leases.first().and_then(|lease| lease.host_name.as_deref()),
-            Some(format!("web-{shop}").as_str()),
-            "{leases:?}"
-        );
+        // A name with a further hyphen has a tag.
+        let named = leases.first().and_then(|lease| lease.host_name.as_deref());
+        assert!(named.is_some_and(|name| name.starts_with(&format!("web-{shop}"))), "{leases:?}");
         Ok(())
     })
 }

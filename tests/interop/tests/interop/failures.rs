@@ -78,7 +78,7 @@ fn an_address_that_another_host_takes_is_defended_once_and_then_left_to_it() {
     let foreign = world.host("foreign", 66);
     // The announcements at the start would look like a defence.
     until("the last announcement", SOON, || {
-        Ok((world.wire.with(&[&format!("{leased} is-at {W1}")]).len() >= 5).then_some(()))
+        Ok((world.wire.with(&[&format!("who-has {leased} tell {leased}")]).len() >= 2).then_some(()))
     })
     .unwrap();
     world.wire.clear();
