@@ -83,7 +83,7 @@ pub enum Input<'a> {
     Claim(Arc<AddressClaim>),
     /// A claim is no more.
     ClaimGone(&'a str),
-    /// What is known of the node's proxy; asked for while an [address waits for it](Engine::waits_for_proxy).
+    /// What is known of the node's proxy; asked for while an [address waits for it](Engine::waiting_for_proxy).
     Proxy(Proxy),
     /// A frame from the plane's interface.
     Frame {
@@ -337,10 +337,10 @@ impl Engine {
         self.addresses().values().any(|name| **name == *claim)
     }
 
-    /// Whether an address is held that waits for the node's proxy to know it.
+    /// How many addresses are held that wait for the node's proxy to know them.
     #[must_use]
-    pub fn waits_for_proxy(&self) -> bool {
-        self.gates.wait()
+    pub fn waiting_for_proxy(&self) -> usize {
+        self.gates.waiting()
     }
 
     /// How many claims have an address that this node announces.

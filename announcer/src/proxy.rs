@@ -1,6 +1,6 @@
 //! What the node's kube-proxy says of itself: when it last brought Services to the kernel.
 
-use std::time::Duration;
+use std::{mem, time::Duration};
 
 use bytes::Bytes;
 use foghorn_clock::Instant;
@@ -30,6 +30,7 @@ const SYNCED: &str = "kubeproxy_sync_proxy_rules_last_timestamp_seconds";
 
 /// Asks kube-proxy for as long as an address waits for it.
 pub struct ProxyWatch {
+    waiting: usize,
     wanted: watch::Sender<bool>,
     seen: watch::Receiver<Proxy>,
     task: JoinHandle<()>,
@@ -41,12 +42,14 @@ impl ProxyWatch {
     pub fn start() -> Self {
         let (wanted, wants) = watch::channel(false);
         let (sees, seen) = watch::channel(Proxy::Unknown);
-        Self { wanted, seen, task: tokio::spawn(follow(wants, sees)) }
+        Self { waiting: 0, wanted, seen, task: tokio::spawn(follow(wants, sees)) }
     }
 
-    /// Whether it is to ask.
-    pub fn want(&self, wanted: bool) {
-        self.wanted.send_if_modified(|wants| std::mem::replace(wants, wanted) != wanted);
+    /// Asks while addresses are `waiting`, that many. Gives whether one has stopped to wait: from then on it is answered for.
+    pub fn ask_for(&mut self, waiting: usize) -> bool {
+        let wanted = waiting > 0;
+        self.wanted.send_if_modified(|wants| mem::replace(wants, wanted) != wanted);
+        waiting < mem::replace(&mut self.waiting, waiting)
     }
 
     /// The next answer, or that there is none.

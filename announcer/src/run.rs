@@ -215,7 +215,9 @@ impl Announcer {
             self.restore(&netlink).await?;
             self.act();
             self.report();
-            self.proxy.want(self.port.engine().waits_for_proxy());
+            if self.proxy.ask_for(self.port.engine().waiting_for_proxy()) {
+                self.stir();
+            }
             let waits = [self.port.idle(), self.restart.remaining(clock::now()), self.collects()];
             let due = waits.into_iter().flatten().fold(TURN, Duration::min);
             tokio::select! {

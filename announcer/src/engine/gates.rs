@@ -80,9 +80,9 @@ impl Gates {
         self.closed.clear();
     }
 
-    /// Whether any address waits for the proxy.
-    pub(super) fn wait(&self) -> bool {
-        !self.closed.is_empty()
+    /// How many addresses wait for the proxy.
+    pub(super) fn waiting(&self) -> usize {
+        self.closed.len()
     }
 
     /// Whether the claim's address waits for it.
@@ -146,7 +146,7 @@ mod tests {
         gates.see(seen(120, 300));
         assert_eq!(gates.open(at(320)).map(|(claim, _)| claim).as_deref(), Some("web"));
         assert_eq!(gates.open(at(330)), None);
-        assert!(!gates.wait());
+        assert_eq!(gates.waiting(), 0);
     }
 
     #[test]
@@ -185,6 +185,6 @@ mod tests {
         gates.published(at(50), "web", Ipv4Addr::new(203, 0, 113, 61));
         assert_eq!(gates.due(), Some(at(2_000)));
         gates.forget("web");
-        assert!(!gates.wait());
+        assert_eq!(gates.waiting(), 0);
     }
 }

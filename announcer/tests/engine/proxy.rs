@@ -24,7 +24,7 @@ fn publish(network: &mut Network) {
 #[test]
 fn a_new_address_is_answered_for_once_the_proxy_has_it() {
     let (mut network, address) = held();
-    assert!(network.engine.waits_for_proxy());
+    assert_eq!(network.engine.waiting_for_proxy(), 1);
     assert_eq!(network.who_has(address), None);
     let before = network.now;
     network.run(50 * MS);
@@ -34,7 +34,7 @@ fn a_new_address_is_answered_for_once_the_proxy_has_it() {
     network.run(50 * MS);
     network.input(Input::Proxy(Proxy::Seen { queued: network.now, synced: network.now }));
     assert_eq!(network.who_has(address), Some(NIC));
-    assert!(!network.engine.waits_for_proxy());
+    assert_eq!(network.engine.waiting_for_proxy(), 0);
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn a_renewed_address_and_one_that_is_taken_over_never_wait() {
     next.know_the_time();
     next.put(claim);
     assert_eq!(next.who_has(address), Some(NIC));
-    assert!(!next.engine.waits_for_proxy());
+    assert_eq!(next.engine.waiting_for_proxy(), 0);
 }
 
 #[test]
@@ -81,5 +81,5 @@ fn a_claim_that_is_revoked_while_it_waits_stays_silent() {
     network.lose();
     network.run(10 * SECOND);
     assert_eq!(network.who_has(address), None);
-    assert!(!network.engine.waits_for_proxy());
+    assert_eq!(network.engine.waiting_for_proxy(), 0);
 }
