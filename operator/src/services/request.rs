@@ -24,7 +24,7 @@ pub(crate) enum Standing {
 }
 
 /// Whether it is one that load balancers are for.
-pub(crate) fn is_balancer(service: &Service) -> bool {
+fn is_balancer(service: &Service) -> bool {
     service.spec.as_ref().is_some_and(|spec| spec.type_.as_deref() == Some("LoadBalancer"))
 }
 

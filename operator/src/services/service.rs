@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, ops::ControlFlow, sync::Arc, time::Duration};
 use foghorn_crds::{AddressClaim, AddressFamily, ClaimState, NetworkPlane, RefusedNetwork, contract};
 use k8s_openapi::api::core::v1::Service;
 use kube::{
-    Api, Resource, ResourceExt,
+    Resource, ResourceExt,
     runtime::{controller::Action, reflector::ObjectRef},
 };
 
@@ -62,12 +62,6 @@ async fn attend(state: &State, service: &Service) -> Result<Action, Error> {
         return let_go(state, service, &claims).await;
     }
     let live = claims.iter().find(|claim| is_of(claim, service) && !is_ending(claim));
-    if let Some(live) = live
-        && request::is_balancer(service)
-        && state.is_unreadable(&live.spec.plane).await?
-    {
-        return Ok(Action::requeue(say::REVIEW));
-    }
     let claimed = live.map(|claim| claim.spec.plane.as_str());
     match request::standing(service, &state.ctx.planes.store().state(), claimed) {
         Standing::NotOurs => let_go(state, service, &claims).await,
@@ -368,17 +362,6 @@ impl State {
             &validity,
         );
         (publication, validity.due)
-    }
-
-    /// Whether there is a plane of that name that the watch does not show, as it cannot be read: nothing is known of what it
-    /// says, least of all that it is gone.
-    async fn is_unreadable(&self, plane: &str) -> Result<bool, Error> {
-        if self.ctx.planes.store().get(&ObjectRef::new(plane)).is_some() {
-            return Ok(false);
-        }
-        let api: Api<NetworkPlane> = Api::all(self.ctx.client.clone());
-        let found = api.get_metadata_opt(plane).await.map_err(Error::api::<NetworkPlane>("get", plane))?;
-        Ok(found.is_some_and(|found| found.metadata.deletion_timestamp.is_none()))
     }
 
     /// The other claims, of all planes, that have the address of `claim` and may have it.
