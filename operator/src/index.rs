@@ -41,7 +41,7 @@ pub(crate) enum Identity {
 /// Who a request asks to be.
 pub(crate) fn wanted(request: &DhcpRequest) -> impl Iterator<Item = Identity> + use<> {
     let hardware_address = request.hardware_address.clone().map(Identity::HardwareAddress);
-    hardware_address.into_iter().chain(request.client_id.clone().map(Identity::ClientId))
+    hardware_address.into_iter().chain(request.client_id_in_effect().map(Identity::ClientId))
 }
 
 /// Who the claim is, by its own request or as derived from its name.
@@ -49,9 +49,9 @@ pub(crate) fn identities(claim: &AddressClaim) -> impl Iterator<Item = Identity>
     let (own, derived) =
         (&claim.spec.dhcp, claim.status.as_ref().and_then(|status| status.identity.as_ref()));
     let hardware_address = own.hardware_address.as_ref().or(derived.map(|derived| &derived.hardware_address));
-    let client_id = own.client_id.as_ref().or(derived.map(|derived| &derived.client_id));
+    let client_id = own.client_id_in_effect().or_else(|| derived.map(|derived| derived.client_id.clone()));
     let hardware_address = hardware_address.cloned().map(Identity::HardwareAddress);
-    hardware_address.into_iter().chain(client_id.cloned().map(Identity::ClientId))
+    hardware_address.into_iter().chain(client_id.map(Identity::ClientId))
 }
 
 /// All that a claim is looked up by.
@@ -168,6 +168,17 @@ fn name(object: &impl Resource) -> Name {
 mod tests {
     use super::*;
     use crate::services::fixtures::{bound, claim, service};
+
+    #[test]
+    fn a_mac_address_alone_is_found_by_its_client_identifier() {
+        let index = Index::new(of_claim);
+        let mut given = claim("web");
+        given.spec.dhcp.hardware_address = Some("02:00:5e:10:00:01".into());
+        index.put(&Arc::new(given));
+        let id = Identity::ClientId("0102005e100001".into());
+        assert_eq!(index.get(&ClaimKey::Is(id.clone())).len(), 1);
+        assert_eq!(index.get(&ClaimKey::Wants(id)).len(), 1);
+    }
 
     #[test]
     fn a_claim_is_found_by_what_it_is_now() {
