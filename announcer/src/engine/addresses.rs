@@ -189,8 +189,7 @@ impl Engine {
     /// Whether the claim may be announced from this node: with `externalTrafficPolicy: Local` only where it is served.
     #[must_use]
     pub fn serves(&self, claim: &str) -> bool {
-        let nodes = self.claims.get(claim).and_then(|claim| claim.spec.serving_nodes.as_ref());
-        nodes.is_none_or(|nodes| nodes.contains(&self.node))
+        self.serving_nodes(claim).is_none_or(|nodes| nodes.contains(&self.node))
     }
 
     /// Answers for a claim's address where the claim is served, and keeps silent about it elsewhere. An address that moves
@@ -229,8 +228,12 @@ impl Engine {
 
     /// Whether there is a node that serves the claim.
     fn is_served(&self, claim: &str) -> bool {
-        let nodes = self.claims.get(claim).and_then(|claim| claim.spec.serving_nodes.as_ref());
-        nodes.is_none_or(|nodes| !nodes.is_empty())
+        self.serving_nodes(claim).is_none_or(|nodes| !nodes.is_empty())
+    }
+
+    /// The nodes that serve the claim; `None` if all do.
+    fn serving_nodes(&self, claim: &str) -> Option<&[String]> {
+        self.claims.get(claim)?.spec.serving_nodes.as_deref()
     }
 
     /// The server granted more time for the address, and may name another router.

@@ -92,28 +92,28 @@ impl Gates {
 
     /// The next claim whose address is to be answered for from now on.
     pub(super) fn open(&mut self, now: Instant) -> Option<(String, Ipv4Addr)> {
-        let due = |gate: &Gate| gate.opens(self.proxy).is_some_and(|at| at <= now);
-        let claim = self.closed.iter().find(|(_, gate)| due(gate)).map(|(claim, _)| claim.clone())?;
+        let mut gates = self.closed.iter();
+        let claim = gates.find(|(_, gate)| gate.opens(self.proxy) <= now).map(|(claim, _)| claim.clone())?;
         let gate = self.closed.remove(&claim)?;
         Some((claim, gate.address))
     }
 
     /// When [`open`](Self::open) has one.
     pub(super) fn due(&self) -> Option<Instant> {
-        self.closed.values().filter_map(|gate| gate.opens(self.proxy)).min()
+        self.closed.values().map(|gate| gate.opens(self.proxy)).min()
     }
 }
 
 impl Gate {
     /// When it opens, as far as is known.
-    fn opens(&self, proxy: Proxy) -> Option<Instant> {
+    fn opens(&self, proxy: Proxy) -> Instant {
         let at_last = self.since + LONGEST;
         let early = match (proxy, self.published, self.queued) {
             (Proxy::Seen { synced, .. }, _, Some(queued)) if synced >= queued => Some(synced),
             (Proxy::Unknown, Some(published), _) => Some(published + USUAL),
             (Proxy::Seen { .. }, ..) | (Proxy::Unknown, None, _) => None,
         };
-        Some(early.map_or(at_last, |early| early.min(at_last)))
+        early.map_or(at_last, |early| early.min(at_last))
     }
 }
 
