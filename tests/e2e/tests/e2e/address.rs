@@ -87,7 +87,7 @@ fn a_server_that_checks_by_ping_is_waited_for() -> Result<()> {
 #[test]
 fn a_service_without_a_class_is_served_by_the_default_plane_and_a_foreign_class_is_not_touched() -> Result<()>
 {
-    run(shares_the_lab().at_most(20), |cluster| {
+    run(shares_the_lab().at_most(30), |cluster| {
         let shop = cluster.namespace("shop")?;
         let classless = cluster.existing(&shop, "classless", PRIVATE);
         let foreign = classless.sibling("foreign");
@@ -109,7 +109,7 @@ fn a_service_without_a_class_is_served_by_the_default_plane_and_a_foreign_class_
 
 #[test]
 fn a_claim_names_the_nodes_that_serve_its_service_where_no_other_may_have_the_address() -> Result<()> {
-    run(shares_the_lab().at_most(20), |cluster| {
+    run(shares_the_lab().at_most(30), |cluster| {
         let public = cluster.plane()?;
         let shop = cluster.namespace_with_pods("shop")?;
         let service = cluster.existing(&shop, "local", public);
@@ -132,15 +132,16 @@ fn a_claim_names_the_nodes_that_serve_its_service_where_no_other_may_have_the_ad
         patch(r#"{"spec":{"selector":{"app":"nobody"}}}"#)?;
         println!("{}", service.reason("NoServingNode")?);
         patch(r#"{"spec":{"externalTrafficPolicy":"Cluster","selector":{"app":"web"}}}"#)?;
-        service.address()?;
-        assert!(serving()?.is_null());
-        Ok(())
+        // The address was there all the time, so that it tells nothing about the change.
+        foghorn_lab::until("a claim that any node may have", PATIENCE, || {
+            Ok(serving()?.is_null().then_some(()))
+        })
     })
 }
 
 #[test]
 fn what_is_not_served_yet_is_said_on_the_service() -> Result<()> {
-    run(shares_the_lab().at_most(10), |cluster| {
+    run(shares_the_lab().at_most(20), |cluster| {
         let public = cluster.plane()?;
         let shop = cluster.namespace("shop")?;
         let fixed = cluster.service(&shop, "fixed", public)?;

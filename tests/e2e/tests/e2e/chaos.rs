@@ -10,7 +10,7 @@ const LASTS: Duration = Duration::from_secs(60);
 
 #[test]
 fn each_address_has_one_holder_that_serves_after_whatever_has_happened() -> Result<()> {
-    run(disturbs_nodes().within(120, "a minute of faults, and the plane before and after"), |cluster| {
+    run(disturbs_nodes().within(155, "a minute of faults, and the plane before and after"), |cluster| {
         let plane = Crowd::make(&cluster.lab, "chaos")?;
         let _backend = plane.serve()?;
         let seed = StdRng::from_os_rng().random();

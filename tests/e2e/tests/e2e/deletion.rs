@@ -6,7 +6,7 @@ use foghorn_testbed::{PATIENCE, PUBLIC, Result, Service, condition, run, shares_
 
 #[test]
 fn a_deleted_service_leaves_silence_and_no_lease_and_another_one_is_untouched() -> Result<()> {
-    run(shares_the_lab().at_most(25), |cluster| {
+    run(shares_the_lab().at_most(35), |cluster| {
         let public = cluster.plane()?;
         let shop = cluster.namespace("shop")?;
         let (going, staying) =
@@ -26,7 +26,7 @@ fn a_deleted_service_leaves_silence_and_no_lease_and_another_one_is_untouched() 
 
 #[test]
 fn a_service_that_becomes_cluster_ip_gives_its_address_back_and_keeps_serving_inside() -> Result<()> {
-    run(shares_the_lab().at_most(15), |cluster| {
+    run(shares_the_lab().at_most(25), |cluster| {
         let public = cluster.plane()?;
         let shop = cluster.namespace("shop")?;
         let service = cluster.service(&shop, "web", public)?;
@@ -48,7 +48,7 @@ fn a_service_that_becomes_cluster_ip_gives_its_address_back_and_keeps_serving_in
 
 #[test]
 fn a_deleted_namespace_gives_all_its_addresses_back() -> Result<()> {
-    run(shares_the_lab().at_most(15), |cluster| {
+    run(shares_the_lab().at_most(25), |cluster| {
         let public = cluster.plane()?;
         let shop = cluster.namespace("shop")?;
         let services: Vec<Service<'_>> =
@@ -62,7 +62,7 @@ fn a_deleted_namespace_gives_all_its_addresses_back() -> Result<()> {
 
 #[test]
 fn a_service_whose_finalizer_others_strip_is_released_all_the_same() -> Result<()> {
-    run(shares_the_lab().at_most(15), |cluster| {
+    run(shares_the_lab().at_most(40), |cluster| {
         let public = cluster.plane()?;
         let shop = cluster.namespace("shop")?;
         let service = cluster.service(&shop, "web", public)?;

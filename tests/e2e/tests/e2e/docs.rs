@@ -82,7 +82,7 @@ fn what_the_documentation_shows_works() -> Result<()> {
 
 #[test]
 fn the_plane_in_the_comment_of_the_values_is_taken_by_chart_and_api_server() -> Result<()> {
-    run(shares_the_lab().at_most(10), |cluster| {
+    run(shares_the_lab().at_most(20), |cluster| {
         let values = read(&format!("{CHART}/values.yaml"))?;
         let example: String = values
             .lines()

@@ -50,7 +50,7 @@ fn an_announcer_that_is_stopped_is_followed_and_says_nothing_stale_when_it_is_re
 
 #[test]
 fn a_cable_that_is_pulled_moves_the_addresses_although_the_node_is_well() -> Result<()> {
-    run(disturbs_nodes().at_most(35), |cluster| {
+    run(disturbs_nodes().at_most(45), |cluster| {
         let lost = lose(cluster, "pulled cable", |owner| cluster.lab.unplug(owner, PUBLIC.network))?;
         let plane = cluster.lab.kubectl_json(&["get", "networkplane", PUBLIC.name])?;
         println!("{}", foghorn_testbed::condition(&plane, "InterfacesReady").cloned().unwrap_or_default());

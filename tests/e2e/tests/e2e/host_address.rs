@@ -91,7 +91,7 @@ fn what_an_announcer_left_is_taken_away_by_the_next_one_and_what_is_not_the_plan
 
 #[test]
 fn a_fenced_plane_without_a_guard_that_does_not_say_unguarded_is_refused() -> Result<()> {
-    run(shares_the_lab().at_most(10), |cluster| {
+    run(shares_the_lab().at_most(20), |cluster| {
         let fenced = cluster.plane_named("fenced", Network::Public);
         let refused = cluster.make_plane(fenced, "hostAddress: {mode: Fenced}");
         let said = refused.err().map(|error| error.to_string()).unwrap_or_default();

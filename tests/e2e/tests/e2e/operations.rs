@@ -20,7 +20,7 @@ use serde_json::Value;
 
 #[test]
 fn the_metrics_of_announcers_tell_who_assigns_who_holds_and_what_was_said_on_the_wire() -> Result<()> {
-    run(shares_the_lab().at_most(10), |cluster| {
+    run(shares_the_lab().at_most(20), |cluster| {
         let public = cluster.plane()?;
         let shop = cluster.namespace("shop")?;
         let service = cluster.service(&shop, "web", public)?;
@@ -76,7 +76,7 @@ fn the_metrics_of_announcers_tell_who_assigns_who_holds_and_what_was_said_on_the
 
 #[test]
 fn the_metrics_of_the_operator_count_planes_claims_and_requests() -> Result<()> {
-    run(shares_the_lab().at_most(20), |cluster| {
+    run(shares_the_lab().at_most(30), |cluster| {
         let public = cluster.plane()?;
         let shop = cluster.namespace("shop")?;
         cluster.service(&shop, "web", public)?.address()?;
@@ -105,7 +105,7 @@ fn the_metrics_of_the_operator_count_planes_claims_and_requests() -> Result<()> 
 
 #[test]
 fn the_probes_of_an_announcer_answer_on_its_node_only_and_not_while_it_is_stopped() -> Result<()> {
-    run(shares_the_lab().at_most(10), |cluster| {
+    run(shares_the_lab().at_most(20), |cluster| {
         let public = cluster.plane()?;
         let holder = cluster.coordinator(public)?;
         let nodes = cluster.lab.nodes();
@@ -131,7 +131,7 @@ fn the_probes_of_an_announcer_answer_on_its_node_only_and_not_while_it_is_stoppe
 
 #[test]
 fn an_announcer_without_its_configuration_lives_and_is_not_ready() -> Result<()> {
-    run(shares_the_lab().at_most(15), |cluster| {
+    run(shares_the_lab().at_most(25), |cluster| {
         let shop = cluster.namespace("shop")?;
         cluster.lab.apply(&format!(
             r#"

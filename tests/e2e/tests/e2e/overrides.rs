@@ -54,7 +54,7 @@ fn a_service_is_known_to_the_server_by_what_it_says_where_its_plane_allows_that(
 
 #[test]
 fn what_the_plane_does_not_allow_does_not_count_and_the_condition_says_so() -> Result<()> {
-    run(shares_the_lab().at_most(20), |cluster| {
+    run(shares_the_lab().at_most(30), |cluster| {
         let public = cluster.plane()?;
         let shop = cluster.namespace("shop")?;
         let mac = cluster.mac(1);

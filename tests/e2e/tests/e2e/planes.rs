@@ -8,7 +8,7 @@ use serde_json::Value;
 
 #[test]
 fn two_planes_on_the_same_nodes_share_nothing() -> Result<()> {
-    run(shares_the_lab().at_most(15), |cluster| {
+    run(shares_the_lab().at_most(40), |cluster| {
         let public = cluster.plane()?;
         let private = cluster.private_plane()?;
         let shop = cluster.namespace("shop")?;
@@ -39,7 +39,7 @@ fn two_planes_on_the_same_nodes_share_nothing() -> Result<()> {
 
 #[test]
 fn the_token_of_one_plane_is_refused_on_the_claims_of_another_and_on_services() -> Result<()> {
-    run(shares_the_lab().at_most(10), |cluster| {
+    run(shares_the_lab().at_most(20), |cluster| {
         let public = cluster.plane()?;
         let private = cluster.private_plane()?;
         let account = format!("--as=system:serviceaccount:{}:announcer", public.namespace());
@@ -161,7 +161,7 @@ fn an_address_on_kube_ipvs0_leaves_a_plane_by_subnet_as_it_is() -> Result<()> {
 
 #[test]
 fn the_younger_of_two_planes_with_one_class_or_lease_name_has_a_condition_and_no_announcers() -> Result<()> {
-    run(shares_the_lab().at_most(10), |cluster| {
+    run(shares_the_lab().at_most(20), |cluster| {
         let public = cluster.plane()?;
         let plane = |name: &str, class: &str, more: &str| {
             format!(
@@ -192,7 +192,7 @@ fn the_younger_of_two_planes_with_one_class_or_lease_name_has_a_condition_and_no
 
 #[test]
 fn what_the_operator_made_is_repaired_when_others_change_it() -> Result<()> {
-    run(shares_the_lab().at_most(10), |cluster| {
+    run(shares_the_lab().at_most(20), |cluster| {
         let public = cluster.plane()?;
         let namespace = public.namespace();
         cluster.lab.kubectl(&["-n", &namespace, "delete", "rolebinding", "announcer"])?;
@@ -221,7 +221,7 @@ fn what_the_operator_made_is_repaired_when_others_change_it() -> Result<()> {
 
 #[test]
 fn specs_that_make_no_sense_are_refused_with_a_reason() -> Result<()> {
-    run(shares_the_lab().at_most(10), |cluster| {
+    run(shares_the_lab().at_most(20), |cluster| {
         let public = cluster.plane()?;
         let apply = |name: &str, spec: &str| {
             let text = format!(

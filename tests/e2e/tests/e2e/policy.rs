@@ -7,7 +7,7 @@ use foghorn_testbed::{
 
 #[test]
 fn a_plane_whose_announcers_cannot_be_made_says_why() -> Result<()> {
-    run(shares_the_lab().at_most(25), |cluster| {
+    run(shares_the_lab().at_most(35), |cluster| {
         let narrow = narrow(cluster);
         cluster.make_plane(narrow, "nodeSelector: {no: node}")?;
         println!("{}", cluster.plane_reason(narrow, "AnnouncersReady", "NoNodes")?);

@@ -7,7 +7,7 @@ use foghorn_testbed::{Cluster, PATIENCE, PUBLIC, Result, disturbs_nodes, run, se
 
 #[test]
 fn the_only_announcer_goes_on_after_a_restart_while_the_api_server_is_away() -> Result<()> {
-    run(disturbs_nodes().at_most(55), |cluster| {
+    run(disturbs_nodes().within(100, "two nodes start again"), |cluster| {
         let (service, address) = served(cluster)?;
         let node = service.holder()?;
         let others = others(cluster, &node);
