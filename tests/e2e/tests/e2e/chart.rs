@@ -97,7 +97,7 @@ fn an_upgrade_from_a_chart_with_an_older_definition_brings_in_the_present_one() 
 
 #[test]
 fn a_newer_definition_is_left_alone() -> Result<()> {
-    run(reinstalls_the_chart().at_most(35), |cluster| {
+    run(reinstalls_the_chart().at_most(40), |cluster| {
         let mark = |version: &str| {
             let mark = format!("{VERSION}={version}");
             cluster.lab.kubectl(&["annotate", "--overwrite", "crd", DEFINITION, &mark])
@@ -125,7 +125,7 @@ fn a_newer_definition_is_left_alone() -> Result<()> {
 
 #[test]
 fn wrong_values_are_refused_with_a_message_that_names_them() -> Result<()> {
-    run(shares_the_lab(), |cluster| {
+    run(shares_the_lab().at_most(20), |cluster| {
         let long = format!("planes.{}.interface.name=eth1", "x".repeat(41));
         let cases: &[(&[&str], &[&str])] = &[
             (&["planes.shop.interfce.name=eth1"], &["/planes/shop", "interfce"]),

@@ -76,7 +76,7 @@ fn a_service_whose_finalizer_others_strip_is_released_all_the_same() -> Result<(
 
 #[test]
 fn a_controller_that_keeps_clearing_the_status_is_named() -> Result<()> {
-    run(shares_the_lab(), |cluster| {
+    run(shares_the_lab().at_most(30), |cluster| {
         let public = cluster.plane()?;
         let shop = cluster.namespace("shop")?;
         let service = cluster.service(&shop, "web", public)?;

@@ -37,7 +37,7 @@ fn without_a_server_the_service_says_so_others_are_not_delayed_and_the_address_c
 
 #[test]
 fn a_claim_tells_how_it_stands_with_its_server_and_the_server_knows_the_services_name() -> Result<()> {
-    run(shares_the_lab(), |cluster| {
+    run(shares_the_lab().at_most(35), |cluster| {
         let public = cluster.plane()?;
         let shop = cluster.namespace("shop")?;
         let service = cluster.service(&shop, "web", public)?;
@@ -68,7 +68,7 @@ fn a_claim_tells_how_it_stands_with_its_server_and_the_server_knows_the_services
 
 #[test]
 fn a_short_lease_is_renewed_by_unicast_by_the_owner_and_by_the_next_one() -> Result<()> {
-    run(disturbs_nodes().within(155, "two renewals of a lease of 120 s"), |cluster| {
+    run(disturbs_nodes().within(175, "two renewals of a lease of 120 s"), |cluster| {
         let short = DhcpConfig { lease_seconds: 120, ..DhcpConfig::of(PUBLIC.network) };
         cluster.lab.dhcp(PUBLIC.network).configure(&short)?;
         cluster.namespace("shop")?;
@@ -99,7 +99,7 @@ fn a_short_lease_is_renewed_by_unicast_by_the_owner_and_by_the_next_one() -> Res
 
 #[test]
 fn a_server_that_refuses_the_renewal_gives_a_new_address_that_reaches_the_status() -> Result<()> {
-    run(disturbs_nodes().within(90, "a lease of 120 s is refused when it is renewed"), |cluster| {
+    run(disturbs_nodes().within(110, "a lease of 120 s is refused when it is renewed"), |cluster| {
         let server = cluster.lab.dhcp(PUBLIC.network);
         let short = DhcpConfig { lease_seconds: 120, authoritative: true, ..DhcpConfig::of(PUBLIC.network) };
         server.configure(&short)?;

@@ -32,7 +32,7 @@ struct Block {
 
 #[test]
 fn what_the_documentation_shows_works() -> Result<()> {
-    run(disturbs_nodes().within(195, "all examples of the documentation, one after the other"), |cluster| {
+    run(disturbs_nodes().within(170, "all examples of the documentation, one after the other"), |cluster| {
         let blocks = blocks()?;
         let mut names: Vec<_> = blocks.iter().map(|block| block.name.as_str()).collect();
         println!("{names:?}");

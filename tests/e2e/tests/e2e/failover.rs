@@ -34,7 +34,7 @@ fn a_node_that_loses_power_is_followed_and_has_nothing_to_say_when_it_comes_back
 
 #[test]
 fn an_announcer_that_is_stopped_is_followed_and_says_nothing_stale_when_it_is_resumed() -> Result<()> {
-    run(shares_the_lab().at_most(35), |cluster| {
+    run(shares_the_lab().at_most(40), |cluster| {
         let public = cluster.plane()?;
         let lost =
             lose(cluster, "stopped announcer", |owner| cluster.lab.stop_announcer(public.name, owner))?;
@@ -79,7 +79,7 @@ fn a_node_that_is_cut_from_the_api_keeps_what_it_has_while_others_reach_it() -> 
 
 #[test]
 fn announcers_whose_connections_die_without_a_word_while_they_ask_ask_again() -> Result<()> {
-    run(disturbs_nodes().at_most(40), |cluster| {
+    run(disturbs_nodes().at_most(50), |cluster| {
         cluster.namespace("shop")?;
         let slow = cluster.lab.slow_api(Duration::from_secs(4))?;
         for node in cluster.lab.nodes() {
@@ -98,7 +98,7 @@ fn announcers_whose_connections_die_without_a_word_while_they_ask_ask_again() ->
 
 #[test]
 fn without_an_api_server_everybody_keeps_what_it_has_and_a_lost_node_is_followed() -> Result<()> {
-    run(disturbs_nodes().within(65, "the API server ends and starts again twice"), |cluster| {
+    run(disturbs_nodes().within(70, "the API server ends and starts again twice"), |cluster| {
         let (service, address) = served(cluster)?;
         let owner = service.holder()?;
         cluster.lab.stop_api()?;
@@ -125,7 +125,7 @@ fn without_an_api_server_everybody_keeps_what_it_has_and_a_lost_node_is_followed
 
 #[test]
 fn a_rollout_hands_every_address_over_before_its_announcer_ends() -> Result<()> {
-    run(shares_the_lab(), |cluster| {
+    run(shares_the_lab().at_most(50), |cluster| {
         let public = cluster.plane()?;
         let (service, address) = served(cluster)?;
         let namespace = public.namespace();

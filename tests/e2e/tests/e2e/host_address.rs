@@ -69,7 +69,7 @@ fn an_address_goes_from_the_node_of_an_announcer_that_is_killed_or_stopped() -> 
 
 #[test]
 fn what_an_announcer_left_is_taken_away_by_the_next_one_and_what_is_not_the_planes_stays() -> Result<()> {
-    run(shares_the_lab().within(65, "the kernel ends the addresses after ten seconds"), |cluster| {
+    run(shares_the_lab().at_most(50), |cluster| {
         let (service, address) = served(cluster, MODE)?;
         let fenced = service.plane;
         let (holder, _) = on_its_holder_only(cluster, &service, address)?;

@@ -10,7 +10,7 @@ const HARDWARE_ADDRESS: &str = "foghorn.dev/hardware-address";
 
 #[test]
 fn a_service_is_known_to_the_server_by_what_it_says_where_its_plane_allows_that() -> Result<()> {
-    run(disturbs_nodes().at_most(30), |cluster| {
+    run(disturbs_nodes().at_most(40), |cluster| {
         let (mac, other_mac) = (cluster.mac(1), cluster.mac(2));
         let reserved = NETWORK.address(61);
         let hosts = vec![format!("{mac},{reserved}")];

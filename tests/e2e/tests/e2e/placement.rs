@@ -57,7 +57,7 @@ fn addresses_are_spread_and_only_those_of_a_lost_node_move_until_rebalancing_is_
 
 #[test]
 fn in_a_single_plane_one_node_has_all_addresses_and_after_its_loss_another_one() -> Result<()> {
-    run(shares_the_lab(), |cluster| {
+    run(shares_the_lab().at_most(50), |cluster| {
         let (own, shop) = own_plane(cluster, "placement: {mode: Single}")?;
         let services = cluster.services(&shop, 4, own)?;
         let fresh = cluster.holders(&services)?;
@@ -93,7 +93,7 @@ fn new_addresses_go_to_the_node_of_the_greatest_weight_and_lost_ones_to_the_next
 
 #[test]
 fn a_node_that_is_cordoned_excluded_or_out_of_service_hands_over_and_the_plane_says_why() -> Result<()> {
-    run(disturbs_nodes().at_most(45), |cluster| {
+    run(disturbs_nodes().at_most(55), |cluster| {
         let (service, address) = served(cluster)?;
         for mark in Mark::ALL {
             let owner = service.holder()?;
@@ -176,7 +176,7 @@ fn a_plane_that_ignores_the_label_leaves_addresses_on_nodes_that_have_it() -> Re
 
 #[test]
 fn with_a_local_traffic_policy_the_address_follows_the_endpoints() -> Result<()> {
-    run(shares_the_lab().within(105, "an announcer is away until its addresses have moved"), |cluster| {
+    run(shares_the_lab().within(80, "an announcer is away until its addresses have moved"), |cluster| {
         let public = cluster.plane()?;
         cluster.all_members(public)?;
         let shop = cluster.namespace("shop")?;

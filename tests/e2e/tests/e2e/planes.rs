@@ -108,7 +108,7 @@ fn deleting_one_plane_leaves_the_other_serving_without_a_lost_request() -> Resul
 
 #[test]
 fn a_plane_edit_reaches_running_announcers_without_a_restart() -> Result<()> {
-    run(shares_the_lab().at_most(30), |cluster| {
+    run(shares_the_lab().at_most(40), |cluster| {
         let public = cluster.plane()?;
         let shop = cluster.namespace("shop")?;
         let service = cluster.service(&shop, "web", public)?;
@@ -129,7 +129,7 @@ fn a_plane_edit_reaches_running_announcers_without_a_restart() -> Result<()> {
 
 #[test]
 fn an_address_on_kube_ipvs0_leaves_a_plane_by_subnet_as_it_is() -> Result<()> {
-    run(disturbs_nodes().at_most(30), |cluster| {
+    run(disturbs_nodes().at_most(40), |cluster| {
         let own = cluster.plane_named("by-subnet", Network::Public);
         cluster.make_plane(own, "")?;
         let subnet = Network::Public.cidr();

@@ -89,7 +89,7 @@ fn a_service_is_reached_from_the_internet_also_after_a_fail_over_and_only_while_
 /// a gateway that is not secure, are in `tests/interop/tests/interop/mappings.rs`.
 #[test]
 fn by_pcp_and_by_upnp_a_mapping_lives_its_whole_life_with_few_questions() -> Result<()> {
-    run(disturbs_nodes().within(205, "two kinds of gateway, each with a renewal after a minute"), |cluster| {
+    run(disturbs_nodes().within(215, "two kinds of gateway, each with a renewal after a minute"), |cluster| {
         let gateway = cluster.lab.gateway(Network::Public);
         plane(cluster, "portForwarding: {mode: OptIn}")?;
         let service = cluster.service(PORTS.name, "web", PORTS)?;

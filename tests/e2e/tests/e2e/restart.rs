@@ -29,7 +29,7 @@ fn the_only_announcer_goes_on_after_a_restart_while_the_api_server_is_away() -> 
 
 #[test]
 fn an_announcer_that_starts_again_while_the_api_server_is_away_can_have_claims() -> Result<()> {
-    run(disturbs_nodes().at_most(45), |cluster| {
+    run(disturbs_nodes().at_most(50), |cluster| {
         let (service, address) = served(cluster)?;
         let node = service.holder()?;
         let others = others(cluster, &node);
@@ -58,7 +58,7 @@ fn an_announcer_that_starts_again_while_the_api_server_is_away_can_have_claims()
 
 #[test]
 fn a_claim_that_no_node_can_have_says_why_and_is_served_again_with_the_same_address() -> Result<()> {
-    run(disturbs_nodes().at_most(30), |cluster| {
+    run(disturbs_nodes().at_most(45), |cluster| {
         let (service, address) = served(cluster)?;
         let nodes: Vec<String> = cluster.lab.nodes().iter().map(|node| node.name().to_owned()).collect();
         nodes.iter().try_for_each(|node| cluster.lab.unplug(node, PUBLIC.network))?;

@@ -17,7 +17,7 @@ const CONNECTIONS: usize = 250;
 
 #[test]
 fn a_client_beyond_the_public_gateway_is_answered_by_that_gateway_wherever_the_pod_is() -> Result<()> {
-    run(shares_the_lab().within(70, "a plane of its own, and Pods on one node after the other"), |cluster| {
+    run(shares_the_lab().at_most(60), |cluster| {
         let service = apart(cluster, Network::Public, BOTH)?;
         let address = service.address()?;
         let holder = service.holder()?;
@@ -46,7 +46,7 @@ fn a_client_beyond_the_public_gateway_is_answered_by_that_gateway_wherever_the_p
 #[test]
 fn of_two_planes_each_answers_the_same_client_by_its_own_gateway_and_takes_nothing_by_the_others_interface()
 -> Result<()> {
-    run(shares_the_lab().within(95, "two planes"), |cluster| {
+    run(shares_the_lab().within(80, "two planes"), |cluster| {
         let public = apart(cluster, Network::Public, "returnPath: {mode: Auto}")?;
         let private = apart(cluster, Network::Private, "returnPath: {mode: Auto}")?;
         let [of_public, of_private] = [public.address()?, private.address()?];
@@ -156,7 +156,7 @@ fn what_others_flush_or_a_kill_interrupts_is_there_again_and_source_ranges_count
 
 #[test]
 fn with_kube_proxy_in_iptables_mode_it_is_the_same() -> Result<()> {
-    run(disturbs_nodes().at_most(40), |cluster| {
+    run(disturbs_nodes().at_most(45), |cluster| {
         let service = apart(cluster, Network::Public, BOTH)?;
         let address = service.address()?;
         cluster.lab.set_proxy_mode(ProxyMode::Iptables)?;
@@ -203,7 +203,7 @@ fn an_interface_without_an_address_of_the_node_serves_a_plane_with_a_return_path
 
 #[test]
 fn a_node_that_starts_anew_has_again_what_its_plane_wants() -> Result<()> {
-    run(disturbs_nodes().within(65, "a node is started anew"), |cluster| {
+    run(disturbs_nodes().at_most(55), |cluster| {
         let service = apart(cluster, Network::Public, BOTH)?;
         // The Pods of the node that starts anew get other addresses.
         lead_to_own_pods(cluster, &service)?;
