@@ -11,7 +11,7 @@ use foghorn_crds::{AddressClaim, DhcpRequest};
 use k8s_openapi::api::core::v1::Service;
 use kube::{Resource, ResourceExt};
 
-use crate::services::held_address;
+use crate::services::{held_address, is_genuine};
 
 /// An object by namespace and name.
 type Name = (String, String);
@@ -23,6 +23,10 @@ pub(crate) enum ClaimKey {
     Namespace(String),
     /// Its Service, by namespace and name.
     Service(String, String),
+    /// Its plane, if the operator made it.
+    Plane(String),
+    /// Its plane and the namespace of its Service, if the operator made it.
+    PlaneFor(String, String),
     /// The address that it holds.
     Address(Ipv4Addr),
     /// Who it is to the DHCP server.
@@ -61,10 +65,13 @@ pub(crate) fn of_claim(claim: &AddressClaim) -> Vec<ClaimKey> {
         ClaimKey::Namespace(claim.namespace().unwrap_or_default()),
         ClaimKey::Service(service.namespace.clone(), service.name.clone()),
     ];
+    let plane = || claim.spec.plane.clone();
+    let counted = is_genuine(claim)
+        .then(|| [ClaimKey::Plane(plane()), ClaimKey::PlaneFor(plane(), service.namespace.clone())]);
     let address = held_address(claim).map(ClaimKey::Address);
     let is = identities(claim).map(ClaimKey::Is);
     let wants = wanted(&claim.spec.dhcp).map(ClaimKey::Wants);
-    places.into_iter().chain(address).chain(is).chain(wants).collect()
+    places.into_iter().chain(counted.into_iter().flatten()).chain(address).chain(is).chain(wants).collect()
 }
 
 /// What a Service is looked up by.
@@ -113,6 +120,11 @@ impl<K: Resource, Key: Ord + Clone> Index<K, Key> {
     /// The objects that have the key.
     pub(crate) fn get(&self, key: &Key) -> Vec<Arc<K>> {
         self.lock().objects.get(key).into_iter().flat_map(BTreeMap::values).cloned().collect()
+    }
+
+    /// How many objects have the key.
+    pub(crate) fn count(&self, key: &Key) -> usize {
+        self.lock().objects.get(key).map_or(0, BTreeMap::len)
     }
 
     /// The objects that have one of the keys; one that has several comes as often.
@@ -204,6 +216,22 @@ mod tests {
         let mac = Identity::HardwareAddress("02:00:5e:10:00:01".into());
         assert_eq!(index.get(&ClaimKey::Is(mac.clone())).len(), 1);
         assert_eq!(index.get(&ClaimKey::Wants(mac)).len(), 1);
+    }
+
+    #[test]
+    fn claims_that_others_made_are_not_counted_as_their_planes() {
+        let index = Index::new(of_claim);
+        let mut foreign = claim("api");
+        foreign.metadata.namespace = Some("tenant".into());
+        let mut of_other_plane = claim("db");
+        of_other_plane.spec.plane = "b".into();
+        of_other_plane.metadata.namespace = Some("foghorn-b".into());
+        [claim("web"), foreign, of_other_plane].into_iter().for_each(|claim| index.put(&Arc::new(claim)));
+        for plane in ["a", "b"] {
+            assert_eq!(index.count(&ClaimKey::Plane(plane.into())), 1);
+            assert_eq!(index.count(&ClaimKey::PlaneFor(plane.into(), "shop".into())), 1);
+            assert_eq!(index.count(&ClaimKey::PlaneFor(plane.into(), "tenant".into())), 0);
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What the controllers remember of a Service between reconciliations. All of it can be forgotten without harm.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -22,19 +22,20 @@ pub(crate) fn key(service: &Service) -> Key {
     (service.namespace().unwrap_or_default(), service.name_any())
 }
 
-/// What is remembered of this very Service: nothing of one that had its name before.
-pub(crate) fn entry<'a>(all: &'a mut BTreeMap<Key, Remembered>, service: &Service) -> &'a mut Remembered {
-    let uid = service.uid().unwrap_or_default();
-    let remembered = all.entry(key(service)).or_default();
-    if remembered.uid != uid {
-        *remembered = Remembered { uid, ..Remembered::default() };
-    }
-    remembered
-}
-
 /// What is remembered, by Service.
 #[derive(Debug, Default)]
-pub(crate) struct Memory(Mutex<BTreeMap<Key, Remembered>>);
+pub(crate) struct Memory(Mutex<All>);
+
+#[derive(Debug, Default)]
+struct All {
+    services: BTreeMap<Key, Remembered>,
+    /// Who was promised an address, by plane.
+    promised: Keys,
+    /// Who waits for what another Service has, by plane.
+    waiting: Keys,
+}
+
+type Keys = BTreeMap<String, BTreeSet<Key>>;
 
 /// What is remembered of one Service.
 #[derive(Debug, Default)]
@@ -47,9 +48,9 @@ pub(crate) struct Remembered {
     /// Whether what its claim says still counts.
     pub(crate) doubts: Doubts,
     /// The plane that an address was promised on, until the claim shows in the watch.
-    pub(crate) promised: Option<String>,
+    promised: Option<String>,
     /// The plane on which it waits for what another Service has.
-    pub(crate) waiting_for: Option<String>,
+    waiting_for: Option<String>,
     failures: u32,
 }
 
@@ -80,25 +81,88 @@ impl Remembered {
 }
 
 impl Memory {
-    /// All that is remembered, for as long as the guard lives.
-    pub(crate) fn lock(&self) -> MutexGuard<'_, BTreeMap<Key, Remembered>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Reads or changes what is remembered of this very Service: nothing of one that had its name before.
+    pub(crate) fn of<T>(&self, service: &Service, look: impl FnOnce(&mut Remembered) -> T) -> T {
+        self.lock().of(service, look)
     }
 
-    /// Reads or changes what is remembered of one Service.
-    pub(crate) fn of<T>(&self, service: &Service, look: impl FnOnce(&mut Remembered) -> T) -> T {
-        look(entry(&mut self.lock(), service))
+    /// The Service's row of failures has ended. Nothing is remembered for this.
+    pub(crate) fn succeeded(&self, key: &Key) {
+        if let Some(remembered) = self.lock().services.get_mut(key) {
+            remembered.succeeded();
+        }
+    }
+
+    /// Promises the Service an address on `plane`, if there is room beside the Services that were promised one: otherwise it
+    /// waits for one.
+    pub(crate) fn promise<E>(
+        &self,
+        service: &Service,
+        plane: &str,
+        is_room: impl FnOnce(&BTreeSet<Key>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut all = self.lock();
+        // One that had the Service's name before counts no longer, neither does its own promise.
+        all.of(service, Remembered::expects_nothing);
+        let room = is_room(all.promised.get(plane).unwrap_or(&BTreeSet::new()));
+        all.of(service, |it| match &room {
+            Ok(()) => it.promised = Some(plane.to_owned()),
+            Err(_) => it.waits_on(plane.to_owned()),
+        });
+        room
     }
 
     /// Forgets one Service.
     pub(crate) fn forget(&self, key: &Key) {
-        self.lock().remove(key);
+        self.lock().forget(key);
     }
 
     /// The Services that wait for what others have on `plane`.
     pub(crate) fn waiting_for(&self, plane: &str) -> Vec<Key> {
-        let waits = |remembered: &Remembered| remembered.waiting_for.as_deref() == Some(plane);
-        self.lock().iter().filter(|(_, remembered)| waits(remembered)).map(|(key, _)| key.clone()).collect()
+        self.lock().waiting.get(plane).into_iter().flatten().cloned().collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, All> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl All {
+    fn of<T>(&mut self, service: &Service, look: impl FnOnce(&mut Remembered) -> T) -> T {
+        let (key, uid) = (key(service), service.uid().unwrap_or_default());
+        let remembered = self.services.entry(key.clone()).or_default();
+        let before = (remembered.promised.clone(), remembered.waiting_for.clone());
+        if remembered.uid != uid {
+            *remembered = Remembered { uid, ..Remembered::default() };
+        }
+        let result = look(remembered);
+        moved(&mut self.promised, &key, before.0, remembered.promised.as_ref());
+        moved(&mut self.waiting, &key, before.1, remembered.waiting_for.as_ref());
+        result
+    }
+
+    fn forget(&mut self, key: &Key) {
+        let Some(gone) = self.services.remove(key) else { return };
+        moved(&mut self.promised, key, gone.promised, None);
+        moved(&mut self.waiting, key, gone.waiting_for, None);
+    }
+}
+
+/// A Service is no longer among those of the plane `from` but of `to`.
+fn moved(keys: &mut Keys, key: &Key, from: Option<String>, to: Option<&String>) {
+    if from.as_ref() == to {
+        return;
+    }
+    if let Some(from) = from
+        && let Some(left) = keys.get_mut(&from)
+    {
+        left.remove(key);
+        if left.is_empty() {
+            keys.remove(&from);
+        }
+    }
+    if let Some(to) = to {
+        keys.entry(to.clone()).or_default().insert(key.clone());
     }
 }
 
@@ -125,7 +189,29 @@ mod tests {
         memory.of(&web, |web| web.waits_on("a".into()));
         memory.of(&api, |api| api.waits_on("b".into()));
         assert_eq!(memory.waiting_for("a"), [key(&web)]);
+        memory.of(&api, |api| api.waits_on("a".into()));
+        assert_eq!(memory.waiting_for("a"), [key(&api), key(&web)]);
         memory.forget(&key(&web));
+        memory.of(&api, Remembered::expects_nothing);
+        assert!(memory.lock().waiting.is_empty());
+    }
+
+    #[test]
+    fn what_was_promised_to_others_is_not_free() {
+        let memory = Memory::default();
+        let (web, api) = (service("web").build(), service("api").build());
+        let room_for =
+            |count: usize| move |promised: &BTreeSet<Key>| (promised.len() < count).then_some(()).ok_or(());
+        assert_eq!(memory.promise(&web, "a", room_for(1)), Ok(()));
+        assert_eq!(memory.promise(&web, "a", room_for(1)), Ok(()), "its own promise is no other's");
+        assert_eq!(memory.promise(&api, "a", room_for(1)), Err(()));
+        assert_eq!(memory.promise(&api, "b", room_for(1)), Ok(()), "each plane has its own");
+        assert_eq!(memory.promise(&api, "a", room_for(1)), Err(()));
+        assert_eq!(memory.waiting_for("a"), [key(&api)]);
+        let mut again = service("web").build();
+        again.metadata.uid = Some("another".into());
+        memory.of(&again, |_| ());
+        assert_eq!(memory.promise(&api, "a", room_for(1)), Ok(()), "that Service is no more");
         assert!(memory.waiting_for("a").is_empty());
     }
 

@@ -1,7 +1,7 @@
 //! A Service becomes a claim, and what came of the claim becomes the Service's status.
 //!
 //! - `request`: what a Service asks for, and of which plane.
-//! - `admit`: whether the plane takes it on.
+//! - `admit`: whether the plane takes it on; `limits`: whether it has an address left.
 //! - `overrides`: what its annotations change of how it is asked for.
 //! - `forwarding`: which of its ports the gateway is to forward.
 //! - `claim`: the claim that its address is asked with.
@@ -25,6 +25,7 @@ mod forwarded;
 mod forwarding;
 #[cfg(test)]
 mod hostile;
+mod limits;
 mod memory;
 mod names;
 mod overrides;

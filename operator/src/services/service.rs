@@ -1,8 +1,8 @@
 //! One Service: from what it asks for to what its status says.
 
-use std::{collections::BTreeSet, ops::ControlFlow, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, ops::ControlFlow, sync::Arc, time::Duration};
 
-use foghorn_crds::{AddressClaim, AddressFamily, ClaimState, NetworkPlane, RefusedNetwork, contract};
+use foghorn_crds::{AddressClaim, ClaimState, NetworkPlane, RefusedNetwork, contract};
 use k8s_openapi::api::core::v1::Service;
 use kube::{
     Resource, ResourceExt,
@@ -10,13 +10,12 @@ use kube::{
 };
 
 use super::{
-    State,
-    admit::{self, Claimants, Waiting},
-    claim,
+    State, admit, claim,
     dispute::Verdict,
     forwarded::{self, Forwarded},
     forwarding::{self, Forwarding},
-    memory::{self, Key, Remembered, key},
+    limits::{self, Taken, Waiting},
+    memory::{Key, Remembered, key},
     overrides::{self, Overrides},
     publish::{self, Notice, Publication},
     reasons::{self, Unserved},
@@ -27,7 +26,7 @@ use super::{
 };
 use crate::{
     error::Error,
-    index::{self, ClaimKey},
+    index::{self, ClaimKey, ServiceKey},
 };
 
 /// Brings one Service to the state that it should have, as far as that goes now.
@@ -35,8 +34,7 @@ pub(crate) async fn reconcile(service: Arc<Service>, state: Arc<State>) -> Resul
     let result = attend(&state, &service).await;
     state.ctx.metrics.reconciled("service", &result);
     if result.is_ok() {
-        let mut memory = state.memory.lock();
-        memory.entry(key(&service)).and_modify(Remembered::succeeded);
+        state.memory.succeeded(&key(&service));
     }
     result
 }
@@ -298,28 +296,28 @@ fn admit(state: &State, service: &Service, plane: &NetworkPlane) -> Result<(), U
     if limits.addresses.is_none() && limits.addresses_per_namespace.is_none() {
         return Ok(());
     }
-    let (plane_name, me) = (plane.name_any(), key(service));
-    let claims = state.ctx.claims.store().state();
-    let Claimants { of_plane: mut held, all: with_claim } =
-        Claimants::of(&plane_name, claims.iter().map(|claim| &**claim));
-    let waiting = state.waiting(plane, &with_claim);
-
-    let mut memory = state.memory.lock();
-    for (key, _) in memory.iter().filter(|(key, it)| it.promised.as_ref() == Some(&plane_name) && **key != me)
-    {
-        let name = contract::claim_name(&key.0, &key.1, AddressFamily::IPv4);
-        held.insert(name, key.clone());
-    }
-    let promised: BTreeSet<_> = held.values().cloned().collect();
-    let waiting = waiting.into_iter().filter(|waiting| !promised.contains(&waiting.service)).collect();
-    let held = held.values().map(|(namespace, _)| namespace.as_str());
-    let room = admit::is_within_limits(plane, held, waiting, &me);
-    let remembered = memory::entry(&mut memory, service);
-    match room {
-        Ok(()) => (remembered.promised, remembered.waiting_for) = (Some(plane_name), None),
-        Err(_) => remembered.waits_on(plane_name),
-    }
-    room
+    let (name, me) = (plane.name_any(), key(service));
+    state.memory.promise(service, &name, |promised| {
+        let unclaimed = promised.iter().filter(|key| !state.has_claim(key, Some(&name)));
+        let (mut all, mut by_namespace) = (0, BTreeMap::<_, usize>::new());
+        for (namespace, _) in unclaimed {
+            all += 1;
+            *by_namespace.entry(namespace.as_str()).or_default() += 1;
+        }
+        let claims = &state.ctx.claims_by;
+        let taken = Taken {
+            all: all + claims.count(&ClaimKey::Plane(name.clone())),
+            of_namespace: |namespace: &str| {
+                let claimed = claims.count(&ClaimKey::PlaneFor(name.clone(), namespace.to_owned()));
+                claimed + by_namespace.get(namespace).copied().unwrap_or_default()
+            },
+        };
+        let mut older = state.unclaimed_before(service, plane);
+        older.retain(|other| !promised.contains(&other.service));
+        let planes = state.ctx.planes.store().state();
+        let counts = |other: &Waiting| state.is_waiting_for(other, plane, &planes);
+        limits::is_within_limits(plane, taken, &older, counts, &me)
+    })
 }
 
 impl State {
@@ -387,25 +385,44 @@ impl State {
         address.zip(service).is_some_and(|(address, service)| publish::publishes(&service, address))
     }
 
-    /// The Services without a claim that `plane` would serve if it had addresses for all.
-    fn waiting(&self, plane: &NetworkPlane, with_claim: &BTreeSet<Key>) -> Vec<Waiting> {
-        let planes = self.ctx.planes.store().state();
-        let services = self.services.store().state_filter(|service| {
-            service.metadata.deletion_timestamp.is_none() && !with_claim.contains(&key(service))
+    /// Whether the operator made a claim for the Service, on any plane if none is given.
+    fn has_claim(&self, (namespace, name): &Key, plane: Option<&str>) -> bool {
+        let claims = self.ctx.claims_by.get(&ClaimKey::Service(namespace.clone(), name.clone()));
+        claims
+            .iter()
+            .any(|claim| claim::is_genuine(claim) && plane.is_none_or(|plane| claim.spec.plane == plane))
+    }
+
+    /// The older Services that have no claim and may be the plane's, the oldest first.
+    fn unclaimed_before(&self, service: &Service, plane: &NetworkPlane) -> Vec<Waiting> {
+        let since = service.creation_timestamp();
+        let class = plane.spec.load_balancer_class.clone();
+        let mut services =
+            self.services_by.get_any([ServiceKey::Class(None), ServiceKey::Class(Some(class))]);
+        services.retain(|other| {
+            other.metadata.deletion_timestamp.is_none() && other.creation_timestamp() <= since
         });
-        let served = services.into_iter().filter(|service| {
-            let namespace = service.namespace().unwrap_or_default();
-            let its_plane = request::standing(service, &planes, None);
-            matches!(its_plane, Standing::Of(its_plane) if its_plane.name_any() == plane.name_any())
-                && admit::namespace_is_allowed(plane, &namespace, &self.labels_of(&namespace)).is_ok()
-                && overrides::of(service, plane).is_ok_and(|overrides| self.is_free(&overrides, None).is_ok())
-        });
-        served
-            .map(|service| Waiting {
-                since: service.creation_timestamp().map(|time| time.0),
-                service: key(&service),
-            })
-            .collect()
+        let waiting = |service: &Service| Waiting {
+            since: service.creation_timestamp().map(|time| time.0),
+            service: key(service),
+        };
+        let me = waiting(service);
+        let mut older: Vec<_> = services.iter().map(|other| waiting(other)).collect();
+        older.retain(|other| *other < me && !self.has_claim(&other.service, None));
+        older.sort();
+        older
+    }
+
+    /// Whether `plane`, one of `planes`, would serve the Service if it had addresses for all.
+    fn is_waiting_for(&self, waiting: &Waiting, plane: &NetworkPlane, planes: &[Arc<NetworkPlane>]) -> bool {
+        let (namespace, name) = &waiting.service;
+        let Some(service) = self.services.store().get(&ObjectRef::new(name).within(namespace)) else {
+            return false;
+        };
+        let its_plane = request::standing(&service, planes, None);
+        matches!(its_plane, Standing::Of(its_plane) if its_plane.name_any() == plane.name_any())
+            && admit::namespace_is_allowed(plane, namespace, &self.labels_of(namespace)).is_ok()
+            && overrides::of(&service, plane).is_ok_and(|overrides| self.is_free(&overrides, None).is_ok())
     }
 }
 
