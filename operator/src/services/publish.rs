@@ -39,6 +39,10 @@ const WAITS: [&str; 6] = [
     reasons::FORMER_CLAIM_ENDING,
 ];
 
+/// Reasons why no node may announce an address, or can, while its lease runs on: it stays in the status.
+const SILENT: [&str; 3] =
+    [claim_reasons::NO_SERVING_NODE, claim_reasons::NO_MEMBER, claim_reasons::NO_SUBNET];
+
 /// What a Service's status says of its address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Publication {
@@ -211,11 +215,10 @@ pub(crate) fn is_ours(service: &Service) -> bool {
     writers.any(|entry| entry.manager.as_deref() == Some(MANAGER))
 }
 
-/// Whether our condition says that the Service has an address, be it that no node may answer for it at present.
+/// Whether our condition says that the Service has an address, be it that no node answers for it at present.
 fn says_address(service: &Service) -> bool {
-    condition(service).is_some_and(|condition| {
-        condition.status == "True" || condition.reason == claim_reasons::NO_SERVING_NODE
-    })
+    condition(service)
+        .is_some_and(|condition| condition.status == "True" || SILENT.contains(&condition.reason.as_str()))
 }
 
 /// Whether the Service had an address until now.
@@ -252,7 +255,11 @@ pub(crate) fn transition(before: &Service, after: &Publication) -> Option<Notice
     let same_reason = old.is_some_and(|old| old.reason == after.reason);
     match after.ingress {
         Ingress::Address(_) if was_ready && old.is_some_and(|old| old.message == after.message) => None,
-        Ingress::Address(address) | Ingress::Silent(address) if publishes(before, address) => None,
+        Ingress::Address(address) if publishes(before, address) => None,
+        Ingress::Silent(address) if publishes(before, address) => {
+            let is_wait = same_reason || WAITS.contains(&after.reason.as_str());
+            (!is_wait).then(|| Notice::warning(&after.reason, "Serve", after.message.clone()))
+        }
         Ingress::Address(address) | Ingress::Silent(address) => {
             Some(Notice::normal("AddressAssigned", format!("Assign {address}"), after.message.clone()))
         }

@@ -34,9 +34,9 @@ pub(crate) fn of_claim<'a>(
     validity: &Validity,
 ) -> Publication {
     let plane_name = plane.name_any();
-    let unserved = unserved(claim, plane);
-    let (reason, message) = match (&unserved, ready(claim)) {
-        (Some(why), _) => (claim_reasons::NO_SERVING_NODE, why.clone()),
+    let silent = silent(claim, plane);
+    let (reason, message) = match (&silent, ready(claim)) {
+        (Some((reason, why)), _) => (*reason, why.clone()),
         (None, Some(ready)) => (ready.reason.as_str(), format!("plane {plane_name}: {}", ready.message)),
         (None, None) => (
             reasons::WAITING_FOR_ANNOUNCER,
@@ -78,8 +78,8 @@ pub(crate) fn of_claim<'a>(
             ),
         );
     }
-    let (ingress, reason, message) = match unserved {
-        Some(why) => (
+    let (ingress, reason, message) = match silent {
+        Some((_, why)) => (
             Ingress::Silent(address),
             reason,
             format!("{address} on plane {plane_name} is not announced: {why}"),
@@ -101,7 +101,7 @@ fn ready(claim: &AddressClaim) -> Option<&Condition> {
     conditions::get(&claim.status.as_ref()?.conditions, conditions::READY)
 }
 
-/// The address of a claim that is not about to end: it is announced, or would be if a node with an endpoint could.
+/// The address of a claim that is not about to end: it is announced, or would be if any node could do that.
 pub(crate) fn held_address(claim: &AddressClaim) -> Option<Ipv4Addr> {
     let status = claim.status.as_ref().filter(|_| claim.metadata.deletion_timestamp.is_none())?;
     if status.state == Some(ClaimState::Released) {
@@ -110,7 +110,7 @@ pub(crate) fn held_address(claim: &AddressClaim) -> Option<Ipv4Addr> {
     if ready(claim)?.status == "True" {
         return status.address;
     }
-    let is_kept = lacks_nodes(claim)
+    let is_kept = (lacks_nodes(claim) || lacks_members(claim).is_some())
         && matches!(
             status.state,
             Some(
@@ -130,11 +130,22 @@ fn lacks_nodes(claim: &AddressClaim) -> bool {
         || ready(claim).is_some_and(|ready| ready.reason == claim_reasons::NO_SERVING_NODE)
 }
 
-/// Why that is so, if it is.
-fn unserved(claim: &AddressClaim, plane: &NetworkPlane) -> Option<String> {
-    if !lacks_nodes(claim) {
-        return None;
+/// Why none of the plane's announcers can have the claim, if that is so.
+fn lacks_members(claim: &AddressClaim) -> Option<&Condition> {
+    let reasons = [claim_reasons::NO_MEMBER, claim_reasons::NO_SUBNET];
+    ready(claim).filter(|ready| reasons.contains(&ready.reason.as_str()))
+}
+
+/// Why no node may announce the address, or can, if that is so.
+fn silent<'a>(claim: &'a AddressClaim, plane: &NetworkPlane) -> Option<(&'a str, String)> {
+    if lacks_nodes(claim) {
+        return unserved(claim, plane).map(|why| (claim_reasons::NO_SERVING_NODE, why));
     }
+    lacks_members(claim).map(|ready| (ready.reason.as_str(), ready.message.clone()))
+}
+
+/// Why there is no node with a ready endpoint.
+fn unserved(claim: &AddressClaim, plane: &NetworkPlane) -> Option<String> {
     let (announcers, plane) = (Announcers::of(plane), plane.name_any());
     let Some(nodes) = &claim.spec.serving_nodes else {
         return Some(format!(

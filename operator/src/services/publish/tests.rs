@@ -36,6 +36,20 @@ fn an_address_without_endpoints_is_kept_and_not_announced() {
 }
 
 #[test]
+fn an_address_that_no_announcer_can_have_is_kept_and_a_warning_tells_why() {
+    for reason in [claim_reasons::NO_MEMBER, claim_reasons::NO_SUBNET] {
+        let bound = bound("web", "203.0.113.7");
+        let lost = with_ready(unassigned(bound.clone()), false, reason);
+        let publication = of(&lost, &[]);
+        assert_eq!(publication.ingress, Ingress::Silent(ip("203.0.113.7")));
+        assert_eq!(publication.reason, reason);
+        let steps = [of(&bound, &[]), publication.clone(), publication, of(&bound, &[])];
+        assert_eq!(events(&steps), ["AddressAssigned", reason]);
+        assert_eq!(lapsed(&lost).ingress, Ingress::Empty, "not beyond its lease");
+    }
+}
+
+#[test]
 fn without_a_lease_nothing_is_kept() {
     let mut claim = claim("web");
     claim.spec.serving_nodes = Some(Vec::new());
