@@ -12,7 +12,7 @@ use tracing::warn;
 
 use crate::snapshot::{ApiMoment, Fact, Keeper, Snapshot};
 
-/// The API server is given so long to answer for the first time.
+/// The API server is given so long to tell of the configuration and of all claims.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// The API server's time is written down again when it is known so much better.
 const DRIFT: Duration = Duration::from_millis(100);
@@ -21,8 +21,10 @@ const DRIFT: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct Restart {
     keeper: Option<Keeper>,
-    /// Where that is, until it is used or the API server has answered.
+    /// Where that is, until it is used or the API server has told of all.
     written: Option<PathBuf>,
+    /// Claims that the API server has told of until then.
+    confirmed: BTreeSet<String>,
     /// When the API server has had its time to answer.
     due: Instant,
     /// Claims that only the files tell of.
@@ -42,6 +44,7 @@ impl Restart {
             keeper,
             written: folder.map(Path::to_owned),
             due: now + PATIENCE,
+            confirmed: BTreeSet::new(),
             unconfirmed: BTreeSet::new(),
             moment: None,
         }
@@ -69,30 +72,107 @@ impl Restart {
         }
     }
 
-    /// How much longer the API server has to answer; nothing if that does not matter.
+    /// How much longer the API server has to tell of all; nothing if that does not matter.
     #[must_use]
     pub fn remaining(&self, now: Instant) -> Option<Duration> {
         self.written.as_ref().map(|_| self.due.saturating_since(now))
     }
 
-    /// What was written down, once: if the API server has had its time, and has answered no request but by errors.
-    pub fn take(&mut self, now: Instant, clock: &ApiClock) -> Option<Snapshot> {
-        if clock.measured().is_some() {
+    /// What was written down, once: if the API server has had its time and has not told of all (`is_told`), whatever else it
+    /// may have answered. What it has told counts before that.
+    pub fn take(&mut self, now: Instant, is_told: bool) -> Option<Snapshot> {
+        if is_told {
             self.written = None;
         }
         let snapshot = Snapshot::read(&self.written.take_if(|_| now >= self.due)?)?;
         let names = snapshot.claims.iter().filter_map(|claim| claim.metadata.name.clone());
-        self.unconfirmed = names.collect();
+        self.unconfirmed = names.filter(|name| !self.confirmed.contains(name)).collect();
         Some(snapshot)
     }
 
     /// The API server has told of that claim.
     pub fn confirm(&mut self, claim: &str) {
         self.unconfirmed.remove(claim);
+        if self.written.is_some() {
+            self.confirmed.insert(claim.to_owned());
+        }
     }
 
     /// Claims that the API server, which has told of all, has not told of.
     pub fn gone(&mut self) -> BTreeSet<String> {
         std::mem::take(&mut self.unconfirmed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, process, sync::Arc};
+
+    use foghorn_crds::fixtures::{claim, config};
+
+    use super::*;
+
+    #[test]
+    fn what_was_written_down_is_taken_once_the_api_server_had_its_time() {
+        let (_folder, mut restart) = started("once", &["a"]);
+        assert!(restart.take(second(1), false).is_none());
+        assert_eq!(restart.remaining(second(1)), Some(Duration::from_secs(1)));
+        assert_eq!(restart.take(second(2), false).map(|snapshot| snapshot.claims.len()), Some(1));
+        assert!(restart.take(second(3), false).is_none());
+        assert_eq!(restart.remaining(second(3)), None);
+    }
+
+    #[test]
+    fn an_api_server_that_has_told_of_all_makes_it_void() {
+        let (_folder, mut restart) = started("told", &["a"]);
+        assert!(restart.take(second(1), true).is_none());
+        assert!(restart.take(second(9), false).is_none());
+    }
+
+    #[test]
+    fn claims_are_gone_if_a_whole_list_has_not_told_of_them_before_or_after() {
+        let (_folder, mut restart) = started("gone", &["a", "b", "c"]);
+        restart.confirm("a");
+        assert_eq!(restart.take(second(2), false).map(|snapshot| snapshot.claims.len()), Some(3));
+        restart.confirm("b");
+        assert_eq!(restart.gone(), ["c".to_owned()].into());
+        assert!(restart.gone().is_empty());
+    }
+
+    fn second(second: u64) -> Instant {
+        Instant::from_boot(Duration::from_secs(second))
+    }
+
+    /// A new life, at the start of the kernel, after one that has written down these claims.
+    fn started(name: &str, claims: &[&str]) -> (Folder, Restart) {
+        let folder = Folder(std::env::temp_dir().join(format!("foghorn-restart-{name}-{}", process::id())));
+        let earlier = Restart::new(Some(&folder.0), second(0));
+        earlier.keep(Fact::Config(Box::new(config())));
+        for name in claims {
+            let mut claim = claim(name);
+            claim.metadata.uid = Some(format!("uid-{name}"));
+            earlier.keep(Fact::Claim(Arc::new(claim)));
+        }
+        let is_written = || {
+            let snapshot = Snapshot::read(&folder.0);
+            snapshot.is_some_and(|snapshot| snapshot.claims.len() == claims.len())
+        };
+        for _ in 0..1_000 {
+            if is_written() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        drop(earlier);
+        let later = Restart::new(Some(&folder.0), second(0));
+        (folder, later)
+    }
+
+    struct Folder(PathBuf);
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            drop(fs::remove_dir_all(&self.0));
+        }
     }
 }

@@ -56,21 +56,32 @@ impl Announcer {
         }
     }
 
-    /// Goes on by what was written down before a restart, if the API server does not answer.
+    /// Goes on by what was written down before a restart, if the API server does not tell of configuration and claims. What it
+    /// has told stays.
     pub(super) async fn restore(&mut self, netlink: &Netlink) -> anyhow::Result<()> {
-        let Some(snapshot) = self.restart.take(clock::now(), &self.api_clock) else { return Ok(()) };
+        let is_told = self.config.is_some() && self.claims_complete;
+        let Some(snapshot) = self.restart.take(clock::now(), is_told) else { return Ok(()) };
         warn!(
             claims = snapshot.claims.len(),
-            "the API server does not answer: going on by what was written down before the restart"
+            "the API server does not tell of configuration and claims: going on by what was written down before the restart"
         );
         if let Some(moment) = snapshot.time {
             self.api_clock.remember(moment.at, moment.time);
         }
-        self.take_config(snapshot.config, netlink).await?;
+        if self.config.is_none() {
+            self.take_config(snapshot.config, netlink).await?;
+        }
         if let (Some(part), Some((base, highest))) = (&self.part, snapshot.view) {
             part.ownership.restore(base, highest);
         }
-        snapshot.claims.into_iter().map(Arc::new).for_each(|claim| self.meet_claim(claim));
+        if self.claims_complete {
+            return Ok(());
+        }
+        for claim in snapshot.claims {
+            if claim.metadata.name.as_ref().is_some_and(|name| !self.claims.contains_key(name)) {
+                self.meet_claim(Arc::new(claim));
+            }
+        }
         self.know_all_claims();
         Ok(())
     }
