@@ -136,6 +136,8 @@ struct Announcer {
     claims_complete: bool,
     config: Option<PlaneConfig>,
     links: Vec<Link>,
+    /// How many addresses were announced in the last turn.
+    announced: usize,
     part: Option<Part>,
     told_health: Option<Health>,
     /// Claims that were nobody's when that was to be told.
@@ -193,6 +195,7 @@ impl Announcer {
             claims_complete: false,
             config: None,
             links: Vec::new(),
+            announced: 0,
             part: None,
             told_health: None,
             unassigned: VecDeque::new(),
@@ -321,10 +324,15 @@ impl Announcer {
             }
             part.reporter.start(&self.claims);
             let standing = part.ownership.standing();
-            self.metrics.stand(&standing, part.ownership.held(), self.port.engine().announced());
+            let announced = self.port.engine().announced();
+            self.metrics.stand(&standing, part.ownership.held(), announced);
+            // Not each address that goes is reported, or news of the ownership.
+            if self.announced != announced {
+                self.announced = announced;
+                self.stir();
+            }
         }
         self.end_forwarded();
-        self.want_host_addresses();
         self.want_of_the_node();
     }
 

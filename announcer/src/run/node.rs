@@ -30,12 +30,14 @@ impl Announcer {
         Some((since + COLLECT).saturating_since(clock::now()))
     }
 
-    /// Says what the plane wants of the node's network. Before all is known nothing is said: what is in force stays.
+    /// Says what the plane wants of the node's network, at once for all changes that come together. Before all is known
+    /// nothing is said: what is in force stays.
     pub(super) fn want_of_the_node(&mut self) {
         if self.collects() != Some(Duration::ZERO) {
             return;
         }
         self.stirred = None;
+        self.want_host_addresses();
         let Some(config) = &self.config else { return };
         let router = router(config, &self.claims);
         self.port.watch_gateway(router);
@@ -72,7 +74,7 @@ impl Announcer {
     }
 
     /// Says which addresses are to be on the interface, where the plane wants that.
-    pub(super) fn want_host_addresses(&mut self) {
+    fn want_host_addresses(&mut self) {
         let (Some(config), Some(part)) = (&self.config, &self.part) else { return };
         let fenced = config.host_address.mode == HostAddressMode::Fenced;
         if !fenced && self.forwarding.is_none() && self.host_addresses.is_none() {
@@ -92,10 +94,8 @@ impl Announcer {
             }
         }
         let announced = self.port.engine().addresses();
-        // What is left over is looked for once, when all claims are known.
-        let link = self.port.link().filter(|_| self.claims_complete);
         let wanted = Wanted {
-            interface: link.map(|link| link.index),
+            interface: self.port.link().map(|link| link.index),
             addresses: if fenced { announced } else { self.spoken_for(announced) },
             of_plane: self.addresses_of_services(),
             limit: host_address::limit(&config.host_address),
