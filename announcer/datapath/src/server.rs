@@ -63,7 +63,7 @@ pub async fn serve(
                 continue;
             }
             line = next_line(&mut peer) => match line {
-                Ok(Some(line)) => match parsed(&line) {
+                Ok(Some(line)) => match read(&line) {
                     Ok(new) => message = Some(new),
                     Err(finding) => {
                         let refusal = Answer { wanted: true, findings: vec![finding] };
@@ -119,19 +119,8 @@ async fn next_line(peer: &mut Option<Peer>) -> io::Result<Option<Vec<u8>>> {
     if line.is_empty() { Ok(None) } else { Err(io::ErrorKind::InvalidData.into()) }
 }
 
-fn parsed(line: &[u8]) -> Result<Message, Finding> {
-    let refused = |message: String| Finding { reason: "Refused".to_owned(), message };
-    let mut message: Message = serde_json::from_slice(line).map_err(|error| {
-        refused(format!(
-            "announcer and datapath do not understand each other, are they of one release? {error}"
-        ))
-    })?;
-    if let Some(wanted) = &mut message.wanted {
-        wanted.check().map_err(|error| refused(error.to_string()))?;
-        // An announcer does that too; that it did is not relied on.
-        wanted.bound();
-    }
-    Ok(message)
+fn read(line: &[u8]) -> Result<Message, Finding> {
+    Message::read(line).map_err(|error| Finding { reason: "Refused".to_owned(), message: error.to_string() })
 }
 
 async fn answer(peer: &mut Option<Peer>, answer: &Answer) {
@@ -144,17 +133,5 @@ async fn answer(peer: &mut Option<Peer>, answer: &Answer) {
     if let Err(error) = writer.write_all(&text).await {
         warn!(%error, "the announcer cannot be answered");
         *peer = None;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_no_message_is_refused_with_the_reason() {
-        assert_eq!(parsed(br#"{"planes": [], "wanted": null}"#), Ok(Message::default()));
-        let error = parsed(b"{").unwrap_err();
-        assert!(error.message.contains("one release"), "{error:?}");
     }
 }

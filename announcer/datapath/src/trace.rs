@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fmt};
 
 use foghorn_netio::{Family, MarkRule};
 
-use crate::wanted::{ReturnPath, is_interface_name};
+use crate::wanted::{ReturnPath, check_rule, is_interface_name};
 
 /// What was changed on the node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -62,7 +62,9 @@ impl Trace {
 }
 
 fn rule(family: Family, mut part: impl FnMut() -> Option<u32>) -> Option<MarkRule> {
-    Some(MarkRule { family, mark: part()?, mask: part()?, table: part()?, priority: part()? })
+    let rule = MarkRule { family, mark: part()?, mask: part()?, table: part()?, priority: part()? };
+    // What is written there is undone: the kernel's own tables are not ours, whatever a comment says.
+    check_rule(rule).is_ok().then_some(rule)
 }
 
 /// What a rule of the family is called.
@@ -116,6 +118,9 @@ mod tests {
             "rule 1 2 3",
             "rule6 1",
             "a table of mine",
+            "rule 4096 12288 254 7400",
+            "rule 0 12288 7401 7400",
+            "rule 4096 12288 7401 32766",
         ] {
             assert_eq!(Trace::read(comment), Trace::default(), "{comment}");
         }

@@ -5,12 +5,16 @@ use std::{
     net::IpAddr,
 };
 
-use foghorn_netio::Family;
+use foghorn_netio::{Family, MarkRule};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-/// The tables that every kernel has: default, main and local.
-const RESERVED_TABLES: [u32; 4] = [0, 253, 254, 255];
+/// No table: what has none asks for the main one.
+const UNSPECIFIED_TABLE: u32 = 0;
+/// The first of the tables that every kernel has: default, main and local.
+const DEFAULT_TABLE: u32 = 253;
+/// The last of them.
+const LOCAL_TABLE: u32 = 255;
 /// The priority of the rule that leads to the main table.
 const MAIN_PRIORITY: u32 = 32766;
 
@@ -124,6 +128,17 @@ pub struct Finding {
     pub message: String,
 }
 
+/// Why a line from the announcer is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum MessageError {
+    /// It is no message.
+    #[error("announcer and datapath do not understand each other, are they of one release? {0}")]
+    Unreadable(#[from] serde_json::Error),
+    /// It asks for what no announcer wants.
+    #[error(transparent)]
+    Wanted(#[from] WantedError),
+}
+
 /// What no announcer wants.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum WantedError {
@@ -164,19 +179,9 @@ impl Wanted {
         if let Some(wrong) = names.into_iter().find(|name| !is_interface_name(name)) {
             return Err(WantedError::Interface(wrong.clone()));
         }
-        let Some(ReturnPath { mark, mask, table, priority, routes }) = &self.return_path else {
-            return Ok(());
-        };
-        if mark & mask != *mark || *mark == 0 {
-            return Err(WantedError::Mark { mark: *mark, mask: *mask });
-        }
-        if RESERVED_TABLES.contains(table) {
-            return Err(WantedError::Table(*table));
-        }
-        if !(1..MAIN_PRIORITY).contains(priority) {
-            return Err(WantedError::Priority(*priority));
-        }
-        routes.iter().try_for_each(Route::check)
+        let Some(path) = &self.return_path else { return Ok(()) };
+        check_rule(path.rule(Family::V4))?;
+        path.routes.iter().try_for_each(Route::check)
     }
 
     /// The address families that there is anything for. A plane that has nothing yet is waiting for IPv4 addresses.
@@ -210,6 +215,37 @@ impl Route {
     }
 }
 
+impl Message {
+    /// Reads a line from the announcer.
+    ///
+    /// # Errors
+    /// What is wrong with it: nothing of it counts then.
+    pub fn read(line: &[u8]) -> Result<Self, MessageError> {
+        let mut message: Self = serde_json::from_slice(line)?;
+        if let Some(wanted) = &mut message.wanted {
+            wanted.check()?;
+            // An announcer does that too; that it did is not relied on.
+            wanted.bound();
+        }
+        Ok(message)
+    }
+}
+
+/// Whether a rule, and the table that it leads to, can be ours.
+pub(crate) const fn check_rule(rule: MarkRule) -> Result<(), WantedError> {
+    let MarkRule { mark, mask, table, priority, .. } = rule;
+    if mark & mask != mark || mark == 0 {
+        return Err(WantedError::Mark { mark, mask });
+    }
+    if matches!(table, UNSPECIFIED_TABLE | DEFAULT_TABLE..=LOCAL_TABLE) {
+        return Err(WantedError::Table(table));
+    }
+    if priority == 0 || priority >= MAIN_PRIORITY {
+        return Err(WantedError::Priority(priority));
+    }
+    Ok(())
+}
+
 /// The kernel allows more; what is common is enough.
 pub(crate) fn is_interface_name(name: &str) -> bool {
     let is_common = |octet: u8| octet.is_ascii_alphanumeric() || b"._-@:".contains(&octet);
@@ -230,6 +266,13 @@ mod tests {
             assert_eq!(wanted.check(), Err(WantedError::Interface(name.into())));
         }
         assert_eq!(wanted().check(), Ok(()));
+    }
+
+    #[test]
+    fn what_is_no_message_is_refused_with_the_reason() {
+        assert_eq!(Message::read(br#"{"planes": [], "wanted": null}"#).unwrap(), Message::default());
+        let error = Message::read(b"{").unwrap_err().to_string();
+        assert!(error.contains("one release"), "{error}");
     }
 
     #[test]

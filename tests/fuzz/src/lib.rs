@@ -5,6 +5,7 @@
 
 mod arp;
 mod client;
+mod datapath;
 mod forwarding;
 mod frames;
 /// Of foghorn-crds, alone: kube would come with it, and libFuzzer looks at the counters of all that is linked.
@@ -30,7 +31,7 @@ mod upnp;
 pub type Body = fn(&[u8]);
 
 /// The targets by name, each the name of its folder in `corpus/` and of its file in `fuzz/fuzz_targets/`.
-pub const TARGETS: [(&str, Body); 11] = [
+pub const TARGETS: [(&str, Body); 12] = [
     ("frames", frames::fuzz),
     ("messages", messages::fuzz),
     ("arp", arp::fuzz),
@@ -42,10 +43,12 @@ pub const TARGETS: [(&str, Body); 11] = [
     ("upnp", upnp::fuzz),
     ("forwarding", forwarding::fuzz),
     ("membership", membership::fuzz),
+    ("datapath", datapath::fuzz),
 ];
 
 pub use arp::fuzz as arp;
 pub use client::fuzz as client;
+pub use datapath::fuzz as datapath;
 pub use forwarding::fuzz as forwarding;
 pub use frames::fuzz as frames;
 pub use heartbeats::fuzz as heartbeats;
