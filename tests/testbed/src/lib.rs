@@ -39,7 +39,7 @@ pub use cluster::{CHART, Cluster, condition};
 pub use crowd::{Claim, Crowd};
 pub use fault::{Fault, Ongoing};
 pub use foghorn_lab::{Error, Metrics, Result, anonymous, fetch, resident};
-pub use frames::claim;
+pub use frames::{Recorded, claim, record, replay};
 pub use garbage::garbage;
 pub use holders::{Holders, loads};
 pub use lane::Lane;

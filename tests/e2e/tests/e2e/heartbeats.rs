@@ -8,13 +8,15 @@ use std::{
 
 use foghorn_lab::{Wire, topology::Network, until};
 use foghorn_testbed::{
-    Cluster, GAP, Holders, PATIENCE, Plane, Result, Service, disturbs_nodes, loads, probed, run,
-    shares_the_lab,
+    Cluster, GAP, Holders, PATIENCE, Plane, Result, Service, disturbs_nodes, loads, probed, record, replay,
+    run, served, shares_the_lab,
 };
 
 /// The EtherType of heartbeats.
 const ETHERTYPE: u16 = 0x88b5;
 const COUNT: usize = 9;
+/// How long a neighbour listens.
+const RECORDED: Duration = Duration::from_secs(3);
 /// No announcer is taken for lost because the machine is busy.
 const PATIENT: &str = "{mode: Custom, intervalMilliseconds: 200, missedHeartbeats: 15}";
 /// The same with half the heartbeats.
@@ -37,6 +39,41 @@ fn a_way_that_is_not_heard_on_is_told_with_the_nodes_and_moves_nothing() -> Resu
         cluster.lab.mend_ethertype("w1")?;
         heard(cluster, own)?;
         cluster.remove_plane(own)
+    })
+}
+
+#[test]
+fn what_a_neighbour_records_of_former_lives_and_sends_again_moves_nothing() -> Result<()> {
+    run(shares_the_lab().at_most(60), |cluster| {
+        let public = cluster.plane()?;
+        let (service, address) = served(cluster)?;
+        let neighbour = cluster.lab.host("gw-public")?;
+        let recorded = record(&neighbour, ETHERTYPE, RECORDED)?;
+        let former = cluster.members(public)?;
+        for (id, node) in &former {
+            cluster.lab.kill_announcer(public.name, node)?;
+            until(&format!("another life of {node}"), PATIENCE, || {
+                let members = cluster.members(public)?;
+                Ok((members.len() == former.len() && !members.contains_key(id)).then_some(()))
+            })?;
+        }
+        let (members, holder) = (cluster.members(public)?, service.holder()?);
+        assert!(members.keys().all(|id| !former.contains_key(id)), "{members:?} {former:?}");
+        let wire = Wire::start(&cluster.lab.switch(), public.network.bridge(), "ether proto 0x88b5")?;
+        let mut sent = 0;
+        let report = probed(cluster, address, || {
+            for _ in 0..3 {
+                sent += replay(&neighbour, recorded.clone())?;
+            }
+            Ok(())
+        })?;
+        println!("{sent} frames of {} recorded ones; {report}", recorded.len());
+        assert!(recorded.len() > 30 && sent == 3 * recorded.len());
+        assert!(wire.lines().len() > sent * 3 / 2, "the switch has not seen what was sent again");
+        assert!(report.longest_gap < GAP, "{report}");
+        assert_eq!(cluster.members(public)?, members);
+        assert_eq!(cluster.who_has(public.network, address)?, BTreeSet::from([holder]));
+        Ok(())
     })
 }
 
