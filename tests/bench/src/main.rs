@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: what Foghorn takes of time and machine.
 
 mod acquire;
+mod api;
 mod arena;
 mod chaos;
 mod claims;
@@ -9,7 +10,9 @@ mod exchanges;
 mod failover;
 mod figures;
 mod idle;
+mod services;
 mod timeline;
+mod turns;
 mod usage;
 
 use std::process::ExitCode;
@@ -34,6 +37,10 @@ enum Bench {
     Datapath(datapath::Arguments),
     /// How long there is no answer when a node, a cable or the API server is lost
     Failover(failover::Arguments),
+    /// What many Services cost the operator, beside an API server in memory
+    Services(services::Arguments),
+    /// How long the heartbeat thread is busy with a burst of claims
+    Turns(turns::Arguments),
     /// Faults at random; each address must have one holder that serves
     Chaos(chaos::Arguments),
 }
@@ -44,6 +51,8 @@ fn main() -> ExitCode {
         Bench::Idle(arguments) => idle::run(&arguments),
         Bench::Datapath(arguments) => datapath::run(&arguments),
         Bench::Failover(arguments) => failover::run(&arguments),
+        Bench::Services(arguments) => services::run(&arguments),
+        Bench::Turns(arguments) => turns::run(&arguments),
         Bench::Chaos(arguments) => chaos::run(&arguments),
     };
     match result {

@@ -50,6 +50,8 @@ pub struct Figures {
     pub datagrams: Vec<u64>,
     /// Seconds of a processor that the machines took, by nodes.
     pub busy: Vec<f64>,
+    /// Seconds of the longest turn of a machine, by nodes.
+    pub longest_turns: Vec<f64>,
 }
 
 impl Weather {
@@ -88,7 +90,10 @@ impl Surroundings for Weather {
     fn turn(&mut self, node: usize, machine: impl FnOnce()) {
         let begin = Instant::now();
         machine();
-        *of(&mut self.figures.busy, node) += begin.elapsed().as_secs_f64();
+        let seconds = begin.elapsed().as_secs_f64();
+        *of(&mut self.figures.busy, node) += seconds;
+        let longest = of(&mut self.figures.longest_turns, node);
+        *longest = longest.max(seconds);
     }
 
     fn sent(&mut self, node: usize, frames: usize, datagrams: usize) {

@@ -1,0 +1,81 @@
+//! How long the heartbeat thread is busy at a time when many claims are told at once. Nodes, network and API server are
+//! simulated; the members are the real ones.
+
+use foghorn_clock::Instant;
+use foghorn_lab::{Error, Result};
+use foghorn_membership_check::{Climate, Fault, Figures, Schedule, Weather, World};
+use serde_json::{Map, json};
+
+use crate::figures::{self, Case, Figure};
+
+/// Milliseconds until all members are let in.
+const GATHERING: usize = 6_000;
+/// Milliseconds until all claims are held.
+const ASSIGNING: usize = 2_000;
+
+/// Of what size.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Members of the plane
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u8).range(1..=100))]
+    members: u8,
+    /// Claims that are told at once
+    #[arg(long, value_delimiter = ',', default_values_t = [10_000], value_parser = clap::value_parser!(u16).range(1..=30_000))]
+    claims: Vec<u16>,
+    /// Print the results as JSON, one object a line that starts with `{`
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let mut cases = Vec::new();
+    for claims in &arguments.claims {
+        let case = burst(arguments.members.into(), *claims)?;
+        if arguments.json {
+            let settings = Map::from_iter([("members".to_owned(), json!(arguments.members))]);
+            println!("{}", figures::json("turns", "burst", &settings, &case));
+        }
+        cases.push(case);
+    }
+    if !arguments.json {
+        println!("{}", figures::table(&cases));
+    }
+    Ok(())
+}
+
+fn burst(members: usize, claims: u16) -> Result<Case> {
+    let mut world: World<Instant> = World::new(Schedule::plane(members));
+    let mut weather = Weather::new(0, Climate { delay: 1, ..Climate::FAIR });
+    let pass = |world: &mut World<Instant>, weather: &mut Weather, milliseconds: usize| {
+        (0..milliseconds).for_each(|_| world.step(weather));
+    };
+    pass(&mut world, &mut weather, GATHERING);
+    let coordinator = world.coordinator().filter(|_| world.is_in_order());
+    let coordinator = coordinator.ok_or_else(|| Error::Config("the members do not gather".to_owned()))?;
+    weather.figures = Figures::default();
+    world.suffer(&Fault::Claims(claims.into()));
+    pass(&mut world, &mut weather, ASSIGNING);
+    let held = world.claims().iter().filter(|claim| world.holders(**claim).len() == 1).count();
+    if held != usize::from(claims) {
+        return Err(Error::Config(format!("{held} of {claims} claims are held by one member")));
+    }
+    let turns = &weather.figures.longest_turns;
+    let others = turns.iter().enumerate().filter(|(node, _)| *node != coordinator).map(|(_, turn)| *turn);
+    let tables = weather.figures.tables.get(coordinator).map_or(0, Vec::len);
+    Ok(Case {
+        claims: claims.into(),
+        figures: vec![
+            Figure::new(
+                "coordinator_ms",
+                "the longest turn of the one that assigns",
+                turns.get(coordinator).map(|turn| 1e3 * turn),
+            ),
+            Figure::new(
+                "member_ms",
+                "the longest turn of any other member",
+                others.reduce(f64::max).map(|turn| 1e3 * turn),
+            ),
+            Figure::new("tables", "messages with assignments that it sent", tables as f64),
+        ],
+    })
+}
