@@ -66,7 +66,7 @@ fn an_upgrade_adds_a_plane_and_another_removes_it_and_nobody_else_loses_a_reques
 
 #[test]
 fn an_upgrade_from_a_chart_with_an_older_definition_brings_in_the_present_one() -> Result<()> {
-    run(reinstalls_the_chart(), |cluster| {
+    run(reinstalls_the_chart().at_most(50), |cluster| {
         cluster.uninstall()?;
         let mut definition = cluster.lab.kubectl_json(&["get", "crd", DEFINITION])?;
         let present = definition["metadata"]["annotations"][VERSION].clone();

@@ -35,7 +35,7 @@ fn an_uninstallation_releases_everything_and_the_next_installation_serves_again(
 
 #[test]
 fn an_uninstallation_without_an_operator_releases_everything() -> Result<()> {
-    run(reinstalls_the_chart(), |cluster| {
+    run(reinstalls_the_chart().at_most(50), |cluster| {
         let served = Served::on_both_planes(cluster)?;
         cluster.scale_operator(0)?;
         served.uninstall()?;
