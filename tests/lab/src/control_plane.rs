@@ -12,8 +12,8 @@ use crate::{
     topology::{API_SERVER, CONTROL_PLANE, SERVICE_CIDR},
 };
 
-/// Starts etcd.
-pub(crate) fn start_storage(lab: &Lab) -> Result<()> {
+/// Starts etcd and the API server and waits until it serves.
+pub(crate) fn start_storage_and_api(lab: &Lab) -> Result<()> {
     let host = lab.named(CONTROL_PLANE);
     let data = host.dir().join("etcd").display().to_string();
     let peers = "http://127.0.0.1:2380";
@@ -31,12 +31,8 @@ pub(crate) fn start_storage(lab: &Lab) -> Result<()> {
         "--heartbeat-interval=20",
         "--election-timeout=200",
         "--log-level=warn",
-    ])
-}
-
-/// Ends etcd: the API server answers most requests by errors then.
-pub(crate) fn stop_storage(lab: &Lab) -> Result<()> {
-    Daemon::new(&lab.named(CONTROL_PLANE), "etcd").kill()
+    ])?;
+    start_api(lab)
 }
 
 /// Starts the API server and waits until it serves.
@@ -69,13 +65,6 @@ pub(crate) fn start_api(lab: &Lab) -> Result<()> {
         "--kubelet-preferred-address-types=InternalIP".to_owned(),
         "--profiling=false".to_owned(),
     ])?;
-    until_ready(lab)
-}
-
-/// Waits until the API server serves.
-pub(crate) fn until_ready(lab: &Lab) -> Result<()> {
-    let host = lab.named(CONTROL_PLANE);
-    let api = Daemon::new(&host, "kube-apiserver");
     // A first request that comes too early waits long for its second try, so kubectl asks again and again instead.
     let ready = poll::until("an API server that is ready", Duration::from_secs(180), || {
         api.check()?;

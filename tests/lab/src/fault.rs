@@ -195,21 +195,4 @@ impl Lab {
     pub fn start_api(&self) -> Result<()> {
         control_plane::start_api(self)
     }
-
-    /// Ends the API server's storage: it answers most requests by errors then.
-    ///
-    /// # Errors
-    /// If it does not end.
-    pub fn stop_storage(&self) -> Result<()> {
-        control_plane::stop_storage(self)
-    }
-
-    /// Starts the API server's storage again and waits until the API server serves.
-    ///
-    /// # Errors
-    /// If it does not start.
-    pub fn start_storage(&self) -> Result<()> {
-        control_plane::start_storage(self)?;
-        control_plane::until_ready(self)
-    }
 }

@@ -90,10 +90,7 @@ impl Lab {
         let nodes = lab.nodes();
 
         let mut first: Vec<Task<'_>> = vec![
-            Box::new(|| {
-                control_plane::start_storage(&lab)?;
-                control_plane::start_api(&lab)
-            }),
+            Box::new(|| control_plane::start_storage_and_api(&lab)),
             Box::new(|| {
                 gateway::start(&lab)?;
                 lab.dhcp(Network::Private).configure(&lab.config.private)?;

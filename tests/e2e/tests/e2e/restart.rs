@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, net::Ipv4Addr};
 
-use foghorn_lab::{Lab, topology::Network, until};
+use foghorn_lab::{topology::Network, until};
 use foghorn_testbed::{Cluster, PATIENCE, PUBLIC, Result, disturbs_nodes, run, served};
 
 #[test]
@@ -29,54 +29,31 @@ fn the_only_announcer_goes_on_after_a_restart_while_the_api_server_is_away() -> 
 
 #[test]
 fn an_announcer_that_starts_again_while_the_api_server_is_away_can_have_claims() -> Result<()> {
-    run(disturbs_nodes().at_most(50), |cluster| starts_again_without(cluster, Lab::stop_api, Lab::start_api))
-}
-
-#[test]
-fn an_announcer_that_starts_again_while_the_api_server_has_errors_can_have_claims() -> Result<()> {
-    run(disturbs_nodes().at_most(60), |cluster| {
-        let stop = |lab: &Lab| {
-            lab.stop_storage()?;
-            until("an API server that answers errors", PATIENCE, || {
-                let refused = lab.kubectl(&["create", "namespace", "refused", "--request-timeout=5s"]);
-                Ok(refused.err().filter(|error| error.to_string().contains("rror from server")))
-            })
-            .map(|error| println!("{error}"))
+    run(disturbs_nodes().at_most(50), |cluster| {
+        let (service, address) = served(cluster)?;
+        let node = service.holder()?;
+        let others = others(cluster, &node);
+        let cables = |act: &dyn Fn(&str, Network) -> Result<()>| {
+            others.iter().try_for_each(|other| act(other, PUBLIC.network))
         };
-        starts_again_without(cluster, stop, Lab::start_storage)
-    })
-}
-
-/// The API server is stopped in a way; its holder's announcer starts again, and is the only one that can have the claim then.
-fn starts_again_without(
-    cluster: &Cluster,
-    stop: impl Fn(&Lab) -> Result<()>,
-    start: impl Fn(&Lab) -> Result<()>,
-) -> Result<()> {
-    let (service, address) = served(cluster)?;
-    let node = service.holder()?;
-    let others = others(cluster, &node);
-    let cables = |act: &dyn Fn(&str, Network) -> Result<()>| {
-        others.iter().try_for_each(|other| act(other, PUBLIC.network))
-    };
-    let stopped = stop(&cluster.lab).and_then(|()| cluster.lab.kill_announcer(PUBLIC.name, &node));
-    let moved = stopped.and_then(|()| {
-        until("another node answers", PATIENCE, || {
+        cluster.lab.stop_api()?;
+        cluster.lab.kill_announcer(PUBLIC.name, &node)?;
+        let moved = until("another node answers", PATIENCE, || {
             let owners = cluster.who_has(PUBLIC.network, address)?;
             Ok((owners.len() == 1 && !owners.contains(&node)).then_some(()))
-        })
-    });
-    // Those that are left have to be without a carrier before the one that was killed gets the claim back.
-    let back = moved
-        .and_then(|()| cables(&|other, network| cluster.lab.unplug(other, network)))
-        .and_then(|()| answers_alone(cluster, &node, address));
-    cables(&|other, network| cluster.lab.plug(other, network))?;
-    start(&cluster.lab)?;
-    back?;
-    cluster.all_members(PUBLIC)?;
-    assert_eq!(service.address()?, address);
-    assert_eq!(service.leases()?.len(), 1);
-    Ok(())
+        });
+        // Those that are left have to be without a carrier before the one that was killed gets the claim back.
+        let back = moved
+            .and_then(|()| cables(&|other, network| cluster.lab.unplug(other, network)))
+            .and_then(|()| answers_alone(cluster, &node, address));
+        cables(&|other, network| cluster.lab.plug(other, network))?;
+        cluster.lab.start_api()?;
+        back?;
+        cluster.all_members(PUBLIC)?;
+        assert_eq!(service.address()?, address);
+        assert_eq!(service.leases()?.len(), 1);
+        Ok(())
+    })
 }
 
 #[test]
