@@ -32,7 +32,7 @@ struct Block {
 
 #[test]
 fn what_the_documentation_shows_works() -> Result<()> {
-    run(disturbs_nodes().within(170, "all examples of the documentation, one after the other"), |cluster| {
+    run(disturbs_nodes().within(160, "all examples of the documentation, one after the other"), |cluster| {
         let blocks = blocks()?;
         let mut names: Vec<_> = blocks.iter().map(|block| block.name.as_str()).collect();
         println!("{names:?}");
@@ -207,8 +207,11 @@ fn host_address(cluster: &Cluster, text: &str) -> Result<()> {
     let service = cluster.existing(NAMESPACE, "web-on-nodes", ON_NODES);
     let address = service.address()?;
     assert!(cluster.get(ON_NODES.network, address)?.contains(" on w"));
-    let nodes: Vec<_> = cluster.on_interfaces(address)?.into_keys().collect();
-    assert_eq!(nodes, [service.holder()?]);
+    let holder = service.holder()?;
+    until("the address on the interface of its holder", PATIENCE, || {
+        let nodes: Vec<_> = cluster.on_interfaces(address)?.into_keys().collect();
+        Ok((nodes == [holder.as_str()]).then_some(()))
+    })?;
     cluster.remove_plane(ON_NODES)
 }
 

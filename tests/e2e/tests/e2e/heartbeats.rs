@@ -24,7 +24,7 @@ const SLOWER: &str = r#"{"mode":"Custom","intervalMilliseconds":400,"missedHeart
 
 #[test]
 fn a_way_that_is_not_heard_on_is_told_with_the_nodes_and_moves_nothing() -> Result<()> {
-    run(disturbs_nodes().within(175, "all announcers start anew twice"), |cluster| {
+    run(disturbs_nodes().within(155, "all announcers start anew twice"), |cluster| {
         let own = own_plane(cluster, PATIENT)?;
         let services = spread(cluster, own)?;
         let plane = cluster.lab.kubectl_json(&["get", "networkplane", own.name])?;

@@ -141,7 +141,7 @@ fn a_taint_that_evicts_the_announcer_moves_the_address_once_and_without_a_gap() 
 
 #[test]
 fn if_every_node_would_be_passed_over_the_addresses_stay() -> Result<()> {
-    run(disturbs_nodes().at_most(30), |cluster| {
+    run(disturbs_nodes().at_most(45), |cluster| {
         let (service, address) = served(cluster)?;
         let owner = service.holder()?;
         let report = probed(cluster, address, || {
