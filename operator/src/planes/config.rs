@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, net::Ipv4Addr, sync::Arc};
 
 use foghorn_crds::{
-    InterfaceSelector, NetworkPlane, NodePreference, PlaneConfig, PlanePorts, RefusedNetwork, ReturnPath,
-    contract,
+    GuardMode, InterfaceSelector, NetworkPlane, NodePreference, PlaneConfig, PlanePorts, RefusedNetwork,
+    ReturnPath, contract,
 };
 use ipnet::Ipv4Net;
 use k8s_openapi::api::{core::v1::Node, networking::v1::ServiceCIDR};
@@ -24,6 +24,8 @@ pub(super) struct Cluster {
     pub(super) nodes: BTreeMap<String, NodePreference>,
     /// All planes.
     pub(super) planes: Vec<Arc<NetworkPlane>>,
+    /// Those whose present spec is invalid, and the configuration that they run by, if they do.
+    pub(super) held: BTreeMap<String, Option<PlaneConfig>>,
 }
 
 /// How the replies of a plane with that number find their way; nothing for a plane without one.
@@ -76,12 +78,6 @@ pub(super) fn plane_config(
 /// cluster is now, all else stays.
 #[must_use]
 pub(super) fn refreshed(running: PlaneConfig, cluster: &Cluster) -> PlaneConfig {
-    let mut planes = cluster.planes_on_nodes();
-    // Whatever its present spec says, it runs by the one before.
-    if running.planes.contains(&running.plane) && !planes.contains(&running.plane) {
-        planes.push(running.plane.clone());
-        planes.sort();
-    }
     let mut nodes = cluster.nodes.clone();
     for (name, before) in &running.nodes {
         // Weights are of the plane's own spec.
@@ -90,7 +86,7 @@ pub(super) fn refreshed(running: PlaneConfig, cluster: &Cluster) -> PlaneConfig 
     nodes.retain(|_, node| *node != NodePreference::default());
     PlaneConfig {
         refused_networks: cluster.refused_networks.clone(),
-        planes,
+        planes: cluster.planes_on_nodes(),
         other_interfaces: cluster.other_interfaces(&running.plane, &running.interface),
         nodes,
         ..running
@@ -100,16 +96,25 @@ pub(super) fn refreshed(running: PlaneConfig, cluster: &Cluster) -> PlaneConfig 
 impl Cluster {
     /// The planes that have something on the nodes' network.
     fn planes_on_nodes(&self) -> Vec<String> {
-        let with_datapath = self.planes.iter().filter(|plane| daemonset::wants_datapath(plane));
-        let mut planes: Vec<_> = with_datapath.map(|plane| plane.name_any()).collect();
+        let mut planes: Vec<_> = self.planes.iter().map(|plane| (plane.name_any(), plane)).collect();
+        planes.retain(|(name, plane)| match self.held.get(name) {
+            Some(Some(running)) => running.guard != GuardMode::Off || running.return_path.is_some(),
+            Some(None) | None => daemonset::wants_datapath(plane),
+        });
+        let mut planes: Vec<_> = planes.into_iter().map(|(name, _)| name).collect();
         planes.sort();
         planes
     }
 
-    /// The interfaces of planes other than that one, which has an `own` one.
+    /// The interfaces of planes other than that one, which has an `own` one. A plane with an invalid spec has the interface
+    /// that it runs by, whatever the spec says.
     fn other_interfaces(&self, plane: &str, own: &InterfaceSelector) -> Vec<InterfaceSelector> {
         let others = self.planes.iter().filter(|other| other.name_any() != plane);
-        let mut interfaces: Vec<_> = others.map(|other| other.spec.interface.clone()).collect();
+        let interface = |other: &Arc<NetworkPlane>| match self.held.get(&other.name_any()) {
+            Some(running) => running.as_ref().map(|running| running.interface.clone()),
+            None => Some(other.spec.interface.clone()),
+        };
+        let mut interfaces: Vec<_> = others.filter_map(interface).collect();
         interfaces.retain(|interface| interface != own);
         interfaces.sort();
         interfaces.dedup();
@@ -228,12 +233,33 @@ mod tests {
         blue.spec.allowed_subnets = vec!["203.0.113.0/33".into()];
         red.spec.interface.name = Some("eth7".into());
         red.spec.guard.mode = GuardMode::Drop;
-        let after = refreshed(running.clone(), &of(vec![blue, red.clone()]));
+        let mut cluster = of(vec![blue, red.clone()]);
+        cluster.held = [("blue".to_owned(), Some(running.clone()))].into();
+        let after = refreshed(running.clone(), &cluster);
         assert_eq!(after.planes, ["blue", "red"], "it runs with its guard");
         assert_eq!(after.other_interfaces, [red.spec.interface]);
         assert_eq!((after.refused_networks.len(), after.guard), (2, GuardMode::Drop));
         assert_eq!(after.nodes["w1"], NodePreference { weight: 7, avoid: vec!["cordoned".into()] });
         assert_eq!(after.allowed_subnets, running.allowed_subnets);
+    }
+
+    #[test]
+    fn an_invalid_spec_of_another_plane_counts_for_nothing() {
+        let [blue, mut red] = ["blue", "red"].map(|name| fixtures::plane(name, &format!("x.dev/{name}")));
+        red.spec.interface.name = Some("eth7".into());
+        red.spec.guard.mode = GuardMode::Drop;
+        let running = plane_config(&red, &Cluster::default(), Vec::new(), None);
+        red.spec.interface.name = Some("eth8".into());
+        red.spec.guard.mode = GuardMode::Off;
+        red.spec.allowed_subnets = vec!["203.0.113.0/33".into()];
+        let told = |held: Option<PlaneConfig>| {
+            let planes = [&blue, &red].map(|plane| Arc::new(plane.clone())).to_vec();
+            let cluster = Cluster { planes, held: [("red".to_owned(), held)].into(), ..Cluster::default() };
+            let config = plane_config(&blue, &cluster, Vec::new(), None);
+            (config.planes, config.other_interfaces)
+        };
+        assert_eq!(told(Some(running.clone())), (vec!["red".to_owned()], vec![running.interface]));
+        assert_eq!(told(None), (Vec::new(), Vec::new()), "it never ran");
     }
 
     #[test]

@@ -16,7 +16,7 @@ use futures::StreamExt;
 use ipnet::Ipv4Net;
 use k8s_openapi::api::{
     apps::v1::DaemonSet,
-    core::v1::{Event, Namespace, Secret},
+    core::v1::{ConfigMap, Event, Namespace, Secret},
 };
 use kube::{
     Api, ResourceExt,
@@ -222,22 +222,36 @@ impl Planes {
         if self.namespace(plane).is_none_or(|namespace| is_passing(&namespace, plane)) {
             return Ok(());
         }
-        let namespace = contract::plane_namespace(&plane.name_any());
-        let map = ObjectRef::new(contract::PLANE_CONFIG_MAP).within(&namespace);
-        let Some(live) = self.world.config_maps.store().get(&map) else { return Ok(()) };
+        let Some(live) = self.live_config(plane) else { return Ok(()) };
         let Ok(running) = PlaneConfig::from_config_map(&live) else { return Ok(()) };
         let config = children::config_map(plane, &config::refreshed(running, &self.cluster(plane)?))
             .map_err(|source| Error::Json { what: "the configuration of a plane", source })?;
         apply(&api_of(&self.ctx.client, &config), Some(&*live), &config).await
     }
 
+    /// What the plane's announcers are told at present.
+    fn live_config(&self, plane: &NetworkPlane) -> Option<Arc<ConfigMap>> {
+        let namespace = contract::plane_namespace(&plane.name_any());
+        self.world.config_maps.store().get(&ObjectRef::new(contract::PLANE_CONFIG_MAP).within(&namespace))
+    }
+
     /// What is known of the cluster, for the plane.
     fn cluster(&self, plane: &NetworkPlane) -> Result<config::Cluster, Error> {
+        let planes = self.ctx.planes.store().state();
+        let invalid = planes.iter().filter(|plane| {
+            self.ctx.planes.fault(plane).is_some() || acceptance::allowed_subnets(plane).is_err()
+        });
+        let held = invalid.map(|plane| {
+            let running = self.live_config(plane).and_then(|map| PlaneConfig::from_config_map(&map).ok());
+            (plane.name_any(), running)
+        });
+        let held = held.collect();
         Ok(config::Cluster {
             id: self.cluster_id()?,
             refused_networks: self.ctx.refused_networks(),
             nodes: self.preferences(plane),
-            planes: self.ctx.planes.store().state(),
+            planes,
+            held,
         })
     }
 
