@@ -133,13 +133,13 @@ mod tests {
     }
 
     #[test]
-    fn one_that_its_namespace_keeps_waiting_holds_nobody_else_up() {
+    fn one_that_its_namespace_keeps_waiting_holds_no_other_up() {
         let waiting = ["a/1", "a/2", "b/3"];
         assert_eq!(room(limits(Some(2), Some(1)), &["a"], &waiting, "b/3"), Ok(()));
     }
 
     #[test]
-    fn a_limit_of_zero_gives_nobody_an_address() {
+    fn a_limit_of_zero_gives_no_address() {
         assert!(room(limits(Some(0), None), &[], &[], "a/1").is_err());
         assert!(room(limits(None, Some(0)), &[], &[], "a/1").is_err());
     }
