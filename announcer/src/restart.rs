@@ -21,15 +21,21 @@ const DRIFT: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct Restart {
     keeper: Option<Keeper>,
-    /// Where that is, until it is used or the API server has told of all.
-    written: Option<PathBuf>,
-    /// Claims that the API server has told of until then.
-    confirmed: BTreeSet<String>,
+    /// What an earlier life has written down, until it is used or the API server has told of all.
+    written: Option<Written>,
     /// When the API server has had its time to answer.
     due: Instant,
     /// Claims that only the files tell of.
     unconfirmed: BTreeSet<String>,
     moment: Option<ApiMoment>,
+}
+
+/// What an earlier life has written down, unread.
+#[derive(Debug)]
+struct Written {
+    folder: PathBuf,
+    /// Claims that the API server has told of meanwhile.
+    confirmed: BTreeSet<String>,
 }
 
 impl Restart {
@@ -42,9 +48,8 @@ impl Restart {
         });
         Self {
             keeper,
-            written: folder.map(Path::to_owned),
+            written: folder.map(|folder| Written { folder: folder.to_owned(), confirmed: BTreeSet::new() }),
             due: now + PATIENCE,
-            confirmed: BTreeSet::new(),
             unconfirmed: BTreeSet::new(),
             moment: None,
         }
@@ -84,17 +89,18 @@ impl Restart {
         if is_told {
             self.written = None;
         }
-        let snapshot = Snapshot::read(&self.written.take_if(|_| now >= self.due)?)?;
+        let Written { folder, confirmed } = self.written.take_if(|_| now >= self.due)?;
+        let snapshot = Snapshot::read(&folder)?;
         let names = snapshot.claims.iter().filter_map(|claim| claim.metadata.name.clone());
-        self.unconfirmed = names.filter(|name| !self.confirmed.contains(name)).collect();
+        self.unconfirmed = names.filter(|name| !confirmed.contains(name)).collect();
         Some(snapshot)
     }
 
     /// The API server has told of that claim.
     pub fn confirm(&mut self, claim: &str) {
         self.unconfirmed.remove(claim);
-        if self.written.is_some() {
-            self.confirmed.insert(claim.to_owned());
+        if let Some(written) = &mut self.written {
+            written.confirmed.insert(claim.to_owned());
         }
     }
 
@@ -106,11 +112,12 @@ impl Restart {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, process, sync::Arc};
+    use std::sync::Arc;
 
-    use foghorn_crds::fixtures::{claim, config};
+    use foghorn_crds::fixtures::config;
 
     use super::*;
+    use crate::snapshot::tests::{Folder, claim, written};
 
     #[test]
     fn what_was_written_down_is_taken_once_the_api_server_had_its_time() {
@@ -145,34 +152,10 @@ mod tests {
 
     /// A new life, at the start of the kernel, after one that has written down these claims.
     fn started(name: &str, claims: &[&str]) -> (Folder, Restart) {
-        let folder = Folder(std::env::temp_dir().join(format!("foghorn-restart-{name}-{}", process::id())));
-        let earlier = Restart::new(Some(&folder.0), second(0));
-        earlier.keep(Fact::Config(Box::new(config())));
-        for name in claims {
-            let mut claim = claim(name);
-            claim.metadata.uid = Some(format!("uid-{name}"));
-            earlier.keep(Fact::Claim(Arc::new(claim)));
-        }
-        let is_written = || {
-            let snapshot = Snapshot::read(&folder.0);
-            snapshot.is_some_and(|snapshot| snapshot.claims.len() == claims.len())
-        };
-        for _ in 0..1_000 {
-            if is_written() {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        drop(earlier);
+        let claims = claims.iter().map(|name| Fact::Claim(Arc::new(claim(name, &format!("uid-{name}")))));
+        let facts = [Fact::Config(Box::new(config()))].into_iter().chain(claims);
+        let folder = written(&format!("restart-{name}"), facts);
         let later = Restart::new(Some(&folder.0), second(0));
         (folder, later)
-    }
-
-    struct Folder(PathBuf);
-
-    impl Drop for Folder {
-        fn drop(&mut self) {
-            drop(fs::remove_dir_all(&self.0));
-        }
     }
 }

@@ -328,7 +328,7 @@ fn boot_id() -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use foghorn_crds::fixtures::{self, config};
     use foghorn_membership::{MemberId, Seat};
 
@@ -436,7 +436,7 @@ mod tests {
     }
 
     /// A folder that goes with its test.
-    struct Folder(PathBuf);
+    pub(crate) struct Folder(pub(crate) PathBuf);
 
     impl Folder {
         fn new(name: &str) -> Self {
@@ -450,6 +450,14 @@ mod tests {
         fn drop(&mut self) {
             drop(fs::remove_dir_all(&self.0));
         }
+    }
+
+    /// A folder in which these facts are written down.
+    pub(crate) fn written(name: &str, facts: impl IntoIterator<Item = Fact>) -> Folder {
+        let folder = Folder::new(name);
+        let mut files = files(&folder);
+        facts.into_iter().for_each(|fact| files.keep(fact));
+        folder
     }
 
     fn files(folder: &Folder) -> Files {
@@ -470,7 +478,7 @@ mod tests {
         names
     }
 
-    fn claim(name: &str, uid: &str) -> AddressClaim {
+    pub(crate) fn claim(name: &str, uid: &str) -> AddressClaim {
         let mut claim = fixtures::claim(name);
         claim.metadata.uid = Some(uid.into());
         claim
