@@ -9,12 +9,8 @@ use foghorn_netio::{Family, MarkRule};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-/// No table: what has none asks for the main one.
-const UNSPECIFIED_TABLE: u32 = 0;
-/// The first of the tables that every kernel has: default, main and local.
-const DEFAULT_TABLE: u32 = 253;
-/// The last of them.
-const LOCAL_TABLE: u32 = 255;
+/// The tables that every kernel has: default, main and local.
+const RESERVED_TABLES: [u32; 4] = [0, 253, 254, 255];
 /// The priority of the rule that leads to the main table.
 const MAIN_PRIORITY: u32 = 32766;
 
@@ -232,15 +228,15 @@ impl Message {
 }
 
 /// Whether a rule, and the table that it leads to, can be ours.
-pub(crate) const fn check_rule(rule: MarkRule) -> Result<(), WantedError> {
+pub(crate) fn check_rule(rule: MarkRule) -> Result<(), WantedError> {
     let MarkRule { mark, mask, table, priority, .. } = rule;
     if mark & mask != mark || mark == 0 {
         return Err(WantedError::Mark { mark, mask });
     }
-    if matches!(table, UNSPECIFIED_TABLE | DEFAULT_TABLE..=LOCAL_TABLE) {
+    if RESERVED_TABLES.contains(&table) {
         return Err(WantedError::Table(table));
     }
-    if priority == 0 || priority >= MAIN_PRIORITY {
+    if !(1..MAIN_PRIORITY).contains(&priority) {
         return Err(WantedError::Priority(priority));
     }
     Ok(())
