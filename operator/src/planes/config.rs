@@ -96,12 +96,12 @@ pub(super) fn refreshed(running: PlaneConfig, cluster: &Cluster) -> PlaneConfig 
 impl Cluster {
     /// The planes that have something on the nodes' network.
     fn planes_on_nodes(&self) -> Vec<String> {
-        let mut planes: Vec<_> = self.planes.iter().map(|plane| (plane.name_any(), plane)).collect();
-        planes.retain(|(name, plane)| match self.held.get(name) {
+        let has_datapath = |plane: &&Arc<NetworkPlane>| match self.held.get(&plane.name_any()) {
             Some(Some(running)) => running.guard != GuardMode::Off || running.return_path.is_some(),
             Some(None) | None => daemonset::wants_datapath(plane),
-        });
-        let mut planes: Vec<_> = planes.into_iter().map(|(name, _)| name).collect();
+        };
+        let mut planes: Vec<_> =
+            self.planes.iter().filter(has_datapath).map(|plane| plane.name_any()).collect();
         planes.sort();
         planes
     }

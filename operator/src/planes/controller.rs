@@ -174,6 +174,11 @@ impl Planes {
         {
             return Err(NotAccepted::NamespaceTaken(namespace.name_any()));
         }
+        self.usable(plane)
+    }
+
+    /// The subnets that the plane's spec allows, if the spec can be used.
+    fn usable(&self, plane: &NetworkPlane) -> Result<Vec<Ipv4Net>, NotAccepted> {
         if let Some(fault) = self.ctx.planes.fault(plane) {
             return Err(NotAccepted::Unreadable(fault));
         }
@@ -200,7 +205,7 @@ impl Planes {
             config::plane_config(plane, &cluster, subnets, config::return_path(plane, ports, options));
         let config = children::config_map(plane, &config)
             .map_err(|source| Error::Json { what: "the configuration of a plane", source })?;
-        let live = self.world.config_maps.store().get(&ObjectRef::from_obj(&config));
+        let live = self.live_config(plane);
         apply(&api_of(client, &config), live.as_deref(), &config).await?;
         let account = children::service_account(plane);
         let live = self.world.service_accounts.store().get(&ObjectRef::from_obj(&account));
@@ -238,9 +243,7 @@ impl Planes {
     /// What is known of the cluster, for the plane.
     fn cluster(&self, plane: &NetworkPlane) -> Result<config::Cluster, Error> {
         let planes = self.ctx.planes.store().state();
-        let invalid = planes.iter().filter(|plane| {
-            self.ctx.planes.fault(plane).is_some() || acceptance::allowed_subnets(plane).is_err()
-        });
+        let invalid = planes.iter().filter(|plane| self.usable(plane).is_err());
         let held = invalid.map(|plane| {
             let running = self.live_config(plane).and_then(|map| PlaneConfig::from_config_map(&map).ok());
             (plane.name_any(), running)
