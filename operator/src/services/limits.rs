@@ -25,63 +25,54 @@ pub(crate) struct Taken<OfNamespace> {
     pub(crate) of_namespace: OfNamespace,
 }
 
-/// Whether there is an address left for `service`. Those of `older` come first that `count`; they are in the order of
-/// [`Waiting`]. Whether one counts is asked as seldom as possible.
+/// Whether there is an address left for `service`. Those of the `older` ones come first that `count`; they are in the order of
+/// [`Waiting`]. They are looked for only where there is an address left without them, and whether one counts is asked as
+/// seldom as possible.
 pub(crate) fn is_within_limits(
     plane: &NetworkPlane,
-    taken: Taken<impl Fn(&str) -> usize>,
-    older: &[Waiting],
+    taken: &Taken<impl Fn(&str) -> usize>,
+    older: impl FnOnce() -> Vec<Waiting>,
     counts: impl Fn(&Waiting) -> bool,
     service: &Key,
 ) -> Result<(), Unserved> {
-    let namespace = service.0.as_str();
-    let mut slots = Slots { limits: &plane.spec.limits, taken, more: 0, more_by_namespace: BTreeMap::new() };
-    let refused = |shortage| {
-        let message = format!("{shortage} on plane {}; served when an address is released", plane.name_any());
-        Unserved::new(reasons::LIMIT_REACHED, message)
+    let (limits, namespace) = (&plane.spec.limits, service.0.as_str());
+    let room = |more: usize, of_namespace: usize| match taken.shortage(limits, more, namespace, of_namespace)
+    {
+        None => Ok(()),
+        Some(shortage) => Err(Unserved::new(
+            reasons::LIMIT_REACHED,
+            format!("{shortage} on plane {}; served when an address is released", plane.name_any()),
+        )),
     };
+    room(0, 0)?;
+    let older = older();
     let of_mine = older.iter().filter(|other| other.service.0 == namespace).count();
-    if slots.shortage_after(older.len(), of_mine, namespace).is_none() {
+    if room(older.len(), of_mine).is_ok() {
         return Ok(());
     }
-    for other in older {
-        if let Some(shortage) = slots.shortage(namespace) {
-            return Err(refused(shortage));
-        }
-        if slots.shortage(&other.service.0).is_none() && counts(other) {
-            slots.take(&other.service.0);
+    // What goes to older Services.
+    let (mut more, mut by_namespace) = (0, BTreeMap::<&str, usize>::new());
+    for other in &older {
+        let others = other.service.0.as_str();
+        let of_namespace = by_namespace.entry(others).or_default();
+        if taken.shortage(limits, more, others, *of_namespace).is_none() && counts(other) {
+            more += 1;
+            *of_namespace += 1;
+            room(more, by_namespace.get(namespace).copied().unwrap_or_default())?;
         }
     }
-    slots.shortage(namespace).map_or(Ok(()), |shortage| Err(refused(shortage)))
+    Ok(())
 }
 
-struct Slots<'a, OfNamespace> {
-    limits: &'a Limits,
-    taken: Taken<OfNamespace>,
-    /// What goes to older Services.
-    more: usize,
-    more_by_namespace: BTreeMap<&'a str, usize>,
-}
-
-impl<'a, OfNamespace: Fn(&str) -> usize> Slots<'a, OfNamespace> {
-    fn take(&mut self, namespace: &'a str) {
-        self.more += 1;
-        *self.more_by_namespace.entry(namespace).or_default() += 1;
-    }
-
-    fn shortage(&self, namespace: &str) -> Option<String> {
-        let more = self.more_by_namespace.get(namespace).copied().unwrap_or_default();
-        self.shortage_after(self.more, more, namespace)
-    }
-
-    /// What would be short if so many more were taken, so many of them by the namespace.
-    fn shortage_after(&self, more: usize, more_of_namespace: usize, namespace: &str) -> Option<String> {
+impl<OfNamespace: Fn(&str) -> usize> Taken<OfNamespace> {
+    /// What is short for one of the namespace if so many more are taken, so many of them by that namespace.
+    fn shortage(&self, limits: &Limits, more: usize, namespace: &str, of_namespace: usize) -> Option<String> {
         let is_used_up = |limit: u32, used: usize| usize::try_from(limit).is_ok_and(|limit| used >= limit);
-        if let Some(limit) = self.limits.addresses.filter(|limit| is_used_up(*limit, self.taken.all + more)) {
+        if let Some(limit) = limits.addresses.filter(|limit| is_used_up(*limit, self.all + more)) {
             return Some(format!("all {limit} addresses that limits.addresses allows are in use"));
         }
-        let limit = self.limits.addresses_per_namespace?;
-        is_used_up(limit, (self.taken.of_namespace)(namespace) + more_of_namespace).then(|| {
+        let limit = limits.addresses_per_namespace?;
+        is_used_up(limit, (self.of_namespace)(namespace) + of_namespace).then(|| {
             format!(
                 "all {limit} addresses that limits.addressesPerNamespace allows the namespace {namespace} are in use"
             )
@@ -158,7 +149,7 @@ mod tests {
                 true
             };
             let taken = Taken { all: taken, of_namespace: |_: &str| 0 };
-            let room = is_within_limits(plane, taken, &older, counts, &me);
+            let room = is_within_limits(plane, &taken, || older.clone(), counts, &me);
             (room.is_ok(), count.get())
         };
         plane.spec.limits = limits(Some(5_000), None);
@@ -186,7 +177,7 @@ mod tests {
             all: held.len(),
             of_namespace: |name: &str| held.iter().filter(|held| **held == name).count(),
         };
-        is_within_limits(&plane, taken, &older, |_| true, &service)
+        is_within_limits(&plane, &taken, || older, |_| true, &service)
     }
 
     fn limits(addresses: Option<u32>, addresses_per_namespace: Option<u32>) -> Limits {

@@ -181,7 +181,11 @@ impl State {
 
     /// The claims of the Service, and of others that had its name before.
     fn claims_of(&self, service: &Service) -> Vec<Arc<AddressClaim>> {
-        let (namespace, name) = memory::key(service);
+        self.claims_of_name(memory::key(service))
+    }
+
+    /// The claims of all Services that have, or had, this name.
+    fn claims_of_name(&self, (namespace, name): Key) -> Vec<Arc<AddressClaim>> {
         let mut claims = self.ctx.claims_by.get(&ClaimKey::Service(namespace, name));
         claims.retain(|claim| claim::is_genuine(claim));
         claims

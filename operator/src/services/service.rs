@@ -298,25 +298,28 @@ fn admit(state: &State, service: &Service, plane: &NetworkPlane) -> Result<(), U
     }
     let (name, me) = (plane.name_any(), key(service));
     state.memory.promise(service, &name, |promised| {
-        let unclaimed = promised.iter().filter(|key| !state.has_claim(key, Some(&name)));
-        let (mut all, mut by_namespace) = (0, BTreeMap::<_, usize>::new());
-        for (namespace, _) in unclaimed {
-            all += 1;
+        let has_one =
+            |key: &Key| state.claims_of_name(key.clone()).iter().any(|claim| claim.spec.plane == name);
+        let mut by_namespace = BTreeMap::<_, usize>::new();
+        for (namespace, _) in promised.iter().filter(|key| !has_one(key)) {
             *by_namespace.entry(namespace.as_str()).or_default() += 1;
         }
         let claims = &state.ctx.claims_by;
         let taken = Taken {
-            all: all + claims.count(&ClaimKey::Plane(name.clone())),
+            all: by_namespace.values().sum::<usize>() + claims.count(&ClaimKey::Plane(name.clone())),
             of_namespace: |namespace: &str| {
                 let claimed = claims.count(&ClaimKey::PlaneFor(name.clone(), namespace.to_owned()));
                 claimed + by_namespace.get(namespace).copied().unwrap_or_default()
             },
         };
-        let mut older = state.unclaimed_before(service, plane);
-        older.retain(|other| !promised.contains(&other.service));
+        let older = || {
+            let mut older = state.unclaimed_before(service, plane);
+            older.retain(|other| !promised.contains(&other.service));
+            older
+        };
         let planes = state.ctx.planes.store().state();
         let counts = |other: &Waiting| state.is_waiting_for(other, plane, &planes);
-        limits::is_within_limits(plane, taken, &older, counts, &me)
+        limits::is_within_limits(plane, &taken, older, counts, &me)
     })
 }
 
@@ -385,14 +388,6 @@ impl State {
         address.zip(service).is_some_and(|(address, service)| publish::publishes(&service, address))
     }
 
-    /// Whether the operator made a claim for the Service, on any plane if none is given.
-    fn has_claim(&self, (namespace, name): &Key, plane: Option<&str>) -> bool {
-        let claims = self.ctx.claims_by.get(&ClaimKey::Service(namespace.clone(), name.clone()));
-        claims
-            .iter()
-            .any(|claim| claim::is_genuine(claim) && plane.is_none_or(|plane| claim.spec.plane == plane))
-    }
-
     /// The older Services that have no claim and may be the plane's, the oldest first.
     fn unclaimed_before(&self, service: &Service, plane: &NetworkPlane) -> Vec<Waiting> {
         let since = service.creation_timestamp();
@@ -408,7 +403,7 @@ impl State {
         };
         let me = waiting(service);
         let mut older: Vec<_> = services.iter().map(|other| waiting(other)).collect();
-        older.retain(|other| *other < me && !self.has_claim(&other.service, None));
+        older.retain(|other| *other < me && self.claims_of_name(other.service.clone()).is_empty());
         older.sort();
         older
     }
