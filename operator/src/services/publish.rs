@@ -39,9 +39,8 @@ const WAITS: [&str; 6] = [
     reasons::FORMER_CLAIM_ENDING,
 ];
 
-/// Reasons why no node may announce an address, or can, while its lease runs on: it stays in the status.
-const SILENT: [&str; 3] =
-    [claim_reasons::NO_SERVING_NODE, claim_reasons::NO_MEMBER, claim_reasons::NO_SUBNET];
+/// Reasons why no announcer can have an address while its lease runs on: it stays in the status, as without a serving node.
+const NOWHERE: [&str; 2] = [claim_reasons::NO_MEMBER, claim_reasons::NO_SUBNET];
 
 /// What a Service's status says of its address.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -217,8 +216,10 @@ pub(crate) fn is_ours(service: &Service) -> bool {
 
 /// Whether our condition says that the Service has an address, be it that no node answers for it at present.
 fn says_address(service: &Service) -> bool {
-    condition(service)
-        .is_some_and(|condition| condition.status == "True" || SILENT.contains(&condition.reason.as_str()))
+    condition(service).is_some_and(|condition| {
+        let reason = condition.reason.as_str();
+        condition.status == "True" || reason == claim_reasons::NO_SERVING_NODE || NOWHERE.contains(&reason)
+    })
 }
 
 /// Whether the Service had an address until now.

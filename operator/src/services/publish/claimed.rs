@@ -16,7 +16,7 @@ use super::{
         admit, reasons,
         validity::{self, Announcers, Validity},
     },
-    Ingress, Publication,
+    Ingress, NOWHERE, Publication,
 };
 use crate::planes::acceptance;
 
@@ -132,8 +132,7 @@ fn lacks_nodes(claim: &AddressClaim) -> bool {
 
 /// Why none of the plane's announcers can have the claim, if that is so.
 fn lacks_members(claim: &AddressClaim) -> Option<&Condition> {
-    let reasons = [claim_reasons::NO_MEMBER, claim_reasons::NO_SUBNET];
-    ready(claim).filter(|ready| reasons.contains(&ready.reason.as_str()))
+    ready(claim).filter(|ready| NOWHERE.contains(&ready.reason.as_str()))
 }
 
 /// Why no node may announce the address, or can, if that is so.
