@@ -183,13 +183,7 @@ mod tests {
 
     #[test]
     fn a_mac_address_alone_is_found_by_its_client_identifier() {
-        let index = Index::new(of_claim);
-        let mut given = claim("web");
-        given.spec.dhcp.hardware_address = Some("02:00:5e:10:00:01".into());
-        index.put(&Arc::new(given));
-        let id = Identity::ClientId("0102005e100001".into());
-        assert_eq!(index.get(&ClaimKey::Is(id.clone())).len(), 1);
-        assert_eq!(index.get(&ClaimKey::Wants(id)).len(), 1);
+        assert_eq!(found_with_a_mac_address(Identity::ClientId("0102005e100001".into())), (1, 1));
     }
 
     #[test]
@@ -209,13 +203,8 @@ mod tests {
 
     #[test]
     fn a_claim_is_found_by_who_it_is_and_who_it_asks_to_be() {
-        let index = Index::new(of_claim);
-        let mut asking = claim("web");
-        asking.spec.dhcp.hardware_address = Some("02:00:5e:10:00:01".into());
-        index.put(&Arc::new(asking));
         let mac = Identity::HardwareAddress("02:00:5e:10:00:01".into());
-        assert_eq!(index.get(&ClaimKey::Is(mac.clone())).len(), 1);
-        assert_eq!(index.get(&ClaimKey::Wants(mac)).len(), 1);
+        assert_eq!(found_with_a_mac_address(mac), (1, 1));
     }
 
     #[test]
@@ -244,5 +233,14 @@ mod tests {
         assert_eq!(count(ServiceKey::Namespace("shop".into())), 3);
         assert_eq!(count(ServiceKey::Class(Some("foghorn.dev/blue".into()))), 1);
         assert_eq!(count(ServiceKey::Class(None)), 1);
+    }
+
+    /// Of one claim that asks for 02:00:5e:10:00:01: how many are that one, and how many want to be.
+    fn found_with_a_mac_address(identity: Identity) -> (usize, usize) {
+        let index = Index::new(of_claim);
+        let mut asking = claim("web");
+        asking.spec.dhcp.hardware_address = Some("02:00:5e:10:00:01".into());
+        index.put(&Arc::new(asking));
+        (index.get(&ClaimKey::Is(identity.clone())).len(), index.get(&ClaimKey::Wants(identity)).len())
     }
 }
