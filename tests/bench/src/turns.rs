@@ -1,17 +1,14 @@
 //! How long the heartbeat thread is busy at a time when many claims are told at once. Nodes, network and API server are
 //! simulated; the members are the real ones.
 
-use foghorn_clock::Instant;
 use foghorn_lab::{Error, Result};
-use foghorn_membership_check::{Climate, Fault, Figures, Schedule, Weather, World};
+use foghorn_membership_check::{Fault, Figures, gathered};
 use serde_json::{Map, json};
 
 use crate::figures::{self, Case, Figure};
 
-/// Milliseconds until all members are let in.
-const GATHERING: usize = 6_000;
 /// Milliseconds until all claims are held.
-const ASSIGNING: usize = 2_000;
+const ASSIGNING: u64 = 2_000;
 
 /// Of what size.
 #[derive(clap::Args)]
@@ -44,20 +41,16 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 }
 
 fn burst(members: usize, claims: u16) -> Result<Case> {
-    let mut world: World<Instant> = World::new(Schedule::plane(members));
-    let mut weather = Weather::new(0, Climate { delay: 1, ..Climate::FAIR });
-    let pass = |world: &mut World<Instant>, weather: &mut Weather, milliseconds: usize| {
-        (0..milliseconds).for_each(|_| world.step(weather));
-    };
-    pass(&mut world, &mut weather, GATHERING);
+    let (mut world, mut weather) = gathered(members);
     let coordinator = world.coordinator().filter(|_| world.is_in_order());
     let coordinator = coordinator.ok_or_else(|| Error::Config("the members do not gather".to_owned()))?;
     weather.figures = Figures::default();
     world.suffer(&Fault::Claims(claims.into()));
-    pass(&mut world, &mut weather, ASSIGNING);
+    world.pass(&mut weather, ASSIGNING);
     let held = world.claims().iter().filter(|claim| world.holders(**claim).len() == 1).count();
-    if held != usize::from(claims) {
-        return Err(Error::Config(format!("{held} of {claims} claims are held by one member")));
+    let all = world.claims().len();
+    if held != all {
+        return Err(Error::Config(format!("{held} of {all} claims are held by one member")));
     }
     let turns = &weather.figures.longest_turns;
     let others = turns.iter().enumerate().filter(|(node, _)| *node != coordinator).map(|(_, turn)| *turn);

@@ -16,7 +16,7 @@ mod world;
 pub use fault::{Away, Fault, Hand};
 pub use model::{COARSE_BOUNDS, STEP, Search, State, coarse_settings};
 pub use moment::{Clock, Moment, Reading};
-pub use schedule::{Kind, Played, Schedule, settings};
+pub use schedule::{Kind, Played, Schedule, gathered, settings};
 pub use weather::{Climate, Figures, Weather};
 pub use witness::{Bounds, Breach, Overlaps};
 pub use world::{Plan, Surroundings, World};

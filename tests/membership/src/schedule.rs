@@ -13,6 +13,8 @@ use crate::{
 
 /// Faults begin after so many milliseconds; then all members are in.
 const CALM: u64 = 4000;
+/// The nodes of a large plane have all become members after so many.
+const GATHERING: u64 = 6000;
 /// Faults begin within so many.
 const UNREST: u64 = 14_000;
 /// After the last fault has ended so long a quiet is played.
@@ -273,4 +275,13 @@ fn fault(rng: &mut StdRng, nodes: usize, kind: Kind) -> Fault {
         24 => Fault::Lease(Hand::Restores),
         _ => Fault::Lease(Hand::PutsBack),
     }
+}
+
+/// A plane of so many nodes, all of which have had the time to become members, in fair surroundings.
+#[must_use]
+pub fn gathered(nodes: usize) -> (World<Instant>, Weather) {
+    let mut world = World::new(Schedule::plane(nodes));
+    let mut weather = Weather::new(0, Climate { delay: 1, ..Climate::FAIR });
+    world.pass(&mut weather, GATHERING);
+    (world, weather)
 }

@@ -193,6 +193,11 @@ impl<T: Reading> World<T> {
         }
     }
 
+    /// Lets so many steps of time pass.
+    pub fn pass(&mut self, around: &mut impl Surroundings, steps: u64) {
+        (0..steps).for_each(|_| self.step(around));
+    }
+
     /// Lets one step of time pass.
     pub fn step(&mut self, around: &mut impl Surroundings) {
         self.now = self.now.plus(self.step);

@@ -119,7 +119,7 @@ fn a_deleted_claim_is_taken_from_a_holder_without_api_server() {
         let mut world = World::<Instant>::new(Schedule::plane(3));
         let mut weather = Weather::new(0, Climate::FAIR);
         let mut pass = |world: &mut World<Instant>, milliseconds: u64| {
-            (0..milliseconds).for_each(|_| world.step(&mut weather));
+            world.pass(&mut weather, milliseconds);
         };
         pass(&mut world, 4000);
         let claim = ClaimId(1);

@@ -52,9 +52,7 @@ fn measure(members: usize, settling: u64) -> Plane {
     });
     let mut pass = |milliseconds: u64| {
         weather.figures = Figures::default();
-        for _ in 0..milliseconds {
-            world.step(&mut weather);
-        }
+        world.pass(&mut weather, milliseconds);
         weather.figures.clone()
     };
     pass(settling);

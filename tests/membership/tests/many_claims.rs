@@ -3,7 +3,7 @@
 
 use foghorn_clock::Instant;
 use foghorn_membership::ClaimId;
-use foghorn_membership_check::{Climate, Fault, Figures, Schedule, Weather, World};
+use foghorn_membership_check::{Fault, Figures, Weather, World, gathered};
 
 /// More do not fit into one message.
 const IN_A_MESSAGE: usize = 4_096;
@@ -14,7 +14,7 @@ fn a_burst_of_claims_is_assigned_in_one_turn() {
     let coordinator = world.coordinator().unwrap();
     world.suffer(&Fault::Claims(10_000));
     weather.figures = Figures::default();
-    pass(&mut world, &mut weather, 20);
+    world.pass(&mut weather, 20);
     let tables = weather.figures.tables.get(coordinator).cloned().unwrap_or_default();
     assert_eq!(tables.iter().sum::<usize>(), 10_000);
     assert_eq!(tables.len(), 10_000_usize.div_ceil(IN_A_MESSAGE), "{tables:?}");
@@ -24,7 +24,7 @@ fn a_burst_of_claims_is_assigned_in_one_turn() {
 fn a_table_of_many_claims_arrives_whole() {
     let (mut world, mut weather) = plane(3);
     world.suffer(&Fault::Claims(30_000));
-    pass(&mut world, &mut weather, 1000);
+    world.pass(&mut weather, 1000);
     expect_all_held(&world);
     let tables = weather.figures.tables.iter().flatten();
     assert!(tables.clone().all(|entries| *entries <= IN_A_MESSAGE), "{:?}", tables.max());
@@ -32,7 +32,7 @@ fn a_table_of_many_claims_arrives_whole() {
     // Its successor asks for inventories, and one that joins has to be told all.
     let coordinator = world.coordinator().unwrap();
     world.suffer(&Fault::Crash(coordinator, Some(1000)));
-    pass(&mut world, &mut weather, 5000);
+    world.pass(&mut weather, 5000);
     expect_all_held(&world);
     assert!(world.is_in_order());
 }
@@ -43,15 +43,8 @@ fn expect_all_held(world: &World<Instant>) {
     assert!(holders.iter().all(|holders| *holders == 1));
 }
 
-/// A plane of which all nodes are members.
 fn plane(nodes: usize) -> (World<Instant>, Weather) {
-    let mut world = World::new(Schedule::plane(nodes));
-    let mut weather = Weather::new(0, Climate { delay: 1, ..Climate::FAIR });
-    pass(&mut world, &mut weather, 6000);
+    let (world, weather) = gathered(nodes);
     assert!(world.is_in_order());
     (world, weather)
-}
-
-fn pass(world: &mut World<Instant>, weather: &mut Weather, milliseconds: u64) {
-    (0..milliseconds).for_each(|_| world.step(weather));
 }
