@@ -59,7 +59,8 @@ fn what_a_neighbour_records_of_former_lives_and_sends_again_moves_nothing() -> R
         }
         let (members, holder) = (cluster.members(public)?, service.holder()?);
         assert!(members.keys().all(|id| !former.contains_key(id)), "{members:?} {former:?}");
-        let wire = Wire::start(&cluster.lab.switch(), public.network.bridge(), "ether proto 0x88b5")?;
+        let wire =
+            Wire::start(&cluster.lab.switch(), public.network.bridge(), &format!("ether proto {ETHERTYPE}"))?;
         let mut sent = 0;
         let report = probed(cluster, address, || {
             for _ in 0..3 {
